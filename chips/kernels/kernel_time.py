@@ -1,0 +1,34 @@
+"""The price of a kernel, with its explanation and its physical bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Limiter = np.str_
+MATRIX_UNIT, VECTOR_UNIT, MEMORY, ON_CHIP_NETWORK, LATENCY = (
+    "matrix unit",
+    "vector unit",
+    "HBM",
+    "on-chip network",
+    "dependency",
+)
+
+
+@dataclass(frozen=True)
+class KernelTime:
+    """What kernels cost; every field is an array over shapes (the broadcast of the arguments).
+
+    ``seconds``: the whole kernel without the gap to the kernel before it.
+    ``fill_drain_seconds``: the share of it in which the pipeline fills (prologue, first loads) or drains (last tile,
+    final reduction), so that no engine is in its steady state.
+    ``bound_seconds``: no chip with this datasheet can be faster: operations over peak, bytes over HBM bandwidth.
+    ``limiter``: what the steady state waits for: one of the five names in this module.
+    """
+
+    seconds: NDArray[np.float64]
+    fill_drain_seconds: NDArray[np.float64]
+    bound_seconds: NDArray[np.float64]
+    limiter: NDArray[np.str_]

@@ -1,0 +1,236 @@
+"""Datasheets: what a chip is, as frozen, validated models read from ``chips/catalog``.
+
+A chip is one TOML file. What a whole architecture generation shares (how its matrix units ramp, what its launches
+cost) stands once in ``catalog/generations`` and is inherited by every chip that names it, so that a chip known only
+from its datasheet is priced like its measured siblings. Every number in those files carries its source in a comment.
+No behaviour and no time live here. SI units throughout: seconds, bytes, hertz, watts; GB is 1e9.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+
+from chips.generation import GpuGeneration
+
+CATALOG = Path(__file__).parent / "catalog"
+ELEMENT_BYTES = {"bf16": 2, "fp8": 1, "int8": 1}
+Precision = Literal["bf16", "fp8", "int8"]
+
+
+class CatalogError(ValueError):
+    """A datasheet cannot be read; the message is one sentence naming the file, the key and what was expected."""
+
+
+class Frozen(BaseModel):
+    """A record of a datasheet: immutable, and a key that it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Compute(Frozen):
+    """Arithmetic of one chip.
+
+    ``units`` is what the field counts: streaming multiprocessors, pattern compute units, systolic arrays.
+    ``clock_hz`` is the clock of the vendor's peak figure. Rates are per unit and clock.
+    """
+
+    units: PositiveInt
+    clock_hz: PositiveFloat
+    matrix_flop_per_clock: dict[Precision, PositiveInt]
+    vector_lanes: PositiveInt
+    special_functions_per_clock: PositiveFloat
+
+
+class Memory(Frozen):
+    """Off-chip memory that holds weights and KV cache: HBM, GDDR or DDR. ``bandwidth`` in bytes/s, from the datasheet."""
+
+    bandwidth: PositiveFloat
+    capacity_bytes: PositiveFloat
+
+
+class Link(Frozen):
+    """Chip-to-chip network: ``bandwidth`` in bytes/s one way, of one chip, all its links together.
+
+    ``topology``: ``switch`` (any pair at full rate), ``fully_connected`` (each pair has its own share of the
+    bandwidth), ``ring``, or ``host`` (PCIe through the host).
+    ``domain`` is the number of chips that reach each other at this bandwidth.
+    """
+
+    bandwidth: PositiveFloat
+    topology: Literal["switch", "fully_connected", "ring", "host"]
+    domain: PositiveInt
+    in_switch_reduction: bool = False
+
+
+class GpuOnChip(Frozen):
+    """On-chip memory of a GPU: the shared L2, and per streaming multiprocessor the shared memory and registers."""
+
+    l2_bytes: PositiveFloat
+    shared_bytes: PositiveFloat
+    register_bytes: PositiveFloat
+    cluster_units: PositiveInt = 1
+
+
+class ChipBase(Frozen):
+    """What every chip has, whatever its kind."""
+
+    name: str
+    title: str
+    compute: Compute
+    memory: Memory
+    link: Link
+    power_watts: PositiveFloat
+
+    def peak_flops(self, precision: Precision) -> float:
+        """Dense matrix peak, FLOP/s (a multiply-accumulate counts two). Raises CatalogError if not supported."""
+        rates = self.compute.matrix_flop_per_clock
+        if precision not in rates:
+            raise CatalogError(f"{self.name} has no {precision} matrix unit; it has {', '.join(sorted(rates))}.")
+        return self.compute.units * rates[precision] * self.compute.clock_hz
+
+    @property
+    def vector_flops(self) -> float:
+        """Peak of the fp32 lanes outside the matrix unit, FLOP/s (a multiply-accumulate counts two)."""
+        return 2.0 * self.compute.units * self.compute.vector_lanes * self.compute.clock_hz
+
+
+class Gpu(ChipBase):
+    """A GPU: streaming multiprocessors behind a shared L2, one kernel an operator, launched by a host."""
+
+    kind: Literal["gpu"]
+    generation: GpuGeneration
+    on_chip: GpuOnChip
+
+
+class DataflowOnChip(Frozen):
+    """Distributed SRAM of a dataflow chip: ``memory_units`` of ``unit_bytes`` each, ``port_bytes_per_clock`` a port.
+
+    ``stream_buffer_bytes`` is what the compiler sets aside a chip to run weight streams ahead of their use.
+    """
+
+    memory_units: PositiveInt
+    unit_bytes: PositiveInt
+    port_bytes_per_clock: PositiveInt
+    stream_buffer_bytes: PositiveInt
+
+    @property
+    def total_bytes(self) -> int:
+        return self.memory_units * self.unit_bytes
+
+
+class DataflowTiming(Frozen):
+    """What a dataflow chip's pipelines and launches cost, seconds unless named otherwise.
+
+    A launch is program load (skipped when the program is resident), argument load and execute, each sequenced by the
+    host (``software``) or by the chip's own sequencer (``hardware``).
+    """
+
+    memory_efficiency: Annotated[float, Field(gt=0, le=1)]
+    matrix_efficiency: Annotated[float, Field(gt=0, le=1)]
+    memory_latency: PositiveFloat
+    stage_latency: PositiveFloat
+    hop_latency: PositiveFloat
+    program_load: PositiveFloat
+    argument_load: PositiveFloat
+    execute: PositiveFloat
+    software_dispatch: PositiveFloat
+    unit_share: Annotated[float, Field(gt=0, le=1)]
+
+
+class Dataflow(ChipBase):
+    """A reconfigurable dataflow chip: compute and memory units in a mesh; a fused kernel is laid out in space."""
+
+    kind: Literal["dataflow"]
+    on_chip: DataflowOnChip
+    timing: DataflowTiming
+
+
+class Systolic(ChipBase):
+    """A systolic-array accelerator: one large array fed from a weight FIFO and a unified buffer."""
+
+    kind: Literal["systolic"]
+    rows: PositiveInt
+    columns: PositiveInt
+    unified_buffer_bytes: PositiveInt
+    accumulator_bytes: PositiveInt
+    weight_fifo_tiles: PositiveInt
+    host_bandwidth: PositiveFloat
+
+
+ChipSpec = Annotated[Gpu | Dataflow | Systolic, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[Gpu | Dataflow | Systolic] = TypeAdapter(ChipSpec)
+
+
+def chip_names() -> list[str]:
+    """Names in the catalog, in alphabetical order."""
+    return sorted(path.stem for path in CATALOG.glob("*.toml"))
+
+
+@cache
+def load_chip(name: str) -> Gpu | Dataflow | Systolic:
+    """The datasheet of a catalog chip, or of the TOML file at the path ``name``.
+
+    Raises CatalogError in one sentence: unknown name (with the nearest ones), or file, key and what was expected.
+    """
+    path = CATALOG / f"{name}.toml"
+    if name.endswith(".toml"):
+        path = Path(name)
+    elif not path.is_file():
+        near = difflib.get_close_matches(name, chip_names(), n=3, cutoff=0.3) or chip_names()
+        raise CatalogError(f"unknown chip '{name}'; the nearest in the catalog: {', '.join(near)}.")
+    return parse_chip(_read_toml(path), path)
+
+
+def parse_chip(data: dict[str, Any], path: Path) -> Gpu | Dataflow | Systolic:
+    """Validate one datasheet. A GPU's ``generation`` may be a name, which is resolved in ``catalog/generations``."""
+    if isinstance(data.get("generation"), str):
+        data = data | {"generation": _read_generation(data["generation"], path)}
+    try:
+        return _ADAPTER.validate_python(data)
+    except ValidationError as error:
+        raise CatalogError(_first_problem(error, path)) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError:
+        raise CatalogError(f"{path}: no such chip file.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise CatalogError(f"{path}: not valid TOML: {error}.") from None
+
+
+def _read_generation(name: str, chip_path: Path) -> dict[str, Any]:
+    """A generation's table; ``inherits`` names the older one from which all unstated values are taken."""
+    path = CATALOG / "generations" / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.toml")))
+        raise CatalogError(f"{chip_path}: generation '{name}' is unknown; expected one of {known}.")
+    data = _read_toml(path)
+    older = data.pop("inherits", None)
+    return data if older is None else _merge(_read_generation(older, path), data)
+
+
+def _merge(older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(older)
+    for key, value in newer.items():
+        merged[key] = _merge(older[key], value) if isinstance(value, dict) and key in older else value
+    return merged
+
+
+def _first_problem(error: ValidationError, path: Path) -> str:
+    """One sentence from pydantic's first complaint: file, key, what was found and what was expected."""
+    problem = error.errors()[0]
+    kinds = ("gpu", "dataflow", "systolic")
+    key = ".".join(str(part) for part in problem["loc"] if part not in kinds) or "kind"
+    if problem["type"] == "extra_forbidden":
+        return f"{path}: key '{key}' is not known here."
+    if problem["type"] == "missing":
+        return f"{path}: key '{key}' is missing."
+    return f"{path}: key '{key}' is {problem['input']!r}; expected: {problem['msg'].lower()}."
