@@ -1,0 +1,128 @@
+"""A time that carries its own explanation: picoseconds, and the labels in which its critical path spent them.
+
+Here: the value type ``Time`` and the three operations of the max-plus algebra on it (the latest of several, the
+latest over all chips, a duration spent after one). Engines, buffers and loops, whatever changes, live in
+``chips.timeline``.
+
+A time is a path through the program: each ``latest`` continues along its winner (the first argument wins a tie), each
+``spend`` adds one step. So the parts of a time always sum to the time itself, exactly, because all are integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import ClassVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+Picoseconds = int | IntArray
+Duration = Picoseconds | Mapping[Hashable, Picoseconds]
+
+PICOSECONDS_PER_SECOND = 1e12
+
+
+@overload
+def seconds_to_ps(seconds: float) -> int: ...
+@overload
+def seconds_to_ps(seconds: NDArray[np.float64]) -> IntArray: ...
+def seconds_to_ps(seconds: float | NDArray[np.float64]) -> Picoseconds:
+    """Round ``seconds`` to whole picoseconds, once, where a duration enters the clock: an int, or int64 for an array."""
+    if isinstance(seconds, np.ndarray):
+        return np.rint(seconds * PICOSECONDS_PER_SECOND).astype(np.int64)
+    return round(float(seconds) * PICOSECONDS_PER_SECOND)
+
+
+class Rate:
+    """A mark among the parts of a time: by how many picoseconds it moves each period of one probed loop.
+
+    Marks ride along critical paths as parts do, but no task adds to them and nobody outside the clock sees them.
+    A time without the mark does not move with that loop: its rate is 0.
+    """
+
+    __slots__ = ()
+
+
+class Time:
+    """A moment on a clock: ``ps`` picoseconds (an int, or an int64 array over chips). Immutable."""
+
+    __slots__ = ("path", "ps")
+    zero: ClassVar[Time]
+
+    def __init__(self, ps: Picoseconds, path: dict[Hashable, Picoseconds]) -> None:
+        self.ps = ps
+        self.path = path
+
+    @property
+    def parts(self) -> dict[Hashable, Picoseconds]:
+        """Picoseconds that the critical path to this time spent in each label; they sum to ``ps``, chip by chip."""
+        parts = {label: spent for label, spent in self.path.items() if type(label) is not Rate}
+        if isinstance(self.ps, np.ndarray):
+            return {label: np.broadcast_to(spent, self.ps.shape) for label, spent in parts.items()}
+        return parts
+
+    def __repr__(self) -> str:
+        return f"Time({self.ps} ps)"
+
+
+Time.zero = Time(0, {})
+
+
+def latest(times: Sequence[Time]) -> Time:
+    """The latest of ``times``, chip by chip where they are arrays; the first wins a tie."""
+    winner = times[0]
+    for time in times[1:]:
+        if time is winner:
+            continue
+        later = time.ps > winner.ps
+        if isinstance(later, bool):
+            winner = time if later else winner
+        elif later.all():
+            winner = time
+        elif later.any():
+            winner = _merge(winner, time, later)
+    return winner
+
+
+def latest_across(time: Time) -> Time:
+    """The latest over all chips, for every chip, explained by that chip's critical path (the first chip wins a tie)."""
+    if not isinstance(time.ps, np.ndarray):
+        return time
+    chip = int(time.ps.argmax())
+    path: dict[Hashable, Picoseconds] = {
+        label: int(spent[chip]) if isinstance(spent, np.ndarray) else spent for label, spent in time.path.items()
+    }
+    return Time(np.full_like(time.ps, time.ps[chip]), path)
+
+
+def spend(start: Time, duration: Duration, label: Hashable) -> Time:
+    """``duration`` after ``start``, spent in ``label``, or in the labels that ``duration`` maps to picoseconds."""
+    ps = start.ps
+    path = start.path.copy()
+    for name, spent in steps(duration, label):
+        ps = ps + spent
+        path[name] = path.get(name, 0) + spent
+    return Time(ps, path)
+
+
+def steps(duration: Duration, label: Hashable) -> Iterator[tuple[Hashable, Picoseconds]]:
+    """The (label, picoseconds) pairs of one task's duration. Raises ValueError for a negative or fractional one."""
+    for name, spent in duration.items() if isinstance(duration, Mapping) else ((label, duration),):
+        if isinstance(spent, np.ndarray):
+            whole, shortest = spent.dtype.kind in "iu", spent.min()
+        else:
+            whole, shortest = isinstance(spent, int | np.integer), spent
+        if not whole or shortest < 0:
+            raise ValueError(f"A duration of {shortest} ps in {name!r} is no whole number of picoseconds from 0 up.")
+        yield name, spent if isinstance(spent, np.ndarray) else int(spent)
+
+
+def _merge(first: Time, second: Time, second_wins: NDArray[np.bool_]) -> Time:
+    """The winner of two times chip by chip; parts that both share are shared by the result too (no copy)."""
+    path: dict[Hashable, Picoseconds] = {}
+    for label in first.path | second.path:
+        ours, theirs = first.path.get(label, 0), second.path.get(label, 0)
+        same = ours is theirs or (isinstance(ours, int) and isinstance(theirs, int) and ours == theirs)
+        path[label] = ours if same else np.where(second_wins, theirs, ours)
+    return Time(np.maximum(first.ps, second.ps), path)

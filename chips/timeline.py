@@ -1,0 +1,183 @@
+"""The clock: engines, tasks, barriers, buffers and loops. The only place where time advances.
+
+    finish = max(engine free, inputs ready) + duration
+
+Everything that takes time is a task on an in-order engine. That recurrence is linear in the max-plus algebra;
+pipelining, double buffering, launches and stragglers all follow from it. What a duration should be does not belong
+here; how a time explains itself is in ``chips.explained_time``, how a long loop is advanced without running it in
+``chips.periodic_loop``.
+
+    clock = Timeline()
+    hbm, matrix, tiles = clock.engine("HBM"), clock.engine("matrix"), clock.buffer(2)
+
+    def tile(_):
+        loaded = clock.task(hbm, 700, after=(tiles.acquire(),), label="load")
+        multiplied = clock.task(matrix, 900, after=(loaded,), label="matmul")
+        tiles.release(multiplied)
+        return ()
+
+    clock.loop(1_000_000, tile)
+    clock.now.ps, clock.now.parts    # 900_000_000_700, {"load": 700, "matmul": 900_000_000_000}
+
+Times are integer picoseconds. With ``chips`` above 1 the same program runs on all chips side by side: durations may be,
+and times are, int64 arrays of shape (chips,), and ``across`` is where chips meet.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from weakref import ref
+
+import numpy as np
+
+from chips.explained_time import Duration, Picoseconds, Time, latest, latest_across, seconds_to_ps, spend, steps
+
+__all__ = ["Buffer", "Duration", "Engine", "Event", "Picoseconds", "Time", "Timeline", "seconds_to_ps"]
+
+
+@dataclass(slots=True, eq=False)
+class Engine:
+    """One in-order resource (a memory port, a matrix unit, a link, a host thread); ``free`` when its last task ends."""
+
+    name: str
+    free: Time
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One task as it ran, for a trace. ``start_ps`` and ``finish_ps`` are ints, or int64 arrays over chips."""
+
+    engine: str
+    name: str
+    label: Hashable
+    start_ps: Picoseconds
+    finish_ps: Picoseconds
+
+
+class Buffer:
+    """Room for ``depth`` items between two stages: 1 makes neighbours take turns, 2 is double buffering.
+
+    The producer acquires a slot before it writes, the consumer releases it when it has read; slots come back in the
+    order of release.
+    """
+
+    __slots__ = ("__weakref__", "depth", "slots")
+
+    def __init__(self, depth: int) -> None:
+        if depth < 1:
+            raise ValueError(f"A buffer of depth {depth} holds nothing; the depth is at least 1.")
+        self.depth = depth
+        self.slots = deque([Time.zero] * depth)
+
+    def acquire(self) -> Time:
+        """When the next slot is free. Raises RuntimeError if all slots are taken and none has been released."""
+        if not self.slots:
+            raise RuntimeError(f"All {self.depth} slots of a buffer are taken: release one before acquiring the next.")
+        return self.slots.popleft()
+
+    def release(self, time: Time) -> None:
+        """Give one slot back at ``time``. Raises RuntimeError if none was taken."""
+        if len(self.slots) == self.depth:
+            raise RuntimeError(f"A buffer of depth {self.depth} has no slot to release: all of them are free.")
+        self.slots.append(time)
+
+
+class Timeline:
+    """A clock for ``chips`` chips that run one program; with ``record``, ``events`` lists every task as it ran."""
+
+    def __init__(self, chips: int = 1, record: bool = False) -> None:
+        if chips < 1:
+            raise ValueError(f"A clock for {chips} chips tells no time; chips is at least 1.")
+        self.chips = chips
+        self.events: list[Event] = []
+        self._record = record
+        self._simple = chips == 1 and not record
+        self._engines: dict[str, Engine] = {}
+        self._buffers: list[ref[Buffer]] = []
+        self._last_barrier = Time.zero if chips == 1 else Time(np.zeros(chips, np.int64), {})
+
+    def engine(self, name: str) -> Engine:
+        """The engine called ``name``; made at its first mention, free since the last barrier."""
+        found = self._engines.get(name)
+        if found is None:
+            found = self._engines[name] = Engine(name, self._last_barrier)
+        return found
+
+    def buffer(self, depth: int) -> Buffer:
+        """A new buffer of ``depth`` slots, all free."""
+        made = Buffer(depth)
+        self._buffers.append(ref(made))
+        return made
+
+    def task(
+        self,
+        engine: Engine,
+        duration: Duration,
+        after: Sequence[Time] = (),
+        label: Hashable = None,
+        name: str = "",
+    ) -> Time:
+        """Run a task on ``engine`` as soon as it is free and all of ``after`` have passed; returns when it finishes.
+
+        ``duration``: picoseconds, an int or an int64 array (chips,); or a mapping from labels to such, if the time
+        of one task belongs to several labels.
+        """
+        start = engine.free
+        if self._simple and type(duration) is int and duration >= 0:
+            # The hot path of the simulator: what follows below, without its generality.
+            for time in after:
+                if time.ps > start.ps:
+                    start = time
+            path = start.path.copy()
+            path[label] = path.get(label, 0) + duration
+            engine.free = finish = Time(start.ps + duration, path)
+            return finish
+        start = self.join(start, *after)
+        engine.free = finish = spend(start, duration, label)
+        self._note(engine.name, start, duration, label, name)
+        return finish
+
+    def join(self, *times: Time) -> Time:
+        """The latest of ``times``, chip by chip; the first wins a tie."""
+        return latest(times)
+
+    def across(self, time: Time) -> Time:
+        """The latest over all chips, for every chip: where a collective's members have all arrived."""
+        return latest_across(time)
+
+    def barrier(
+        self, duration: Duration = 0, label: Hashable = None, name: str = "", after: Sequence[Time] = ()
+    ) -> Time:
+        """Every engine waits for the slowest and for ``after``, then ``duration`` passes on all of them."""
+        start = self.join(self.now, *after)
+        finish = self._last_barrier = spend(start, duration, label)
+        for engine in self._engines.values():
+            engine.free = finish
+        self._note("barrier", start, duration, label, name)
+        return finish
+
+    @property
+    def now(self) -> Time:
+        """When the last engine falls free."""
+        return self.join(self._last_barrier, *(engine.free for engine in self._engines.values()))
+
+    def loop(
+        self,
+        count: int,
+        body: Callable[[tuple[Time, ...]], tuple[Time, ...]],
+        carried: tuple[Time, ...] = (),
+    ) -> tuple[Time, ...]:
+        """Run ``body`` ``count`` times, each on the times that the one before returned; returns the last ones."""
+        for _ in range(count):
+            carried = body(carried)
+        return carried
+
+    def _note(self, engine: str, start: Time, duration: Duration, label: Hashable, name: str) -> None:
+        """Record a task, one event for each label of its duration."""
+        if self._record:
+            begin = start.ps
+            for part, spent in steps(duration, label):
+                self.events.append(Event(engine, name, part, begin, begin + spent))
+                begin = begin + spent
