@@ -28,7 +28,7 @@ def seconds_to_ps(seconds: float) -> int: ...
 @overload
 def seconds_to_ps(seconds: NDArray[np.float64]) -> IntArray: ...
 def seconds_to_ps(seconds: float | NDArray[np.float64]) -> Picoseconds:
-    """Round ``seconds`` to whole picoseconds, once, where a duration enters the clock: an int, or int64 for an array."""
+    """Round ``seconds`` to whole picoseconds, once, where a duration enters the clock: int, or int64 for an array."""
     if isinstance(seconds, np.ndarray):
         return np.rint(seconds * PICOSECONDS_PER_SECOND).astype(np.int64)
     return round(float(seconds) * PICOSECONDS_PER_SECOND)

@@ -26,13 +26,15 @@ and times are, int64 arrays of shape (chips,), and ``across`` is where chips mee
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import ref
 
 import numpy as np
 
 from chips.explained_time import Duration, Picoseconds, Time, latest, latest_across, seconds_to_ps, spend, steps
+from chips.periodic_loop import Probe, State, run
 
 __all__ = ["Buffer", "Duration", "Engine", "Event", "Picoseconds", "Time", "Timeline", "seconds_to_ps"]
 
@@ -96,6 +98,7 @@ class Timeline:
         self._simple = chips == 1 and not record
         self._engines: dict[str, Engine] = {}
         self._buffers: list[ref[Buffer]] = []
+        self._probes: list[Probe] = []
         self._last_barrier = Time.zero if chips == 1 else Time(np.zeros(chips, np.int64), {})
 
     def engine(self, name: str) -> Engine:
@@ -141,11 +144,11 @@ class Timeline:
 
     def join(self, *times: Time) -> Time:
         """The latest of ``times``, chip by chip; the first wins a tie."""
-        return latest(times)
+        return self._watched(latest(times), times)
 
     def across(self, time: Time) -> Time:
         """The latest over all chips, for every chip: where a collective's members have all arrived."""
-        return latest_across(time)
+        return self._watched(latest_across(time), (time,))
 
     def barrier(
         self, duration: Duration = 0, label: Hashable = None, name: str = "", after: Sequence[Time] = ()
@@ -169,10 +172,58 @@ class Timeline:
         body: Callable[[tuple[Time, ...]], tuple[Time, ...]],
         carried: tuple[Time, ...] = (),
     ) -> tuple[Time, ...]:
-        """Run ``body`` ``count`` times, each on the times that the one before returned; returns the last ones."""
+        """Run ``body`` ``count`` times, each on the times that the one before returned; returns the last ones.
+
+        The result is that of running it ``count`` times, but periodic stretches cost nothing (``chips.periodic_loop``).
+        For that the body must issue the same tasks each time, and whatever passes from one iteration to the next must
+        pass through engines, buffers or the carried times, not through variables of the caller. With ``record`` every
+        iteration runs, so that the trace is whole.
+        """
+        if not self._record:
+            return run(self, count, body, carried)
         for _ in range(count):
             carried = body(carried)
         return carried
+
+    def state(self, carried: tuple[Time, ...]) -> State:
+        """All that the tasks so far leave to those to come, with ``carried``; for ``chips.periodic_loop``."""
+        self._buffers = [buffer for buffer in self._buffers if buffer() is not None]
+        times = [engine.free for engine in self._engines.values()]
+        shape = [len(times)]
+        times.append(self._last_barrier)
+        for buffer in self._live_buffers():
+            shape.append(len(buffer.slots))
+            times.extend(buffer.slots)
+        return State((*shape, len(carried)), [*times, *carried])
+
+    def move_to(self, state: State) -> tuple[Time, ...]:
+        """Take over a state of this clock's own shape; returns its carried times."""
+        times = iter(state.times)
+        for engine in self._engines.values():
+            engine.free = next(times)
+        self._last_barrier = next(times)
+        for buffer in self._live_buffers():
+            buffer.slots = deque(next(times) for _ in buffer.slots)
+        return tuple(times)
+
+    @contextmanager
+    def probing(self, probe: Probe) -> Iterator[None]:
+        """Show ``probe`` every maximum that is taken in this context."""
+        self._probes.append(probe)
+        simple, self._simple = self._simple, False
+        try:
+            yield
+        finally:
+            self._simple = simple
+            self._probes.pop()
+
+    def _live_buffers(self) -> list[Buffer]:
+        return [buffer for reference in self._buffers if (buffer := reference()) is not None]
+
+    def _watched(self, winner: Time, times: Sequence[Time]) -> Time:
+        for probe in self._probes:
+            probe.watch(winner, times)
+        return winner
 
     def _note(self, engine: str, start: Time, duration: Duration, label: Hashable, name: str) -> None:
         """Record a task, one event for each label of its duration."""
