@@ -7,9 +7,9 @@ a model or a chip's name. Units: seconds, bytes, bytes/s; efficiencies and fract
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
@@ -40,8 +40,86 @@ class LaunchCoefficients(Coefficients):
     graph_launch: PositiveFloat
 
 
+class CollectiveProtocol(Coefficients):
+    """One of NCCL's protocols: how a chunk is handed from rank to rank.
+
+    ``startup``: kernel, first flags and last store, once a collective, without the gap between kernels.
+    ``hop``: one dependent step between neighbours.
+    ``efficiency``: payload bytes/s of a rank over its link's bandwidth.
+    """
+
+    startup: PositiveFloat
+    hop: PositiveFloat
+    efficiency: Fraction
+
+
+class CollectiveCoefficients(Coefficients):
+    """What collectives cost between the chips of one NVLink domain, and beyond it.
+
+    ``sync``: flags of all ranks written over the link, seen by a polling kernel, with the fences around it.
+    ``peer_efficiency``: rate of direct loads from peers in a one-shot or two-shot kernel over the link's bandwidth.
+    ``multicast_efficiency``: the same for a kernel that reduces in the switch.
+    ``copy_efficiency``: rate at which NCCL copies a rank's own chunk, over the memory's bandwidth.
+    ``channel_bandwidth``: bytes/s of the one channel that NCCL gives a peer in point-to-point exchanges with LL.
+    ``window_bytes``: what NCCL's channels hold in flight a step, which has to fill once.
+    ``host_detour``: what a hop costs more when it goes through the host (PCIe) instead of NVLink.
+    ``network_software``: what NCCL's proxy adds to the network's own latency, a step between nodes.
+    ``ll``, ``ll128``, ``simple``, ``nvls``, ``exchange``: NCCL's protocols; ``nvls`` reduces in the switch and
+    ``exchange`` is Simple between all pairs at once.
+    """
+
+    sync: PositiveFloat
+    peer_efficiency: Fraction
+    multicast_efficiency: Fraction
+    copy_efficiency: Fraction
+    channel_bandwidth: PositiveFloat
+    window_bytes: PositiveFloat
+    host_detour: PositiveFloat
+    network_software: PositiveFloat
+    ll: CollectiveProtocol
+    ll128: CollectiveProtocol
+    simple: CollectiveProtocol
+    nvls: CollectiveProtocol
+    exchange: CollectiveProtocol
+
+
+class AttentionCoefficients(Coefficients):
+    """How FlashAttention runs.
+
+    ``asynchronous``: the library's kernel overlaps matrix unit and softmax (FlashAttention-3), or takes them in turn.
+    ``matrix_efficiency``: of the matrix peak, in the products of an asynchronous kernel.
+    ``synchronous_matrix_efficiency``: the same with the instructions of a synchronous kernel (``mma.sync``).
+    ``overlap``: share of the shorter of matrix and softmax time that tiles computing side by side hide.
+    ``softmax_operations``: vector instructions a score, beside the exponential.
+    ``l2_bytes_per_clock``: what the L2 delivers to the whole chip.
+    ``memory_efficiency``: of the HBM bandwidth, streaming keys and values.
+    ``resident_share``: of the L2, that a repeated call finds filled with its own data.
+    ``kernel_latency``: an attention kernel with nothing to do; ``tile_latency``: first load to last store of a tile.
+    ``helper_seconds``: a small kernel beside it: cache write, reduction over splits, reordering of queries.
+    ``unsplit_blocks``: a context of at most so many key blocks is not split in prefill.
+    ``tail``: of the longest tile's time, that the streaming multiprocessors run unevenly at the end.
+    """
+
+    asynchronous: bool
+    matrix_efficiency: Fraction
+    synchronous_matrix_efficiency: Fraction
+    overlap: Fraction
+    softmax_operations: PositiveFloat
+    l2_bytes_per_clock: PositiveFloat
+    memory_efficiency: Fraction
+    resident_share: Fraction
+    kernel_latency: PositiveFloat
+    tile_latency: PositiveFloat
+    helper_seconds: PositiveFloat
+    unsplit_blocks: PositiveInt
+    tail: Fraction
+
+
 class GpuGeneration(Coefficients):
-    """All coefficients of one generation."""
+    """All coefficients of one generation; ``serving_library`` is whose collectives its serving stack runs."""
 
     name: str
+    serving_library: Literal["nccl", "vllm", "sglang", "trtllm"]
     launch: LaunchCoefficients
+    attention: AttentionCoefficients
+    collective: CollectiveCoefficients

@@ -59,13 +59,17 @@ class Link(Frozen):
 
     ``topology``: ``switch`` (any pair at full rate), ``fully_connected`` (each pair has its own share of the
     bandwidth), ``ring``, or ``host`` (PCIe through the host).
-    ``domain`` is the number of chips that reach each other at this bandwidth.
+    ``domain`` is the number of chips that reach each other at this bandwidth. Beyond it every chip has a share of
+    a scale-out network: ``network_bandwidth`` bytes/s one way and ``network_latency`` seconds a message; the defaults
+    are one 400 Gb/s InfiniBand adapter a chip (NDR) and a switched RDMA write.
     """
 
     bandwidth: PositiveFloat
     topology: Literal["switch", "fully_connected", "ring", "host"]
     domain: PositiveInt
     in_switch_reduction: bool = False
+    network_bandwidth: PositiveFloat = 50e9
+    network_latency: PositiveFloat = 2e-6
 
 
 class GpuOnChip(Frozen):
