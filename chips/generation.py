@@ -115,6 +115,25 @@ class AttentionCoefficients(Coefficients):
     tail: Fraction
 
 
+class VectorCoefficients(Coefficients):
+    """How memory-bound kernels run.
+
+    ``startup_seconds``: blocks start, read their arguments, and retire.
+    ``memory_latency_cycles``, ``l2_latency_cycles``: a dependent load from HBM and from L2.
+    ``reduction_cycles``: a row reduced over the lanes and warps of a block (shuffles, shared memory, a barrier).
+    ``memory_efficiency``: of the HBM bandwidth, reading and writing. ``l2_bytes_per_clock``: L2 to the whole chip.
+    ``resident_share``: of the L2, that holds what the kernel before has written.
+    """
+
+    startup_seconds: PositiveFloat
+    memory_latency_cycles: PositiveFloat
+    l2_latency_cycles: PositiveFloat
+    reduction_cycles: PositiveFloat
+    memory_efficiency: Fraction
+    l2_bytes_per_clock: PositiveFloat
+    resident_share: Fraction
+
+
 class GpuGeneration(Coefficients):
     """All coefficients of one generation; ``serving_library`` is whose collectives its serving stack runs."""
 
@@ -122,4 +141,5 @@ class GpuGeneration(Coefficients):
     serving_library: Literal["nccl", "vllm", "sglang", "trtllm"]
     launch: LaunchCoefficients
     attention: AttentionCoefficients
+    vector: VectorCoefficients
     collective: CollectiveCoefficients
