@@ -1,0 +1,120 @@
+"""NCCL: rings, trees and in-switch reduction under its protocols LL, LL128 and Simple.
+
+All move the payload in chunks through a pipeline of ranks. A collective costs its startup, a hop for every dependent
+step, its busiest link's bytes at the protocol's rate, the filling of that pipeline with one chunk (no more than the
+channels' buffers hold), and the copy of the chunk that a rank keeps. Steps and bytes are those of the algorithms
+(NCCL ``src/graph/tuning.cc``; Thakur et al. 2005); rates and latencies come from the chip's generation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, log2
+
+import numpy as np
+
+from chips.generation import CollectiveProtocol
+from chips.spec import Gpu
+from collectives.candidate import Candidate, Seconds
+from collectives.collective_time import Operation
+
+NVLS_LEAST_RANKS = 5  # the smallest group for which NCCL 2.27 was seen to pick NVLS: stas00/ml-engineering, H200
+TREE_BANDWIDTH = 0.92  # of the ring's: NCCL tuning.cc
+PAT_BANDWIDTH = 0.75  # of the ring's: NCCL tuning.cc
+PAYLOAD_SHARE = {"ll": 0.5, "ll128": 120 / 128, "simple": 1.0}  # payload of the bytes on the wire: NCCL tuning.cc
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What one algorithm asks of a rank's links: dependent steps, and bytes as fractions of the payload.
+
+    ``wire``: through the rank's link in the domain; ``chunk``: what fills the pipeline; ``kept``: what a rank copies
+    to itself; ``network_steps``, ``network_wire``: the same between nodes, bytes per rank's share of the network.
+    """
+
+    steps: float
+    wire: float
+    chunk: float
+    kept: float
+    network_steps: float = 0.0
+    network_wire: float = 0.0
+
+
+def nccl_candidates(chip: Gpu, operation: Operation, ranks: int, payload: Seconds) -> list[Candidate]:
+    """Everything that NCCL's tuner weighs for one operation between ``ranks`` chips."""
+    coefficients = chip.generation.collective
+    protocols = {"ll": coefficients.ll, "ll128": coefficients.ll128, "simple": coefficients.simple}
+    if operation == "all_to_all":
+        return _exchanges(chip, ranks, payload)
+    return [
+        _candidate(chip, f"{algorithm} {name}", protocol, PAYLOAD_SHARE[name], traffic, payload)
+        for algorithm, traffic in _algorithms(chip, operation, ranks).items()
+        for name, protocol in protocols.items()
+    ] + _in_switch(chip, operation, ranks, payload)
+
+
+def _algorithms(chip: Gpu, operation: Operation, ranks: int) -> dict[str, Traffic]:
+    """Rings over all ranks; beyond one domain also what takes logarithmically many steps between nodes."""
+    local = min(ranks, chip.link.domain)
+    nodes = ceil(ranks / local)
+    rest, levels = (ranks - 1) / ranks, ceil(log2(nodes))
+    outside = (nodes - 1) / nodes / local
+    match operation:
+        case "all_reduce":
+            ring = Traffic(2 * (ranks - nodes), 2 * rest, 1 / ranks, 1 / ranks, 2 * (nodes - 1), 2 * outside)
+            tree = Traffic(2 * (local - 1), 2, 1 / local, 0, 2 * levels, 2 * outside / TREE_BANDWIDTH)
+            return {"ring": ring} if nodes == 1 else {"ring": ring, "tree": tree}
+        case "all_gather" | "reduce_scatter":
+            ring = Traffic(ranks - nodes, rest, 1 / ranks, 1 / ranks, nodes - 1, outside)
+            pat = Traffic(local - 1, rest, 1 / ranks, 1 / ranks, levels, outside / PAT_BANDWIDTH)
+            return {"ring": ring} if nodes == 1 else {"ring": ring, "pat": pat}
+        case "broadcast":
+            chain = Traffic(ranks - nodes, 1, 0, 0, nodes - 1, outside)
+            tree = Traffic(local - 1, 1, 0, 0, levels, outside / TREE_BANDWIDTH)
+            return {"ring": chain} if nodes == 1 else {"ring": chain, "tree": tree}
+        case _:
+            return {"direct": Traffic(1, 1, 0, 0) if nodes == 1 else Traffic(0, 0, 0, 0, 1, 1)}
+
+
+def _candidate(
+    chip: Gpu, name: str, protocol: CollectiveProtocol, payload_share: float, traffic: Traffic, payload: Seconds
+) -> Candidate:
+    coefficients, link = chip.generation.collective, chip.link
+    hop = protocol.hop + (coefficients.host_detour if link.topology == "host" else 0.0)
+    rate = protocol.efficiency * link.bandwidth
+    filling = np.minimum(traffic.chunk * payload, coefficients.window_bytes)
+    kept = traffic.kept * payload / (coefficients.copy_efficiency * chip.memory.bandwidth)
+    inside = (traffic.wire * payload + filling) / rate + kept
+    outside = traffic.network_wire * payload / (payload_share * link.network_bandwidth)
+    network_step = coefficients.network_software + link.network_latency
+    return Candidate(
+        name,
+        latency=np.full_like(payload, protocol.startup + traffic.steps * hop),
+        transfer=inside,
+        network=traffic.network_steps * network_step + np.maximum(outside - inside, 0.0),
+        allowed=np.ones(payload.shape, dtype=np.bool_),
+    )
+
+
+def _in_switch(chip: Gpu, operation: Operation, ranks: int, payload: Seconds) -> list[Candidate]:
+    """NVLS: the switch reduces what the ranks read and multicasts what they write; a rank sends (1 + 1/p) n."""
+    local = min(ranks, chip.link.domain)
+    if operation != "all_reduce" or not chip.link.in_switch_reduction or local < NVLS_LEAST_RANKS:
+        return []
+    nodes = ceil(ranks / local)
+    between = 2 * (nodes - 1) / nodes / local / TREE_BANDWIDTH
+    traffic = Traffic(2, 1 + 1 / local, 1, 0, 2 * ceil(log2(nodes)), between)
+    name = "nvls" if nodes == 1 else "nvls_tree"
+    return [_candidate(chip, f"{name} simple", chip.generation.collective.nvls, 1.0, traffic, payload)]
+
+
+def _exchanges(chip: Gpu, ranks: int, payload: Seconds) -> list[Candidate]:
+    """All pairs at once: LL over one channel a peer, or Simple over all channels."""
+    coefficients = chip.generation.collective
+    local = min(ranks, chip.link.domain)
+    away = (ranks - local) / ranks
+    traffic = Traffic(1, (local - 1) / ranks, 1 / ranks, 1 / ranks, 1.0 if away else 0.0, away)
+    simple = _candidate(chip, "direct simple", coefficients.exchange, 1.0, traffic, payload)
+    ll = _candidate(chip, "direct ll", coefficients.ll, 0.5, traffic, payload)
+    one_channel = payload / ranks / coefficients.channel_bandwidth
+    return [simple, Candidate(ll.name, ll.latency, np.maximum(ll.transfer, one_channel), ll.network, ll.allowed)]
