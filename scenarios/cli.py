@@ -1,0 +1,180 @@
+"""The command line: ``loopline compare | chips | models | validate``. Parses and prints; computes nothing itself.
+
+Results go to standard output or the file asked for, everything else to standard error. A user's mistake is answered
+in one sentence and exit code 2. Imports stay inside the commands, so that help and errors come at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="What kernel boundaries cost when a cluster of AI accelerators runs Llama, and what removing them wins.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# Options that take one or more values after a single mention: --count 1 2 4 8
+SEVERAL = ("--chips", "--count", "--strategy")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of ``loopline``."""
+    from chips.spec import CatalogError
+    from scenarios.errors import ScenarioError
+
+    try:
+        app(args=_spread(sys.argv[1:] if arguments is None else arguments), prog_name="loopline")
+    except (CatalogError, ScenarioError) as error:
+        print(f"loopline: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _spread(arguments: list[str]) -> list[str]:
+    """Repeat an option of ``SEVERAL`` before each of its values, which is how the parser takes them."""
+    spread: list[str] = []
+    option = ""
+    for argument in arguments:
+        if argument.startswith("-"):
+            option = argument if argument in SEVERAL else ""
+            if option:
+                continue
+        spread += [option, argument] if option else [argument]
+    return spread
+
+
+@app.command()
+def compare(
+    model: Annotated[str, typer.Argument(help="A model of `loopline models`, or the path of a config.json.")],
+    chips: Annotated[list[str], typer.Option("--chips", help="Chips of `loopline chips`, or paths of TOML files.")],
+    count: Annotated[list[int], typer.Option("--count", help="Chips in the tensor-parallel group.")] = [1],  # noqa: B006
+    phase: Annotated[str, typer.Option(help="decode | prefill | request | train")] = "decode",
+    batch: Annotated[int, typer.Option(help="Sequences side by side.")] = 1,
+    context: Annotated[int, typer.Option(help="Tokens of a sequence; a request's prompt and output.")] = 4096,
+    output_tokens: Annotated[
+        int | None, typer.Option(help="Output tokens of a request (default: half of the context).")
+    ] = None,
+    strategy: Annotated[
+        list[str] | None, typer.Option("--strategy", help="per_operator | fused_decoder | kernel_loop (default: all)")
+    ] = None,
+    launch: Annotated[
+        str, typer.Option(help="Who sequences launches: the host (eager, software) or the device (graph, hardware).")
+    ] = "graph",
+    precision: Annotated[str, typer.Option(help="Of weights and matrix products: bf16 | fp8 | int8")] = "bf16",
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    json: Json = False,
+    plot: Annotated[Path | None, typer.Option(help="Also draw stacked bars into this .png or .svg file.")] = None,
+    trace: Annotated[Path | None, typer.Option(help="Also write a Perfetto trace into this .json file.")] = None,
+) -> None:
+    """Price a model on chips, counts and strategies: where does the time go, and what do kernel boundaries cost?
+
+    loopline compare llama-3.1-8b --chips h100 sn40l --count 1 2 4 8 16 --phase decode --batch 1 --context 4096
+
+    loopline compare llama-3.1-70b --chips h100 --count 8 --launch eager --plot eager.png
+    """
+    from results.table import print_comparison
+
+    from scenarios import pricing
+    from scenarios.strategies import STRATEGIES
+
+    options: dict[str, str | int | None] = {
+        "phase": phase,
+        "batch": batch,
+        "context": context,
+        "output_tokens": output_tokens,
+        "launch": launch,
+        "precision": precision,
+    }
+    strategies = strategy or list(STRATEGIES)
+    frame = pricing.compare(model, chips, count, strategies=strategies, **options)
+    print_comparison(frame, sys.stdout, form="json" if json else "csv" if csv else "table")
+    if plot is not None:
+        from results.plots import plot_breakdown
+
+        plot_breakdown(frame, plot)
+        print(f"wrote {plot}", file=sys.stderr)
+    if trace is not None:
+        _write_trace(trace, model, chips, count, strategies, options)
+    if not frame["fits"].any():
+        print(f"loopline: nothing fits: {frame['reason'].iloc[0]}.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _write_trace(
+    path: Path,
+    model: str,
+    chips: list[str],
+    count: list[int],
+    strategies: list[str],
+    options: dict[str, str | int | None],
+) -> None:
+    from results.trace import write_trace
+
+    from scenarios.errors import DoesNotFit
+    from scenarios.point import make_point
+    from scenarios.pricing import trace_point
+
+    processes = {}
+    for chip in chips:
+        for number in count:
+            for name in strategies:
+                point = make_point(model, chip, number, strategy=name, **options)  # type: ignore[arg-type]
+                try:
+                    processes[f"{chip} x{number} {name}"] = trace_point(point)
+                except DoesNotFit:
+                    continue
+    write_trace(processes, path)
+    print(f"wrote {path}", file=sys.stderr)
+
+
+@app.command("chips")
+def chips_command(
+    name: Annotated[str | None, typer.Argument(help="A chip: show its whole datasheet.")] = None,
+    json: Json = False,
+) -> None:
+    """List the catalog with its key figures, or show one datasheet with the source of every number."""
+    from chips.datasheet import datasheet, key_figures
+    from results.table import print_records
+
+    print_records(key_figures() if name is None else datasheet(name), sys.stdout, json=json)
+
+
+@app.command("models")
+def models_command(
+    name: Annotated[str | None, typer.Argument(help="A model, or the path of a config.json.")] = None,
+    json: Json = False,
+) -> None:
+    """List the models with their shapes, or show one with the tensor-parallel counts that divide it."""
+    from results.table import print_records
+
+    from scenarios.model import model_card, model_figures
+
+    print_records(model_figures() if name is None else model_card(name), sys.stdout, json=json)
+
+
+@app.command()
+def validate(
+    data: Annotated[Path | None, typer.Option(help="Folder of measured tables (default: the project's).")] = None,
+    by: Annotated[str | None, typer.Option(help="Break each table down by this column.")] = None,
+    worst: Annotated[int, typer.Option(help="Also show this many of the worst rows of each table.")] = 0,
+    json: Json = False,
+) -> None:
+    """Hold the simulator against measured kernels, collectives and published runs, and print its errors as they are."""
+    from scenarios.validate import render, to_json
+    from scenarios.validate import validate as run
+
+    results = run(data, by=by, worst=worst)
+    if json:
+        print(to_json(results))
+    else:
+        render(results, sys.stdout)

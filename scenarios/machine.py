@@ -1,0 +1,149 @@
+"""One chip of a group, as the strategies see it: what each operator costs on it, rounded once into picoseconds.
+
+Belongs here: the bridge from operators (shapes) to prices (``chips.kernels``, ``collectives``), cached by content.
+Does not belong here: in which order things run and what waits for what: that is a strategy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from chips.kernels.matmul import price_matmul
+
+from chips.kernels.attention import price_attention_backward, price_attention_decode, price_attention_prefill
+from chips.kernels.kernel_time import KernelTime
+from chips.kernels.vector import price_vector
+from chips.spec import ChipBase, Gpu
+from chips.timeline import Picoseconds, seconds_to_ps
+from cluster import Cluster
+from collectives.library import price_collective
+from scenarios.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Quantity, Step
+
+
+class Label(NamedTuple):
+    """What a stretch of time was spent on (a column of the results) and what it waited for."""
+
+    part: str
+    limiter: str
+
+
+LAUNCH = Label("launch", "launch")
+DEPENDENCY = Label("launch", "dependency")
+FILL_DRAIN = Label("fill_drain", "dependency")
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPrice:
+    """A GPU kernel in picoseconds: its steady state, and the filling and draining of its pipeline around it."""
+
+    label: Label
+    steady: Picoseconds
+    fill_drain: Picoseconds
+
+    def durations(self, cluster: Cluster) -> dict[Label, Picoseconds]:
+        """By label, for every chip of the cluster."""
+        return {self.label: cluster.stretch(self.steady), FILL_DRAIN: cluster.stretch(self.fill_drain)}
+
+
+@dataclass
+class GpuMachine:
+    """Kernel prices on the GPUs of one tensor-parallel group, remembered by operator.
+
+    ``library`` names the collectives' library; None: the one of the chip's serving stack.
+    """
+
+    chip: Gpu
+    cluster: Cluster
+    library: str | None = None
+    _prices: dict[Operator, KernelPrice] = field(default_factory=dict)
+
+    def price(self, operator: Operator) -> KernelPrice:
+        """The kernel of one operator. An ``Attention`` whose context is an array is priced for all its entries."""
+        if isinstance(operator, Attention) and not isinstance(operator.context, int):
+            return self._price(operator)
+        if operator not in self._prices:
+            self._prices[operator] = self._price(operator)
+        return self._prices[operator]
+
+    def _price(self, operator: Operator) -> KernelPrice:
+        if isinstance(operator, Collective):
+            cost = price_collective(
+                self.chip,
+                operator.operation,
+                self.cluster.count,
+                operator.payload_bytes,
+                library=self.library,
+                mode="graph",
+            )
+            return KernelPrice(Label("allreduce", "link"), seconds_to_ps(float(np.max(cost.seconds))), 0)
+        return _rounded(operator.part, self._kernel_time(operator))
+
+    def _kernel_time(self, operator: Attention | Elementwise | MatrixProduct) -> KernelTime:
+        match operator:
+            case MatrixProduct(m=m, n=n, k=k, precision=precision):
+                return price_matmul(self.chip, m, n, k, precision=precision)
+            case Attention(backward=True) as a:
+                return price_attention_backward(self.chip, a.batch, a.tokens, a.heads, a.kv_heads, a.head_dim)
+            case Attention(tokens=1) as a:
+                return price_attention_decode(self.chip, a.batch, a.context, a.heads, a.kv_heads, a.head_dim)
+            case Attention() as a:
+                return price_attention_prefill(self.chip, a.batch, a.tokens, a.context, a.heads, a.kv_heads, a.head_dim)
+            case Elementwise() as e:
+                return price_vector(
+                    self.chip,
+                    e.bytes_read,
+                    e.bytes_written,
+                    e.operations,
+                    special_functions=e.special_functions,
+                    passes=e.passes,
+                )
+
+
+def _rounded(part: str, time: KernelTime) -> KernelPrice:
+    """Into picoseconds: the whole is rounded, then its filling and draining; the steady state is what remains."""
+    whole = seconds_to_ps(time.seconds if time.seconds.ndim else float(time.seconds))
+    fill = seconds_to_ps(time.fill_drain_seconds if time.seconds.ndim else float(time.fill_drain_seconds))
+    limiter = str(time.limiter.flat[time.limiter.size // 2])
+    return KernelPrice(Label(part, limiter), whole - fill, fill)
+
+
+_MACHINES: dict[tuple[int, int, str | None], GpuMachine] = {}
+
+
+def gpu_machine(chip: Gpu, cluster: Cluster, library: str | None) -> GpuMachine:
+    """The machine of this cluster; where chips are alike, one for the life of the process: prices are computed once."""
+    if cluster.slowdown is not None:
+        return GpuMachine(chip, cluster, library)
+    key = (id(chip), cluster.count, library)
+    if key not in _MACHINES:
+        _MACHINES[key] = GpuMachine(chip, cluster, library)
+    return _MACHINES[key]
+
+
+def lower_bound(chip: ChipBase, ranks: int, step: Step) -> Quantity:
+    """Seconds that no strategy can beat for one pass: the longest of three things that may overlap.
+
+    Bytes of weights and KV cache over the memory's bandwidth, operations over the matrix peak, and what collectives
+    send over the chip's links. An array where the step's context is one.
+    """
+
+    def matrix_seconds(operator: Operator) -> Quantity:
+        match operator:
+            case MatrixProduct(precision=precision):
+                return operator.flops / chip.peak_flops(precision)
+            case Attention():
+                return operator.flops / chip.peak_flops("bf16")
+            case _:
+                return 0.0
+
+    def sent_bytes(operator: Operator) -> float:
+        if not isinstance(operator, Collective):
+            return 0.0
+        twice = operator.operation == "all_reduce" and not chip.link.in_switch_reduction
+        return (2.0 if twice else 1.0) * (ranks - 1) / ranks * operator.payload_bytes
+
+    memory = step.total(lambda operator: operator.stream_bytes) / chip.memory.bandwidth
+    links = step.total(sent_bytes) / chip.link.bandwidth
+    return np.maximum(np.maximum(memory, step.total(matrix_seconds)), links)

@@ -1,0 +1,34 @@
+"""Whether a point fits the off-chip memory of its chips: weights, KV cache, gradients, optimizer state, activations."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from scenarios.errors import DoesNotFit
+from scenarios.model import Shard
+from scenarios.operators import ACTIVATION_BYTES
+from scenarios.point import Point
+from scenarios.training import OPTIMIZER_STATE_BYTES, kept_activation_bytes
+
+
+def needed_bytes(point: Point, shard: Shard) -> float:
+    """What one of ``shard.ranks`` chips must hold for ``point``, in bytes."""
+    model = point.model
+    weights = model.weight_bytes(point.precision) / shard.ranks
+    if point.phase == "train":
+        kept = kept_activation_bytes(model, shard, point.batch, point.context, "none", sequence=False)
+        return model.parameters / shard.ranks * OPTIMIZER_STATE_BYTES + model.layers * kept
+    token = 2.0 * model.layers * shard.kv_heads * model.head_dim * ACTIVATION_BYTES
+    return weights + point.batch * point.context * token
+
+
+def check_memory(point: Point, shard: Shard) -> None:
+    """Raise DoesNotFit, with what is needed, what is there and how many chips would hold it."""
+    needed, capacity = needed_bytes(point, shard), point.chip.memory.capacity_bytes
+    if needed <= capacity:
+        return
+    chips = ceil(point.count * needed / capacity)
+    raise DoesNotFit(
+        f"{point.model.name} needs {needed / 1e9:,.1f} GB a chip on {point.count} x {point.chip.name}, which has "
+        f"{capacity / 1e9:,.1f} GB; about {chips} chips would hold it"
+    )

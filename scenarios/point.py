@@ -1,0 +1,88 @@
+"""One point to simulate: which chip, how many, which model, phase and strategy; and the checks on a user's request."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Systolic, load_chip
+from scenarios.errors import ScenarioError
+from scenarios.model import Model, load_model
+from scenarios.strategies import DEVICE, HOST, LAUNCHES, STRATEGIES
+
+PHASES = ("decode", "prefill", "request", "train")
+LAUNCH_NAMES = ("eager", "graph", "software", "hardware")
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one row of a comparison stands for.
+
+    ``context``: decode: tokens in the KV cache, the new one included; prefill and train: tokens of a sequence;
+    request: prompt and output together. ``output_tokens``: of a request; None for half of its context.
+    ``launch``: one of the chip's own two words.
+    """
+
+    chip: Gpu | Dataflow | Systolic
+    count: int
+    model: Model
+    phase: str
+    strategy: str
+    launch: str
+    precision: str
+    batch: int
+    context: int
+    output_tokens: int | None = None
+
+
+def make_point(
+    model: str | Model,
+    chip: str,
+    count: int,
+    *,
+    phase: str = "decode",
+    strategy: str = "per_operator",
+    launch: str = "graph",
+    precision: str = "bf16",
+    batch: int = 1,
+    context: int = 4096,
+    output_tokens: int | None = None,
+) -> Point:
+    """Check a request and resolve its names. Raises ScenarioError or CatalogError in one sentence."""
+    known_chip = load_chip(chip)
+    known_model = model if isinstance(model, Model) else load_model(model)
+    _one_of("phase", phase, PHASES)
+    _one_of("strategy", strategy, tuple(STRATEGIES))
+    _one_of("launch", launch, LAUNCH_NAMES)
+    _one_of("precision", precision, tuple(ELEMENT_BYTES))
+    _at_least_one("count", count)
+    _at_least_one("batch", batch)
+    _at_least_one("context", context)
+    if context > known_model.max_context:
+        raise ScenarioError(
+            f"--context {context} is beyond what {known_model.name} was trained for; at most {known_model.max_context}."
+        )
+    if phase == "request":
+        output_tokens = context // 2 if output_tokens is None else output_tokens
+        _at_least_one("output-tokens", output_tokens)
+        if output_tokens >= context:
+            raise ScenarioError(
+                f"--output-tokens {output_tokens} leaves no prompt in a --context of {context}; at most {context - 1}."
+            )
+    elif output_tokens is not None:
+        raise ScenarioError(f"--output-tokens belongs to --phase request; the phase is {phase}.")
+    device = DEVICE if launch in ("graph", "hardware") else HOST
+    own_word = LAUNCHES[known_chip.kind][device]
+    return Point(known_chip, count, known_model, phase, strategy, own_word, precision, batch, context, output_tokens)
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        near = difflib.get_close_matches(value, known, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise ScenarioError(f"--{option} '{value}' is unknown; expected one of {', '.join(known)}{hint}")
+
+
+def _at_least_one(option: str, value: int) -> None:
+    if value < 1:
+        raise ScenarioError(f"--{option} is {value}; it must be at least 1.")

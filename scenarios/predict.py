@@ -1,0 +1,215 @@
+"""Predictions for published end-to-end runs: one row of a table in, seconds out.
+
+Belongs here: how a row (its framework, launch mode, batch, parallel split) becomes a point of the simulator. A row that
+the simulator has no model for raises ``Unpredictable`` with the reason, and is counted, never dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import floor
+from typing import Any
+
+import numpy as np
+
+from chips.explained_time import PICOSECONDS_PER_SECOND
+from chips.spec import CatalogError, Gpu, load_chip
+from chips.timeline import Timeline
+from cluster import Cluster
+from scenarios.errors import DoesNotFit, ScenarioError, Unpredictable
+from scenarios.memory import needed_bytes
+from scenarios.model import load_model, shard
+from scenarios.operators import Attention, MatrixProduct, Step, forward
+from scenarios.point import Point, make_point
+from scenarios.pricing import run_point
+from scenarios.strategies import run_strategy
+from scenarios.training import Recompute, training_step
+
+Row = Mapping[str, Any]
+
+STRATEGY_OF_LAUNCH = {
+    "eager": ("per_operator", "eager"),
+    "graph": ("per_operator", "graph"),
+    "loop": ("kernel_loop", "graph"),
+}
+
+# The collectives that each framework runs under its graphs: TensorRT-LLM, vLLM and SGLang ship their own one-shot and
+# two-shot kernels; plain PyTorch calls NCCL; gpt-fast enables PyTorch's intra-node one-shot and two-shot kernels.
+LIBRARY_OF_FRAMEWORK = {
+    "tensorrt-llm": "trtllm",
+    "trtllm": "trtllm",
+    "vllm": "vllm",
+    "sglang": "sglang",
+    "gpt-fast": "vllm",
+    "pytorch": "nccl",
+}
+
+KV_MEMORY_SHARE = 0.9  # of the memory that weights leave free, the part that serving frameworks give the KV cache
+PREFILL_TOKENS = 8192  # tokens that TensorRT-LLM's scheduler takes into one iteration (max_num_tokens)
+CHUNK_DECODERS = 4  # decoders of a chunk in an interleaved pipeline, as Megatron's recipes choose
+
+
+def predict_inference(row: Row) -> float:
+    """Seconds of one row of ``inference.csv``: an output token, the first token, or a whole static batch."""
+    if int(row["n_chips"]) != int(row["tp"]):
+        raise Unpredictable(f"{row['n_chips']} chips in tensor-parallel groups of {row['tp']}")
+    if row["launch"] not in STRATEGY_OF_LAUNCH:
+        raise Unpredictable(f"launch mode '{row['launch']}'")
+    strategy, launch = STRATEGY_OF_LAUNCH[row["launch"]]
+    prompt, output = int(row["input_tokens"]), int(row["output_tokens"])
+    context = {"decode": prompt + output // 2, "prefill": prompt, "request": prompt + output}.get(row["phase"])
+    if context is None:
+        raise Unpredictable(f"phase '{row['phase']}'")
+    try:
+        point = make_point(
+            row["model"],
+            row["chip"],
+            int(row["tp"]),
+            phase=row["phase"],
+            strategy=strategy,
+            launch=launch,
+            batch=int(row["batch"]),
+            context=context,
+            output_tokens=output if row["phase"] == "request" else None,
+        )
+        return sum(
+            run_point(replace(point, batch=batch), library_of(row.get("framework", ""))).ps / PICOSECONDS_PER_SECOND
+            for batch in _waves(point)
+        )
+    except (ScenarioError, CatalogError, DoesNotFit) as refusal:
+        raise Unpredictable(str(refusal)) from None
+
+
+def library_of(framework: str) -> str | None:
+    """The collectives' library that a framework uses; None (the chip's own default) for an unknown one."""
+    name = str(framework).lower()
+    return next((library for key, library in LIBRARY_OF_FRAMEWORK.items() if key in name), None)
+
+
+def _waves(point: Point) -> list[int]:
+    """Batches in which a static batch runs one after the other, because the KV cache of all does not fit at once."""
+    split = shard(point.model, point.count)
+    weights = needed_bytes(replace(point, batch=0), split)
+    sequence = needed_bytes(replace(point, batch=1), split) - weights
+    free = KV_MEMORY_SHARE * (point.chip.memory.capacity_bytes - weights)
+    room = floor(free / sequence) if sequence else point.batch
+    if room < 1:
+        return [point.batch]  # the memory check then says what is needed and what is there
+    full, rest = divmod(point.batch, room)
+    return [room] * full + ([rest] if rest else [])
+
+
+def predict_serving(row: Row) -> tuple[float, float]:
+    """(time to first token, time per output token), seconds, of a server that keeps ``concurrency`` requests going.
+
+    Continuous batching in its steady state: each of the requests decodes ``output_tokens`` iterations and joins with
+    one prefill, so an iteration carries concurrency / output_tokens prompts on average. Modelled: prefill and decode
+    tokens share the iteration's matrix products; prompts are taken up to the scheduler's token limit. Not modelled:
+    the start of a benchmark, in which all requests arrive at once.
+    """
+    chip, model = load_chip(str(row["chip"])), load_model(str(row["model"]))
+    ranks, prompt, output = int(row["tp_size"]), int(row["input_tokens"]), int(row["output_tokens"])
+    active = int(row["concurrency"])
+    if int(row.get("pp_size", 1)) != 1:
+        raise Unpredictable("pipeline-parallel serving")
+    try:
+        split = shard(model, ranks)
+    except ScenarioError as refusal:
+        raise Unpredictable(str(refusal)) from None
+    context = prompt + output // 2
+    library = library_of(str(row.get("backend", "")))
+
+    def iteration(prompts: int) -> float:
+        step = forward(model, split, active, 1, context, "bf16")
+        if prompts:
+            step = _with_prefill(step, forward(model, split, prompts, prompt, prompt, "bf16"))
+        return _seconds(chip, ranks, step, library)  # type: ignore[arg-type]
+
+    prompts_an_iteration = active / output
+    together = max(1, min(round(prompts_an_iteration), PREFILL_TOKENS // prompt))
+    with_prompts = iteration(together)
+    share = prompts_an_iteration / together
+    alone = iteration(0)
+    time_per_token = (1 - share) * alone + share * with_prompts if share < 1 else share * with_prompts
+    waiting = time_per_token / 2
+    return waiting + with_prompts, time_per_token
+
+
+def _with_prefill(decode: Step, prefill: Step) -> Step:
+    """One iteration that carries both: products see all rows at once, attention runs for each kind of token."""
+    layer = []
+    for ours, theirs in zip(decode.decoder, prefill.decoder, strict=True):
+        if isinstance(ours, MatrixProduct) and isinstance(theirs, MatrixProduct):
+            layer.append(replace(ours, m=ours.m + theirs.m))
+        elif isinstance(ours, Attention):
+            layer += [ours, theirs]
+        else:
+            layer.append(theirs)
+    return replace(prefill, decoder=tuple(layer))
+
+
+def _seconds(chip: Gpu, ranks: int, step: Step, library: str | None = None) -> float:
+    finish = run_strategy(Timeline(), Cluster(chip, ranks), "per_operator", step, "graph", library)
+    return float(np.max(finish.ps)) / PICOSECONDS_PER_SECOND
+
+
+def predict_training(row: Row) -> float:
+    """Seconds of one row of ``training.csv``: one decoder forward, backward or both, or a whole step."""
+    chip, model = load_chip(str(row["chip"])), load_model(str(row["model"]))
+    if not isinstance(chip, Gpu):
+        raise Unpredictable(f"training on {chip.name}")
+    if int(row["cp"]) != 1:
+        raise Unpredictable("context parallelism")
+    ranks, stages, replicas = int(row["tp"]), int(row["pp"]), int(row["dp"])
+    recompute, sequence = _recompute(str(row["recompute"]))
+    micro_batch, length = int(row["micro_batch"]), int(row["seq_len"])
+    try:
+        split = shard(model, ranks)
+        work = training_step(
+            model, split, micro_batch, length, row["precision"], recompute=recompute, sequence=sequence
+        )
+    except (ScenarioError, CatalogError) as refusal:
+        raise Unpredictable(str(refusal)) from None
+    forward_seconds, backward_seconds = (_layer_seconds(chip, ranks, step) for step in (work.forward, work.backward))
+    if row["what"] != "step":
+        layers = {
+            "layer_forward": forward_seconds,
+            "layer_backward": backward_seconds,
+            "layer_fwd_bwd": forward_seconds + backward_seconds,
+        }
+        if row["what"] not in layers:
+            raise Unpredictable(f"what '{row['what']}'")
+        return layers[row["what"]]
+    micro_batches = int(row["global_batch"]) // (micro_batch * replicas)
+    own_layers = model.layers / stages
+    ends = sum(_seconds(chip, ranks, replace(step, layers=0)) for step in (work.forward, work.backward))
+    busy = own_layers * (forward_seconds + backward_seconds) + ends / stages
+    chunks = max(1, round(own_layers / CHUNK_DECODERS)) if stages > 1 else 1
+    optimizer = _seconds(chip, ranks, work.optimizer) / stages
+    return pipeline_seconds(busy, micro_batches, stages, chunks) + optimizer
+
+
+def pipeline_seconds(busy: float, micro_batches: int, stages: int, chunks: int) -> float:
+    """A step of an interleaved one-forward-one-backward pipeline, seconds (Narayanan et al. 2021, arXiv 2104.04473).
+
+    ``busy`` is one micro-batch's forward and backward on one stage; the bubble is (stages - 1) / chunks of it.
+    """
+    return busy * micro_batches + busy * (stages - 1) / chunks
+
+
+def _layer_seconds(chip: Gpu, ranks: int, step: Step) -> float:
+    """What one more decoder adds to a pass."""
+    one, two = (_seconds(chip, ranks, replace(step, layers=layers)) for layers in (1, 2))
+    return two - one
+
+
+def _recompute(text: str) -> tuple[Recompute, bool]:
+    """(recompute, sequence parallelism) from a published description such as ``selective + SP``."""
+    words = text.lower()
+    sequence = ("sequence parallel" in words or "sp" in words.replace("+", " ").replace(",", " ").split()) and (
+        "no sp" not in words
+    )
+    if "full" in words:
+        return "full", sequence
+    return ("selective" if "selective" in words else "none"), sequence

@@ -1,0 +1,135 @@
+"""The three strategies on a GPU: a kernel an operator, a persistent kernel a decoder, one kernel for all decoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from chips.kernels.kernel_time import MEMORY
+from chips.timeline import Time, Timeline, seconds_to_ps
+from scenarios.machine import DEPENDENCY, FILL_DRAIN, LAUNCH, GpuMachine
+from scenarios.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Step
+from scenarios.strategies.stream import LINK, StreamStage, run_stages
+
+STREAM_TILES = 16  # granularity of the stream through shared memory; finer tiles change totals by under a tile
+
+
+def per_operator(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:
+    """Every operator is a kernel, a collective too; the next one starts when the one before has drained."""
+    run = _eager if launch == "eager" else _graph
+    return run(clock, machine, step)
+
+
+def _graph(clock: Timeline, machine: GpuMachine, step: Step) -> Time:
+    """CUDA graph: the host issues the whole step once; then a device-side gap before each kernel."""
+    launch = machine.chip.generation.launch
+    gap = seconds_to_ps(launch.graph_gap)
+    host = clock.engine("host")
+    issued = clock.task(host, seconds_to_ps(launch.graph_launch), label=LAUNCH, name="graph launch")
+
+    def kernels(operators: Sequence[Operator], ready: Time) -> Time:
+        for operator in operators:
+            ready = _kernel(clock, machine, operator, gap, (ready,))
+        return ready
+
+    ready = kernels(step.before, issued)
+    (ready,) = clock.loop(step.layers, lambda carried: (kernels(step.decoder, carried[0]),), (ready,))
+    return kernels(step.after, ready)
+
+
+def _eager(clock: Timeline, machine: GpuMachine, step: Step) -> Time:
+    """The host issues every kernel of every operator, one framework call after another; the device waits or lags."""
+    launch = machine.chip.generation.launch
+    call, collective_call = seconds_to_ps(launch.host_operator), seconds_to_ps(launch.host_collective)
+    gap = seconds_to_ps(launch.stream_gap)
+    host = clock.engine("host")
+
+    def kernels(operators: Sequence[Operator], ready: Time) -> Time:
+        for operator in operators:
+            cost = collective_call if isinstance(operator, Collective) else call
+            issued = clock.task(host, cost * operator.eager_calls, label=LAUNCH, name=f"{operator.name} issue")
+            ready = _kernel(clock, machine, operator, gap * operator.eager_calls, (ready, issued))
+        return ready
+
+    ready = kernels(step.before, clock.now)
+    (ready,) = clock.loop(step.layers, lambda carried: (kernels(step.decoder, carried[0]),), (ready,))
+    return kernels(step.after, ready)
+
+
+def _kernel(clock: Timeline, machine: GpuMachine, operator: Operator, gap: int, after: tuple[Time, ...]) -> Time:
+    price = machine.price(operator)
+    collective = isinstance(operator, Collective)
+    ready = machine.cluster.meet(clock, clock.join(*after)) if collective else clock.join(*after)
+    engine = clock.engine(LINK if collective else "compute")
+    return clock.task(engine, {LAUNCH: gap} | price.durations(machine.cluster), after=(ready,), name=operator.name)
+
+
+def fused_decoder(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:
+    """One persistent kernel a decoder: inside, operators wait for counters in memory; between, a kernel boundary."""
+    return _persistent(clock, machine, step, launch, looped=False)
+
+
+def kernel_loop(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:
+    """One persistent kernel for the whole pass (a megakernel): a single launch, weights prefetched across operators."""
+    return _persistent(clock, machine, step, launch, looped=True)
+
+
+def _persistent(clock: Timeline, machine: GpuMachine, step: Step, launch: str, *, looped: bool) -> Time:
+    costs = machine.chip.generation.launch
+    issue = seconds_to_ps(costs.host_operator if launch == "eager" else costs.graph_launch)
+    gap = seconds_to_ps(costs.stream_gap if launch == "eager" else costs.graph_gap)
+    host = clock.engine("host")
+    issued = clock.task(host, issue, label=LAUNCH, name="launch")
+    decoder = fused_stages(machine, step.decoder)
+    buffer = clock.buffer(STREAM_TILES)
+
+    def boundary(ready: Time) -> Time:
+        """A kernel ends and the next begins: every engine drains; eager launches also wait for the host."""
+        issued = clock.task(host, issue, label=LAUNCH, name="launch") if launch == "eager" else ready
+        return clock.barrier(gap, label=LAUNCH, name="kernel boundary", after=(ready, issued))
+
+    def layer(carried: tuple[Time, ...]) -> tuple[Time, ...]:
+        ready = carried[0] if looped else boundary(carried[0])
+        return (run_stages(clock, machine.cluster, decoder, buffer, ready),)
+
+    ready = clock.barrier(gap, label=LAUNCH, name="kernel boundary", after=(issued,))
+    ready = run_stages(clock, machine.cluster, fused_stages(machine, step.before), buffer, ready)
+    (ready,) = clock.loop(step.layers, layer, (ready,))
+    if not looped:
+        ready = boundary(ready)
+    return run_stages(clock, machine.cluster, fused_stages(machine, step.after), buffer, ready)
+
+
+def fused_stages(machine: GpuMachine, operators: Sequence[Operator]) -> list[StreamStage]:
+    """Operators as stages of a persistent kernel.
+
+    Normalisations and element-wise operators ride with the product before or after them: they keep their arithmetic
+    and lose their own boundary. A product, attention or collective ends in a dependency: its last store, a counter in
+    global memory, and the poll that sees it.
+    """
+    return [_stage(machine, operator) for operator in operators]
+
+
+def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:
+    chip = machine.chip
+    price, stretch = machine.price(operator), machine.cluster.stretch
+    synchronization = {DEPENDENCY: seconds_to_ps(chip.generation.launch.dependency)}
+    match operator:
+        case Elementwise():
+            return StreamStage(operator.name, price.label, "compute", 0, stretch(price.steady), {})
+        case Collective():
+            return StreamStage(operator.name, price.label, LINK, 0, price.steady, synchronization)
+        case MatrixProduct() | Attention():
+            bandwidth = chip.memory.bandwidth * chip.generation.matmul.memory_efficiency
+            precision = operator.precision if isinstance(operator, MatrixProduct) else "bf16"
+            arithmetic = seconds_to_ps(operator.flops / chip.peak_flops(precision))
+            return StreamStage(
+                operator.name,
+                price.label,
+                "compute",
+                load=stretch(seconds_to_ps(operator.stream_bytes / bandwidth)),
+                compute=stretch(arithmetic if price.label.limiter == MEMORY else price.steady),
+                latency={FILL_DRAIN: stretch(price.fill_drain)} | synchronization,
+                tiles=STREAM_TILES if np.any(operator.stream_bytes) else 0,
+            )

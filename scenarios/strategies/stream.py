@@ -1,0 +1,71 @@
+"""A fused kernel whose weights stream past its stages: the inside of ``fused_decoder`` and ``kernel_loop``.
+
+Weights and KV cache arrive tile by tile on the HBM engine, in program order, at most a stream buffer ahead of their
+use. A stage multiplies a tile when it has arrived and the stage's input is complete; when its last tile is done, the
+result needs ``latency`` to reach the next stage. While a dependent tail (attention, AllReduce) runs, loads go on only
+until the buffer is full: what a boundary costs then follows from the clock, not from a formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from chips.timeline import Buffer, Picoseconds, Time, Timeline
+from cluster import Cluster
+from scenarios.machine import Label
+
+LINK = "link"  # the engine on which chips meet
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStage:
+    """One operator inside a fused kernel. Times in picoseconds for all of its ``tiles`` together.
+
+    ``load``: off-chip memory time of its weights or KV cache; ``compute``: time on ``engine``, in parallel with loads;
+    ``latency``: from its last tile to its result at the next stage, by what it is counted as. A stage with 0
+    ``tiles`` loads nothing.
+    """
+
+    name: str
+    label: Label
+    engine: str
+    load: Picoseconds
+    compute: Picoseconds
+    latency: Mapping[Label, Picoseconds]
+    tiles: int = 0
+
+
+def run_stages(clock: Timeline, cluster: Cluster, stages: Sequence[StreamStage], buffer: Buffer, ready: Time) -> Time:
+    """Issue one pass through ``stages`` whose first input is complete at ``ready``; the time of the last result."""
+    for stage in stages:
+        ready = _run_stage(clock, stage, buffer, cluster.meet(clock, ready) if stage.engine == LINK else ready)
+    return ready
+
+
+def _run_stage(clock: Timeline, stage: StreamStage, buffer: Buffer, ready: Time) -> Time:
+    engine = clock.engine(stage.engine)
+    if stage.tiles == 0:
+        done = clock.task(engine, stage.compute, after=(ready,), label=stage.label, name=stage.name)
+        return clock.task(engine, stage.latency, after=(done,), name=stage.name) if stage.latency else done
+    memory = clock.engine("HBM")
+    load_label = Label(stage.label.part, "HBM")
+
+    def tile(load: Picoseconds, compute: Picoseconds, ready: Time) -> Time:
+        slot = buffer.acquire()
+        arrived = clock.task(memory, load, after=(slot,), label=load_label, name=stage.name)
+        used = clock.task(engine, compute, after=(arrived, ready), label=stage.label, name=stage.name)
+        buffer.release(used)
+        return used
+
+    load, compute = stage.load // stage.tiles, stage.compute // stage.tiles
+
+    def every_tile(carried: tuple[Time, ...]) -> tuple[Time, ...]:
+        tile(load, compute, carried[0])
+        return carried
+
+    clock.loop(stage.tiles - 1, every_tile, (ready,))
+    # The last tile takes what the division left over, so that no picosecond is lost.
+    rest = stage.tiles - 1
+    done = tile(stage.load - load * rest, stage.compute - compute * rest, ready)
+    return clock.task(engine, stage.latency, after=(done,), name=stage.name)

@@ -1,0 +1,130 @@
+"""A training step as operators: forward and backward passes of a decoder, and the optimizer.
+
+The backward pass of a product is two products (for its input and for its weights), so a step has three times the
+forward FLOPs; activations are kept, or computed again by ``recompute`` (Korthikanti et al. 2022, arXiv 2205.05198):
+``none``, ``selective`` (only attention's inner part), ``full`` (the whole decoder).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from chips.spec import Precision
+from scenarios.model import Model, Shard
+from scenarios.operators import (
+    ACTIVATION_BYTES,
+    Attention,
+    Collective,
+    Elementwise,
+    MatrixProduct,
+    Operator,
+    Step,
+    forward,
+)
+
+Recompute = Literal["none", "selective", "full"]
+
+# Mixed-precision Adam: 16-bit weight and gradient, fp32 master weight and two moments (Rajbhandari et al. 2020,
+# arXiv 1910.02054): 16 bytes a parameter are held; a step reads 4 x 4 (gradient in fp32, master, moments) and writes
+# 3 x 4 + 2.
+OPTIMIZER_STATE_BYTES, OPTIMIZER_READ_BYTES, OPTIMIZER_WRITE_BYTES = 16, 16, 14
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """The three stretches of one step on one chip: forward and backward of a micro-batch, and the optimizer once."""
+
+    forward: Step
+    backward: Step
+    optimizer: Step
+
+
+def training_step(
+    model: Model,
+    shard: Shard,
+    batch: int,
+    tokens: int,
+    precision: Precision,
+    *,
+    recompute: Recompute = "none",
+    sequence: bool = False,
+) -> TrainingStep:
+    """One step on ``batch`` sequences of ``tokens`` tokens, the model split over ``shard.ranks`` chips."""
+    ahead = forward(model, shard, batch, tokens, tokens, precision, every_logit=True, sequence=sequence)
+    kept = kept_activation_bytes(model, shard, batch, tokens, recompute, sequence=sequence)
+    ahead = replace(ahead, kept_bytes=kept)
+    layer = [back for operator in reversed(ahead.decoder) for back in backward(operator)]
+    if recompute == "full":
+        layer = [operator for operator in ahead.decoder if not _last_exchange(operator, ahead)] + layer
+    elif recompute == "selective":
+        layer = [operator for operator in ahead.decoder if isinstance(operator, Attention)] + layer
+    back = Step(
+        before=tuple(b for operator in reversed(ahead.after) for b in backward(operator)),
+        decoder=tuple(layer),
+        layers=model.layers,
+        after=tuple(b for operator in reversed(ahead.before) for b in backward(operator)),
+        kept_bytes=kept,
+    )
+    return TrainingStep(ahead, back, _optimizer(model.parameters / shard.ranks))
+
+
+def backward(operator: Operator) -> list[Operator]:
+    """The kernels of an operator's backward pass."""
+    match operator:
+        case MatrixProduct(name=name, m=m, n=n, k=k):
+            # dA[m,k] = dC[m,n] B^T reads the weights again; dB[k,n] = A^T dC does not.
+            return [
+                replace(operator, name=f"{name} input gradient", n=k, k=n, eager_calls=1),
+                replace(operator, name=f"{name} weight gradient", m=k, n=n, k=m, weights=False, eager_calls=1),
+            ]
+        case Attention():
+            return [replace(operator, name="attention backward", backward=True)]
+        case Collective(name=name, operation="all_gather"):
+            return [replace(operator, name=f"{name} backward", operation="reduce_scatter")]
+        case Collective(name=name, operation="reduce_scatter"):
+            return [replace(operator, name=f"{name} backward", operation="all_gather")]
+        case Collective(name=name):
+            return [replace(operator, name=f"{name} backward")]
+        case Elementwise(name=name):
+            return [
+                replace(
+                    operator,
+                    name=f"{name} backward",
+                    bytes_read=operator.bytes_read + operator.bytes_written,
+                    bytes_written=operator.bytes_read,
+                    operations=2 * operator.operations,
+                )
+            ]
+
+
+def kept_activation_bytes(
+    model: Model, shard: Shard, batch: int, tokens: int, recompute: Recompute, *, sequence: bool
+) -> float:
+    """Activations that one decoder keeps for its backward pass, on one chip.
+
+    Korthikanti et al. 2022, table 2, with s tokens, b sequences, h hidden, t ranks: 10 s b h that every chip keeps
+    (or 1/t of it under sequence parallelism), and 24 s b h / t inside the parallel parts; attention scores are never
+    kept, because FlashAttention recomputes them. Full recomputation keeps only the input, 2 s b h.
+    """
+    elements = float(batch * tokens * model.hidden)
+    if recompute == "full":
+        return ACTIVATION_BYTES * elements
+    replicated = 10.0 / (shard.ranks if sequence else 1)
+    return elements * (replicated + 24.0 / shard.ranks)
+
+
+def _last_exchange(operator: Operator, step: Step) -> bool:
+    """The decoder's closing collective need not be computed again: the next decoder's input was kept."""
+    return isinstance(operator, Collective) and operator is step.decoder[-1]
+
+
+def _optimizer(parameters: float) -> Step:
+    update = Elementwise(
+        "optimizer",
+        bytes_read=OPTIMIZER_READ_BYTES * parameters,
+        bytes_written=OPTIMIZER_WRITE_BYTES * parameters,
+        operations=12.0 * parameters,
+        eager_calls=1,
+    )
+    return Step((), (), 0, (update,))
