@@ -64,8 +64,8 @@ class CollectiveCoefficients(Coefficients):
     ``window_bytes``: what NCCL's channels hold in flight a step, which has to fill once.
     ``host_detour``: what a hop costs more when it goes through the host (PCIe) instead of NVLink.
     ``network_software``: what NCCL's proxy adds to the network's own latency, a step between nodes.
-    ``ll``, ``ll128``, ``simple``, ``nvls``, ``exchange``: NCCL's protocols; ``nvls`` reduces in the switch and
-    ``exchange`` is Simple between all pairs at once.
+    ``ll``, ``ll128``, ``simple``: NCCL's protocols. ``nvls_step`` and ``nvls_efficiency``: hop and efficiency of Simple
+    through a switch that reduces; ``exchange_step``: hop of Simple between all pairs at once.
     """
 
     sync: PositiveFloat
@@ -79,8 +79,9 @@ class CollectiveCoefficients(Coefficients):
     ll: CollectiveProtocol
     ll128: CollectiveProtocol
     simple: CollectiveProtocol
-    nvls: CollectiveProtocol
-    exchange: CollectiveProtocol
+    nvls_step: PositiveFloat
+    nvls_efficiency: Fraction
+    exchange_step: PositiveFloat
 
 
 class AttentionCoefficients(Coefficients):
@@ -98,6 +99,11 @@ class AttentionCoefficients(Coefficients):
     ``helper_seconds``: a small kernel beside it: cache write, reduction over splits, reordering of queries.
     ``unsplit_blocks``: a context of at most so many key blocks is not split in prefill.
     ``tail``: of the longest tile's time, that the streaming multiprocessors run unevenly at the end.
+    ``mask_operations``: vector instructions a score of the block on the diagonal, to apply the causal mask.
+    ``traffic_overlap``: share of the shorter of compute and traffic time that is hidden behind the longer.
+    ``reduction_step``: what each split adds to the reduction: one dependent load from L2.
+    ``most_splits``: parts into which the library splits a context at most.
+    ``planned_tokens``: up to so many query tokens in a call the asynchronous library plans splits ahead.
     """
 
     asynchronous: bool
@@ -113,6 +119,11 @@ class AttentionCoefficients(Coefficients):
     helper_seconds: PositiveFloat
     unsplit_blocks: PositiveInt
     tail: Fraction
+    mask_operations: PositiveFloat
+    traffic_overlap: Fraction
+    reduction_step: PositiveFloat
+    most_splits: PositiveInt
+    planned_tokens: PositiveInt
 
 
 class VectorCoefficients(Coefficients):

@@ -35,4 +35,5 @@ class Candidate:
     @property
     def limiter(self) -> NDArray[np.str_]:
         largest = np.argmax(np.stack(np.broadcast_arrays(self.latency, self.transfer, self.network)), axis=0)
-        return np.asarray([LATENCY, LINK, NETWORK])[largest]
+        names: NDArray[np.str_] = np.asarray([LATENCY, LINK, NETWORK])
+        return np.asarray(names[largest])

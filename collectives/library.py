@@ -85,7 +85,7 @@ def measured_seconds(
 
 
 def _gpu_candidates(chip: Gpu, operation: Operation, ranks: int, payload: Seconds, library: Library) -> list[Candidate]:
-    """The stack's own AllReduce kernels where it takes them; NCCL for the rest, and TensorRT-LLM's where it is faster."""
+    """The stack's own AllReduce kernels where it takes them; NCCL for the rest; TensorRT-LLM takes the faster."""
     nccl = nccl_candidates(chip, operation, ranks, payload)
     own = direct_candidates(chip, ranks, payload, library) if operation == "all_reduce" else []
     if not own or library == "trtllm":

@@ -104,8 +104,12 @@ def _in_switch(chip: Gpu, operation: Operation, ranks: int, payload: Seconds) ->
     nodes = ceil(ranks / local)
     between = 2 * (nodes - 1) / nodes / local / TREE_BANDWIDTH
     traffic = Traffic(2, 1 + 1 / local, 1, 0, 2 * ceil(log2(nodes)), between)
+    coefficients = chip.generation.collective
+    protocol = CollectiveProtocol(
+        startup=coefficients.simple.startup, hop=coefficients.nvls_step, efficiency=coefficients.nvls_efficiency
+    )
     name = "nvls" if nodes == 1 else "nvls_tree"
-    return [_candidate(chip, f"{name} simple", chip.generation.collective.nvls, 1.0, traffic, payload)]
+    return [_candidate(chip, f"{name} simple", protocol, 1.0, traffic, payload)]
 
 
 def _exchanges(chip: Gpu, ranks: int, payload: Seconds) -> list[Candidate]:
@@ -114,7 +118,8 @@ def _exchanges(chip: Gpu, ranks: int, payload: Seconds) -> list[Candidate]:
     local = min(ranks, chip.link.domain)
     away = (ranks - local) / ranks
     traffic = Traffic(1, (local - 1) / ranks, 1 / ranks, 1 / ranks, 1.0 if away else 0.0, away)
-    simple = _candidate(chip, "direct simple", coefficients.exchange, 1.0, traffic, payload)
+    protocol = coefficients.simple.model_copy(update={"hop": coefficients.exchange_step})
+    simple = _candidate(chip, "direct simple", protocol, 1.0, traffic, payload)
     ll = _candidate(chip, "direct ll", coefficients.ll, 0.5, traffic, payload)
     one_channel = payload / ranks / coefficients.channel_bandwidth
     return [simple, Candidate(ll.name, ll.latency, np.maximum(ll.transfer, one_channel), ll.network, ll.allowed)]
