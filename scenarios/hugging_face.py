@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from chips.spec import CatalogError
+from chips.catalog_file import CatalogError
 
 # Our field: the key of config.json. Llama's decoder is shared by the Mistral and Qwen families.
 LLAMA_KEYS = {
@@ -71,8 +71,8 @@ def read_config(path: Path) -> dict[str, Any]:
         known = ", ".join(ARCHITECTURES)
         raise CatalogError(f"{path}: key 'architectures' is {named!r}; expected a list with one of {known}.")
     keys, traits = ARCHITECTURES[architecture]
-    fields = {field: _count(config, key, path) for field, key in keys.items() if config.get(key) is not None}
-    fields = _defaults(fields, keys, path) | traits
+    counts = {field: _count(config, key, path) for field, key in keys.items() if config.get(key) is not None}
+    fields: dict[str, Any] = _defaults(counts, keys, path) | traits
     tied = config.get("tie_word_embeddings", architecture == "GPT2LMHeadModel")
     if not isinstance(tied, bool):
         raise CatalogError(f"{path}: key 'tie_word_embeddings' is {tied!r}; expected true or false.")
@@ -91,7 +91,7 @@ def _count(config: dict[str, Any], key: str, path: Path) -> int:
     return value
 
 
-def _defaults(fields: dict[str, Any], keys: dict[str, str], path: Path) -> dict[str, Any]:
+def _defaults(fields: dict[str, int], keys: dict[str, str], path: Path) -> dict[str, int]:
     """What the libraries assume where a key is absent; the other keys must be there."""
     for field in ("layers", "hidden", "heads", "vocabulary", "max_context"):
         if field not in fields:

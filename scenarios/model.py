@@ -7,14 +7,14 @@ A model of the catalog is one TOML file in ``scenarios/models``, every number wi
 from __future__ import annotations
 
 import difflib
-import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from chips.spec import ELEMENT_BYTES, CatalogError, Precision
+from chips.catalog_file import CatalogError, read_toml, validate
+from chips.spec import ELEMENT_BYTES, Precision
 from scenarios.errors import ScenarioError
 from scenarios.hugging_face import catalog_name, read_config
 
@@ -48,12 +48,6 @@ class Model(BaseModel):
     qk_norm: bool
     norm: Literal["rmsnorm", "layernorm"]
     biases: Literal["none", "qkv", "attention", "all"]
-
-    @model_validator(mode="after")
-    def _heads_share_keys_evenly(self) -> Model:
-        if self.heads % self.kv_heads:
-            raise ValueError(f"kv_heads a divisor of heads, {self.heads}, not {self.kv_heads}")
-        return self
 
     @property
     def decoder_parameters(self) -> int:
@@ -145,27 +139,22 @@ def load_model(name: str) -> Model:
     Raises CatalogError in one sentence: unknown name (with the nearest ones), or file, key and what was expected.
     """
     if name.endswith(".json") or (Path(name).is_dir() and name not in model_names()):
-        return _validate(read_config(Path(name)), Path(name))
-    path = Path(name) if name.endswith(".toml") else CATALOG / f"{catalog_name(name)}.toml"
-    if not path.is_file():
-        if name.endswith(".toml"):
-            raise CatalogError(f"{path}: no such model file.")
-        near = difflib.get_close_matches(catalog_name(name), model_names(), n=3, cutoff=0.3) or model_names()
-        raise CatalogError(f"unknown model '{name}'; the nearest in the catalog: {', '.join(near)}.")
-    try:
-        fields = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise CatalogError(f"{path}: not valid TOML: {error}.") from None
-    return _validate({"name": path.stem} | fields, path)
+        return _checked(validate(Model, read_config(Path(name)), Path(name)), Path(name))
+    path = Path(name)
+    if not name.endswith(".toml"):
+        path = CATALOG / f"{catalog_name(name)}.toml"
+        if path.stem not in model_names():
+            near = difflib.get_close_matches(path.stem, model_names(), n=3, cutoff=0.3) or model_names()
+            raise CatalogError(f"unknown model '{name}'; the nearest in the catalog: {', '.join(near)}.")
+    return _checked(validate(Model, {"name": path.stem} | read_toml(path), path), path)
 
 
-def _validate(fields: dict[str, Any], path: Path) -> Model:
-    try:
-        return Model.model_validate(fields)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"]))
-        raise CatalogError(f"{path}: key '{key}' is {problem['input']!r}; expected: {problem['msg']}.") from None
+def _checked(model: Model, path: Path) -> Model:
+    if model.heads % model.kv_heads:
+        raise CatalogError(
+            f"{path}: kv_heads is {model.kv_heads}; expected a divisor of heads, {model.heads}, which share them evenly."
+        )
+    return model
 
 
 def model_figures() -> list[dict[str, object]]:

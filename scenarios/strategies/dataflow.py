@@ -19,10 +19,20 @@ from cluster import Cluster
 from collectives.library import streamed_all_reduce
 from scenarios.errors import DoesNotFit
 from scenarios.machine import FILL_DRAIN, LAUNCH, Label
-from scenarios.operators import ACTIVATION_BYTES, Attention, Collective, Elementwise, MatrixProduct, Operator, Step
+from scenarios.operators import (
+    ACTIVATION_BYTES,
+    Attention,
+    Collective,
+    Elementwise,
+    MatrixProduct,
+    Operator,
+    Quantity,
+    Step,
+)
 from scenarios.strategies.stream import LINK, StreamStage, run_stages
 
 TILE_TOKENS = 64  # tokens in a tile of the token stream: two passes of a unit's 32 lanes hide its 6 stages
+LEAST_WORK = 1e-12  # keeps the share of an operator without arithmetic (a copy) above zero
 BUFFER_TILES = 8  # granularity of the stream buffer; finer tiles change totals by less than one tile's load
 
 
@@ -38,7 +48,7 @@ class DataflowMachine:
         """What a stream of weights achieves, bytes/s."""
         return self.chip.memory.bandwidth * self.chip.timing.memory_efficiency
 
-    def arithmetic_seconds(self, operator: Operator, share: float) -> float:
+    def arithmetic_seconds(self, operator: Operator, share: Quantity) -> Quantity:
         """Time of an operator's arithmetic on ``share`` of the units that a kernel may use."""
         chip, part = self.chip, share * self.chip.timing.unit_share
         match operator:
@@ -82,7 +92,6 @@ def kernel_loop(clock: Timeline, machine: DataflowMachine, step: Step, launch: s
 
 def _fused(clock: Timeline, machine: DataflowMachine, step: Step, launch: str, *, looped: bool) -> Time:
     buffer = clock.buffer(BUFFER_TILES)
-    decoder = _decoder_mapping(clock, machine, step, looped)
 
     def once(operators: Sequence[Operator], ready: Time) -> Time:
         if not operators:
@@ -90,16 +99,27 @@ def _fused(clock: Timeline, machine: DataflowMachine, step: Step, launch: str, *
         ready = _launch(clock, machine, launch, ready, new_program=True)
         return run_stages(clock, machine.cluster, _stages(machine, operators), buffer, ready)
 
+    ready = once(step.before, clock.now)
+    if step.layers:
+        ready = _decoders(clock, machine, step, launch, ready, looped=looped)
+    return once(step.after, ready)
+
+
+def _decoders(clock: Timeline, machine: DataflowMachine, step: Step, launch: str, ready: Time, *, looped: bool) -> Time:
+    decoder = _decoder_mapping(clock, machine, step, looped)
+
     def layer(carried: tuple[Time, ...]) -> tuple[Time, ...]:
         first, last = carried
         if not looped:
             first = last = _launch(clock, machine, launch, last, new_program=False)
         return decoder(first, last)
 
-    ready = once(step.before, clock.now)
     ready = _launch(clock, machine, launch, ready, new_program=True)
-    _, ready = clock.loop(step.layers, layer, (ready, ready))
-    return once(step.after, ready)
+    if looped:
+        return clock.loop(step.layers, layer, (ready, ready))[1]
+    # The first decoder starts with its program; the others find it loaded.
+    carried = decoder(ready, ready)
+    return clock.loop(step.layers - 1, layer, carried)[1]
 
 
 def _launch(clock: Timeline, machine: DataflowMachine, launch: str, ready: Time, *, new_program: bool) -> Time:
@@ -123,14 +143,14 @@ def _launch(clock: Timeline, machine: DataflowMachine, launch: str, ready: Time,
 def _stages(machine: DataflowMachine, operators: Sequence[Operator]) -> list[StreamStage]:
     """A fused kernel's stages side by side on the chip, each with a share of the units in proportion to its work."""
     work = [machine.arithmetic_seconds(operator, 1.0) for operator in operators]
-    whole = sum(work) or 1.0
+    whole = sum(work)
     return [
-        _stage(machine, operator, max(own / whole, 1e-9), spill=False)
+        _stage(machine, operator, np.maximum(own / np.maximum(whole, LEAST_WORK), LEAST_WORK), spill=False)
         for operator, own in zip(operators, work, strict=True)
     ]
 
 
-def _stage(machine: DataflowMachine, operator: Operator, share: float, *, spill: bool) -> StreamStage:
+def _stage(machine: DataflowMachine, operator: Operator, share: Quantity, *, spill: bool) -> StreamStage:
     """One operator on ``share`` of the units; with ``spill`` its activations cross off-chip memory too."""
     timing = machine.chip.timing
     label = Label(operator.part, _limiter(operator))
@@ -193,7 +213,8 @@ class TokenPipeline:
 def token_pipeline(machine: DataflowMachine, step: Step) -> TokenPipeline:
     """Stages balanced by giving each units in proportion to its work, so that all take the same time for a tile.
 
-    Their common time is booked to the operators in proportion to the units that these hold.
+    Their common time is booked to the operators in proportion to the units that these hold. The collectives share the
+    link, each at its part of the rate.
     """
     tiles = -(-tokens_of(step) // TILE_TOKENS)
     units = [operator for operator in step.decoder if not isinstance(operator, Collective)]
@@ -203,15 +224,17 @@ def token_pipeline(machine: DataflowMachine, step: Step) -> TokenPipeline:
         label = Label(operator.part, _limiter(operator))
         shares[label] = shares.get(label, 0.0) + own / tiles
     balanced = {label: int(seconds_to_ps(seconds)) for label, seconds in shares.items()}
+    collectives = [operator for operator in step.decoder if isinstance(operator, Collective)]
     stages: list[tuple[str, str, Mapping[Label, int]]] = []
     for index, operator in enumerate(step.decoder):
         if isinstance(operator, Collective):
             latency, seconds = all_reduce_seconds(machine, operator)
-            duration = {Label("allreduce", "link"): int(seconds_to_ps((seconds - latency) / tiles))}
-            stages.append((LINK, operator.name, duration))
+            streamed = len(collectives) * (seconds - latency) / tiles
+            stages.append(
+                (f"{LINK} {index}", operator.name, {Label("allreduce", "link"): int(seconds_to_ps(streamed))})
+            )
         else:
             stages.append((f"stage {index}", operator.name, balanced))
-    collectives = [operator for operator in step.decoder if isinstance(operator, Collective)]
     latency = sum(all_reduce_seconds(machine, operator)[0] for operator in collectives)
     weights = weight_bytes(step)
     streamed = sum(float(np.max(o.stream_bytes)) for o in step.decoder) - weights + step.kept_bytes
@@ -245,7 +268,7 @@ def run_token_pipeline(
             ready = clock.join(ready, moved)
         for index, (engine, name, duration) in enumerate(pipeline.stages):
             booked = {FILL_DRAIN: sum(duration.values())} if edge and index != slowest else duration
-            ready = cluster.meet(clock, ready) if engine == LINK else ready
+            ready = cluster.meet(clock, ready) if engine.startswith(LINK) else ready
             stretched = {label: stretch(ps) for label, ps in booked.items()}
             ready = clock.task(clock.engine(engine), stretched, after=(ready,), name=name)
         return ready
