@@ -9,13 +9,14 @@ No behaviour and no time live here. SI units throughout: seconds, bytes, hertz, 
 from __future__ import annotations
 
 import difflib
-import tomllib
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
+from chips.catalog_file import CatalogError as CatalogError
+from chips.catalog_file import read_toml, validate
 from chips.generation import GpuGeneration
 
 CATALOG = Path(__file__).parent / "catalog"
@@ -23,14 +24,10 @@ ELEMENT_BYTES = {"bf16": 2, "fp8": 1, "int8": 1}
 Precision = Literal["bf16", "fp8", "int8"]
 
 
-class CatalogError(ValueError):
-    """A datasheet cannot be read; the message is one sentence naming the file, the key and what was expected."""
-
-
 class Frozen(BaseModel):
     """A record of a datasheet: immutable, and a key that it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Compute(Frozen):
@@ -48,7 +45,7 @@ class Compute(Frozen):
 
 
 class Memory(Frozen):
-    """Off-chip memory that holds weights and KV cache: HBM, GDDR or DDR. ``bandwidth`` in bytes/s, from the datasheet."""
+    """Off-chip memory that holds weights and KV cache: HBM, GDDR or DDR. ``bandwidth``: bytes/s, of the datasheet."""
 
     bandwidth: PositiveFloat
     capacity_bytes: PositiveFloat
@@ -168,12 +165,22 @@ class Systolic(ChipBase):
 
 
 ChipSpec = Annotated[Gpu | Dataflow | Systolic, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[Gpu | Dataflow | Systolic] = TypeAdapter(ChipSpec)
 
 
 def chip_names() -> list[str]:
     """Names in the catalog, in alphabetical order."""
     return sorted(path.stem for path in CATALOG.glob("*.toml"))
+
+
+def chip_path(name: str) -> Path:
+    """The file of a catalog chip, or the path that ``name`` already is. Raises CatalogError for an unknown name."""
+    if name.endswith(".toml"):
+        return Path(name)
+    path = CATALOG / f"{name}.toml"
+    if name not in chip_names():
+        near = difflib.get_close_matches(name.lower(), chip_names(), n=3, cutoff=0.3) or chip_names()
+        raise CatalogError(f"unknown chip '{name}'; the nearest in the catalog: {', '.join(near)}.")
+    return path
 
 
 @cache
@@ -182,59 +189,49 @@ def load_chip(name: str) -> Gpu | Dataflow | Systolic:
 
     Raises CatalogError in one sentence: unknown name (with the nearest ones), or file, key and what was expected.
     """
-    path = CATALOG / f"{name}.toml"
-    if name.endswith(".toml"):
-        path = Path(name)
-    elif not path.is_file():
-        near = difflib.get_close_matches(name, chip_names(), n=3, cutoff=0.3) or chip_names()
-        raise CatalogError(f"unknown chip '{name}'; the nearest in the catalog: {', '.join(near)}.")
-    return parse_chip(_read_toml(path), path)
+    path = chip_path(name)
+    return parse_chip(read_toml(path), path)
 
 
 def parse_chip(data: dict[str, Any], path: Path) -> Gpu | Dataflow | Systolic:
-    """Validate one datasheet. A GPU's ``generation`` may be a name, which is resolved in ``catalog/generations``."""
-    if isinstance(data.get("generation"), str):
-        data = data | {"generation": _read_generation(data["generation"], path)}
-    try:
-        return _ADAPTER.validate_python(data)
-    except ValidationError as error:
-        raise CatalogError(_first_problem(error, path)) from None
+    """Validate one datasheet. A GPU's ``generation`` names a file of ``catalog/generations``."""
+    files: list[tuple[Path, dict[str, Any]]] = []
+    if data.get("kind") == "gpu":
+        files = [(older, read_toml(older)) for older in generation_paths(data.get("generation"), path)]
+        tables = [{key: value for key, value in table.items() if key != "inherits"} for _, table in reversed(files)]
+        data = data | {"generation": reduce(_merge, tables)}
+
+    def file_of(key: tuple[str, ...]) -> Path:
+        """Where a key stands: of a generation's, the newest file that has it, or the one that the chip names."""
+        if not files or key[:1] != ("generation",):
+            return path
+        return next((file for file, table in files if _holds(table, key[1:])), files[0][0])
+
+    return validate(ChipSpec, data, file_of, kind="kind")  # type: ignore[arg-type]
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text())
-    except OSError:
-        raise CatalogError(f"{path}: no such chip file.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise CatalogError(f"{path}: not valid TOML: {error}.") from None
-
-
-def _read_generation(name: str, chip_path: Path) -> dict[str, Any]:
-    """A generation's table; ``inherits`` names the older one from which all unstated values are taken."""
+def generation_paths(name: object, user: Path) -> list[Path]:
+    """A generation's file and those it inherits from, newest first; ``user`` is the file that names it."""
     path = CATALOG / "generations" / f"{name}.toml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.toml")))
-        raise CatalogError(f"{chip_path}: generation '{name}' is unknown; expected one of {known}.")
-    data = _read_toml(path)
-    older = data.pop("inherits", None)
-    return data if older is None else _merge(_read_generation(older, path), data)
+    known = sorted(file.stem for file in path.parent.glob("*.toml"))
+    if name not in known:
+        found = "is missing" if name is None else f"is {name!r}"
+        raise CatalogError(f"{user}: the generation {found}; expected one of {', '.join(known)}.")
+    older = read_toml(path).get("inherits")
+    if older is None:
+        return [path]
+    return [path, *generation_paths(older, path)]
 
 
 def _merge(older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
     merged = dict(older)
     for key, value in newer.items():
-        merged[key] = _merge(older[key], value) if isinstance(value, dict) and key in older else value
+        both = isinstance(value, dict) and isinstance(older.get(key), dict)
+        merged[key] = _merge(older[key], value) if both else value
     return merged
 
 
-def _first_problem(error: ValidationError, path: Path) -> str:
-    """One sentence from pydantic's first complaint: file, key, what was found and what was expected."""
-    problem = error.errors()[0]
-    kinds = ("gpu", "dataflow", "systolic")
-    key = ".".join(str(part) for part in problem["loc"] if part not in kinds) or "kind"
-    if problem["type"] == "extra_forbidden":
-        return f"{path}: key '{key}' is not known here."
-    if problem["type"] == "missing":
-        return f"{path}: key '{key}' is missing."
-    return f"{path}: key '{key}' is {problem['input']!r}; expected: {problem['msg'].lower()}."
+def _holds(table: object, key: tuple[str, ...]) -> bool:
+    if not key:
+        return True
+    return isinstance(table, dict) and key[0] in table and _holds(table[key[0]], key[1:])

@@ -60,7 +60,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text())
     except OSError:
-        raise CatalogError(f"{path}: no such model file.") from None
+        raise CatalogError(f"{path}: no such file.") from None
     except ValueError as error:
         raise CatalogError(f"{path}: not valid JSON: {error}.") from None
     if not isinstance(config, dict):

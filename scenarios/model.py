@@ -151,9 +151,7 @@ def load_model(name: str) -> Model:
 
 def _checked(model: Model, path: Path) -> Model:
     if model.heads % model.kv_heads:
-        raise CatalogError(
-            f"{path}: kv_heads is {model.kv_heads}; expected a divisor of heads, {model.heads}, which share them evenly."
-        )
+        raise CatalogError(f"{path}: kv_heads is {model.kv_heads}; expected a divisor of the {model.heads} heads.")
     return model
 
 
