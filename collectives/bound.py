@@ -9,6 +9,7 @@ import numpy as np
 from chips.spec import Dataflow, Gpu
 from collectives.candidate import Seconds
 from collectives.collective_time import Operation
+from collectives.topology import rank_bandwidth
 
 
 def bound_seconds(chip: Gpu | Dataflow, operation: Operation, ranks: int, payload: Seconds) -> Seconds:
@@ -33,5 +34,8 @@ def bound_seconds(chip: Gpu | Dataflow, operation: Operation, ranks: int, payloa
     step = chip.timing.hop_latency if isinstance(chip, Dataflow) else chip.generation.collective.ll.hop
     first = step if nodes == 1 else chip.link.network_latency
     return np.maximum(
-        first, np.maximum(inside * payload / chip.link.bandwidth, network * payload / chip.link.network_bandwidth)
+        first,
+        np.maximum(
+            inside * payload / rank_bandwidth(chip.link, ranks), network * payload / chip.link.network_bandwidth
+        ),
     )

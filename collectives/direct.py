@@ -7,13 +7,21 @@ barriers exchanges flags twice a stage; one whose words carry their own flags (L
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from chips.spec import Dataflow, Gpu
+from collectives.algorithms import in_switch, one_shot, two_shot
 from collectives.candidate import Candidate, Seconds
 from collectives.collective_time import Library, Operation
+from collectives.price import linear_cost
+from collectives.schedule import Schedule
+from collectives.topology import topology_of
 
+Mask = NDArray[np.bool_]
+Offer = tuple[str, Callable[[int], Schedule], int, float, int, float]
 KIB, MIB = 2**10, 2**20
 # vLLM csrc/custom_all_reduce.cuh: one-shot below these payloads a rank (always for 2 ranks), two-shot above
 ONE_SHOT_BELOW = {4: 512 * KIB, 8: 256 * KIB}
@@ -25,45 +33,44 @@ SYMMETRIC_MEMORY_RANKS = 6
 
 def direct_candidates(chip: Gpu, ranks: int, payload: Seconds, library: Library) -> list[Candidate]:
     """AllReduce kernels of a serving stack beside NCCL, with the payloads for which it takes each."""
-    reachable = chip.link.topology != "host" or ranks == 2
+    reachable = chip.link.topology in ("switch", "fully_connected") or ranks == 2
     if library == "nccl" or ranks > min(chip.link.domain, BARRIER_KERNEL_RANKS) or not reachable:
         return []
     everywhere = np.ones(payload.shape, dtype=np.bool_)
     if library == "trtllm":
-        return [_one_shot(chip, ranks, payload, 1, everywhere)]
+        return [_direct(chip, one_shot, ranks, payload, 1, everywhere)]
     within = payload < BARRIER_KERNEL_BYTES if library == "vllm" else payload <= BARRIER_KERNEL_BYTES
     limit = next(size for most, size in ONE_SHOT_BELOW.items() if ranks <= most)
     small = within if ranks == 2 else payload < limit
-    in_switch = np.zeros(payload.shape, dtype=np.bool_)
     if library == "vllm" and chip.link.in_switch_reduction and ranks >= SYMMETRIC_MEMORY_RANKS:
-        in_switch = ~small & (payload <= SYMMETRIC_MEMORY_BYTES)
+        large = ~small & (payload <= SYMMETRIC_MEMORY_BYTES)
+        return [
+            _direct(chip, one_shot, ranks, payload, 2, small),
+            _direct(chip, in_switch, ranks, payload, 1, large),
+        ]
     return [
-        _one_shot(chip, ranks, payload, 2, small & ~in_switch),
-        _two_shot(chip, ranks, payload, within & ~small & ~in_switch),
-    ] + ([_multicast(chip, ranks, payload, in_switch)] if np.any(in_switch) else [])
+        _direct(chip, one_shot, ranks, payload, 2, small),
+        _direct(chip, two_shot, ranks, payload, 2, within & ~small),
+    ]
 
 
-def _one_shot(chip: Gpu, ranks: int, payload: Seconds, syncs: int, allowed: NDArray[np.bool_]) -> Candidate:
-    return _direct(chip, "one_shot", syncs, (ranks - 1) * payload, allowed)
-
-
-def _two_shot(chip: Gpu, ranks: int, payload: Seconds, allowed: NDArray[np.bool_]) -> Candidate:
-    return _direct(chip, "two_shot", 4, 2 * (ranks - 1) / ranks * payload, allowed)
-
-
-def _direct(chip: Gpu, name: str, syncs: int, wire: Seconds, allowed: NDArray[np.bool_]) -> Candidate:
+def _direct(
+    chip: Gpu, algorithm: Callable[[int], Schedule], ranks: int, payload: Seconds, syncs: int, allowed: Mask
+) -> Candidate:
+    """``algorithm`` with ``syncs`` exchanges of flags a step, at the rate of direct loads or of multicast."""
     coefficients = chip.generation.collective
     sync = coefficients.sync + (coefficients.host_detour if chip.link.topology == "host" else 0.0)
-    transfer = wire / (coefficients.peer_efficiency * chip.link.bandwidth)
-    return Candidate(name, np.full_like(wire, syncs * sync), transfer, np.zeros_like(wire), allowed)
-
-
-def _multicast(chip: Gpu, ranks: int, payload: Seconds, allowed: NDArray[np.bool_]) -> Candidate:
-    """Each rank reads its share reduced by the switch and writes it to all: reduce and copy in and out are 2 stages."""
-    coefficients = chip.generation.collective
-    transfer = (1 + 1 / ranks) * payload / (coefficients.multicast_efficiency * chip.link.bandwidth)
-    latency = np.full_like(payload, 4 * coefficients.sync)
-    return Candidate("in_switch", latency, transfer, np.zeros_like(payload), allowed, host_issues=2)
+    cost = linear_cost(algorithm, ranks, topology_of(chip.link, ranks, syncs * sync))
+    multicast = algorithm is in_switch
+    efficiency = coefficients.multicast_efficiency if multicast else coefficients.peer_efficiency
+    return Candidate(
+        algorithm.__name__,
+        latency=np.full_like(payload, cost.latency_seconds),
+        transfer=cost.seconds_per_byte / efficiency * payload,
+        network=np.zeros_like(payload),
+        allowed=allowed,
+        host_issues=2 if multicast else 1,  # the copy into symmetric memory is a call of its own
+    )
 
 
 def streamed_all_reduce(chip: Dataflow, ranks: int, payload_bytes: float) -> tuple[float, float]:
@@ -86,32 +93,38 @@ def _total(candidate: Candidate) -> float:
 
 
 def streamed_candidates(chip: Dataflow, operation: Operation, ranks: int, payload: Seconds) -> list[Candidate]:
-    """Direct exchanges between dataflow chips, and between nodes of them over the scale-out network."""
-    local = min(ranks, chip.link.domain)
+    """Direct exchanges between dataflow chips, and between nodes of them over the scale-out network.
+
+    All but AllReduce are made of the steps of two-shot, a scatter and a gather; send_receive is one message.
+    """
+    link = chip.link
+    local = min(ranks, link.domain)
     nodes = -(-ranks // local)
-    rest, away = (local - 1) / local, (ranks - local) / ranks
-    hops = max(local // 2, 1) if chip.link.topology == "ring" else 1
-    per_operation: dict[str, list[tuple[str, int, float, float]]] = {
+    away, between = (ranks - local) / ranks, (nodes - 1) / nodes / local
+    # name, algorithm, its ranks, the share of its cost that the operation has, messages and bytes between nodes
+    half: list[Offer] = [("direct", two_shot, local, 0.5, 1, between)]
+    offered: dict[Operation, list[Offer]] = {
         "all_reduce": [
-            ("one_shot", 1, local - 1, nodes - 1),
-            ("two_shot", 2, 2 * rest, 2 * (nodes - 1) / nodes / local),
+            ("one_shot", one_shot, local, 1.0, 1, float(nodes - 1)),
+            ("two_shot", two_shot, local, 1.0, 2, 2 * between),
         ],
-        "all_gather": [("direct", 1, rest, away)],
-        "reduce_scatter": [("direct", 1, rest, away)],
-        "all_to_all": [("direct", 1, rest * local / ranks, away)],
-        "broadcast": [("direct", 1, local - 1, 1.0)],
-        "send_receive": [("direct", 1, 1.0, 1.0)],
+        "all_gather": half,
+        "reduce_scatter": half,
+        "all_to_all": [("direct", two_shot, local, 0.5, 1, away)],
+        "broadcast": [("two_shot", two_shot, local, 1.0, 2, 2 * between)],
+        "send_receive": [("direct", one_shot, min(local, 2), 1.0, 1, 1.0)],
     }
-    everywhere = np.ones(payload.shape, dtype=np.bool_)
-    stages_between = 0 if nodes == 1 else 1
-    return [
-        Candidate(
-            name,
-            latency=np.full_like(payload, steps * hops * chip.timing.hop_latency),
-            transfer=wire * payload * hops / chip.link.bandwidth,
-            network=stages_between
-            * (steps * chip.link.network_latency + outside * payload / chip.link.network_bandwidth),
-            allowed=everywhere,
+    candidates = []
+    for name, algorithm, members, share, steps, outside in offered[operation]:
+        cost = linear_cost(algorithm, members, topology_of(link, members, chip.timing.hop_latency))
+        network = steps * link.network_latency + outside * payload / link.network_bandwidth
+        candidates.append(
+            Candidate(
+                name,
+                latency=np.full_like(payload, share * cost.latency_seconds),
+                transfer=share * cost.seconds_per_byte * payload,
+                network=network if nodes > 1 else np.zeros_like(payload),
+                allowed=np.ones(payload.shape, dtype=np.bool_),
+            )
         )
-        for name, steps, wire, outside in per_operation[operation]
-    ]
+    return candidates

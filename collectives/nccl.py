@@ -17,6 +17,7 @@ from chips.generation import CollectiveProtocol
 from chips.spec import Gpu
 from collectives.candidate import Candidate, Seconds
 from collectives.collective_time import Operation
+from collectives.topology import rank_bandwidth
 
 NVLS_LEAST_RANKS = 5  # the smallest group for which NCCL 2.27 was seen to pick NVLS: stas00/ml-engineering, H200
 TREE_BANDWIDTH = 0.92  # of the ring's: NCCL tuning.cc
@@ -47,7 +48,7 @@ def nccl_candidates(chip: Gpu, operation: Operation, ranks: int, payload: Second
     if operation == "all_to_all":
         return _exchanges(chip, ranks, payload)
     return [
-        _candidate(chip, f"{algorithm} {name}", protocol, PAYLOAD_SHARE[name], traffic, payload)
+        _candidate(chip, ranks, f"{algorithm} {name}", protocol, PAYLOAD_SHARE[name], traffic, payload)
         for algorithm, traffic in _algorithms(chip, operation, ranks).items()
         for name, protocol in protocols.items()
     ] + _in_switch(chip, operation, ranks, payload)
@@ -77,11 +78,17 @@ def _algorithms(chip: Gpu, operation: Operation, ranks: int) -> dict[str, Traffi
 
 
 def _candidate(
-    chip: Gpu, name: str, protocol: CollectiveProtocol, payload_share: float, traffic: Traffic, payload: Seconds
+    chip: Gpu,
+    ranks: int,
+    name: str,
+    protocol: CollectiveProtocol,
+    payload_share: float,
+    traffic: Traffic,
+    payload: Seconds,
 ) -> Candidate:
     coefficients, link = chip.generation.collective, chip.link
     hop = protocol.hop + (coefficients.host_detour if link.topology == "host" else 0.0)
-    rate = protocol.efficiency * link.bandwidth
+    rate = protocol.efficiency * rank_bandwidth(link, ranks)
     filling = np.minimum(traffic.chunk * payload, coefficients.window_bytes)
     kept = traffic.kept * payload / (coefficients.copy_efficiency * chip.memory.bandwidth)
     inside = (traffic.wire * payload + filling) / rate + kept
@@ -109,7 +116,7 @@ def _in_switch(chip: Gpu, operation: Operation, ranks: int, payload: Seconds) ->
         startup=coefficients.simple.startup, hop=coefficients.nvls_step, efficiency=coefficients.nvls_efficiency
     )
     name = "nvls" if nodes == 1 else "nvls_tree"
-    return [_candidate(chip, f"{name} simple", protocol, 1.0, traffic, payload)]
+    return [_candidate(chip, ranks, f"{name} simple", protocol, 1.0, traffic, payload)]
 
 
 def _exchanges(chip: Gpu, ranks: int, payload: Seconds) -> list[Candidate]:
@@ -119,7 +126,7 @@ def _exchanges(chip: Gpu, ranks: int, payload: Seconds) -> list[Candidate]:
     away = (ranks - local) / ranks
     traffic = Traffic(1, (local - 1) / ranks, 1 / ranks, 1 / ranks, 1.0 if away else 0.0, away)
     protocol = coefficients.simple.model_copy(update={"hop": coefficients.exchange_step})
-    simple = _candidate(chip, "direct simple", protocol, 1.0, traffic, payload)
-    ll = _candidate(chip, "direct ll", coefficients.ll, 0.5, traffic, payload)
+    simple = _candidate(chip, ranks, "direct simple", protocol, 1.0, traffic, payload)
+    ll = _candidate(chip, ranks, "direct ll", coefficients.ll, 0.5, traffic, payload)
     one_channel = payload / ranks / coefficients.channel_bandwidth
     return [simple, Candidate(ll.name, ll.latency, np.maximum(ll.transfer, one_channel), ll.network, ll.allowed)]

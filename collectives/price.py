@@ -1,0 +1,153 @@
+"""A schedule's time on a topology: when each rank is ready goes in, when each is finished comes out.
+
+Clocks are int64 picoseconds; a duration is computed in float seconds and rounded once. A step is the recurrence
+
+    begin_r  = t_r + step
+    finish_r = max(begin_r + sending_r, max over senders s of begin_s + latency + transfer + reduction)
+
+where ``sending`` is until a rank's own messages have left. It depends on differences of clocks alone, so the steps of
+a phase need not be walked one by one: see ``_shift_steps``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chips.explained_time import PICOSECONDS_PER_SECOND, seconds_to_ps
+from collectives.schedule import Schedule
+from collectives.topology import SWITCH, Topology
+
+Clocks = NDArray[np.int64]
+
+
+def price(
+    schedule: Schedule,
+    topology: Topology,
+    payload_bytes: int,
+    *,
+    ready_ps: Clocks | None = None,
+    step_seconds: float = 0.0,
+    reduce_seconds_per_byte: float = 0.0,
+) -> Clocks:
+    """When every rank has its result, int64 picoseconds, shape (ranks,).
+
+    ``payload_bytes``: a rank's buffer, cut into the schedule's chunks (the last may be short; all are priced as full).
+    ``ready_ps``: when every rank enters; None: all at 0. ``step_seconds``: software cost of a rank for every step;
+    ``reduce_seconds_per_byte``: of adding what has arrived. Raises ValueError if topology and schedule differ in ranks.
+    """
+    if topology.ranks < schedule.ranks:
+        raise ValueError(f"the schedule is for {schedule.ranks} ranks, the topology has {topology.ranks}.")
+    ready = np.zeros(schedule.ranks, dtype=np.int64) if ready_ps is None else np.asarray(ready_ps, dtype=np.int64)
+    if ready.shape != (schedule.ranks,):
+        raise ValueError(f"ready times have shape {ready.shape}; expected ({schedule.ranks},).")
+    chunk_bytes = -(-payload_bytes // schedule.chunks)
+    # The switch is one more clock behind those of the ranks; it is ready first and has no port of its own.
+    clocks = np.append(ready, ready.min())
+    port_out, port_in = np.zeros(clocks.shape), np.zeros(clocks.shape)
+    for phase in schedule.phases:
+        if phase.count == 0:
+            continue
+        messages = phase.messages(0)
+        size = float(messages.chunks * chunk_bytes)
+        latency, transfer = topology.message_seconds(
+            messages.source, messages.destination, np.full(messages.source.shape, size)
+        )
+        source, destination = messages.source % len(clocks), messages.destination % len(clocks)
+        if schedule.streamed:
+            port_out += phase.count * _busiest(source, transfer, len(clocks))
+            port_in += phase.count * _busiest(destination, transfer, len(clocks))
+            transfer = np.zeros_like(transfer)
+        reduction = np.where(messages.destination == SWITCH, 0.0, reduce_seconds_per_byte * size * messages.reduce)
+        incoming = np.bincount(destination, minlength=len(clocks))[destination]
+        sending = np.zeros(clocks.shape)
+        sending[source] = step_seconds + _busiest(source, transfer, len(clocks))[source]
+        arriving = step_seconds + latency + transfer + reduction * incoming
+        step = _Step(source, destination, seconds_to_ps(sending), seconds_to_ps(arriving))
+        clocks = _shift_steps(clocks, step, phase.count) if step.is_shift else _walk_steps(clocks, step, phase.count)
+    return (clocks + seconds_to_ps(np.maximum(port_out, port_in)))[:-1]
+
+
+class LinearCost(NamedTuple):
+    """A schedule's time between ranks that are ready together: ``latency_seconds + seconds_per_byte * payload``."""
+
+    latency_seconds: float
+    seconds_per_byte: float
+
+
+@cache
+def linear_cost(algorithm: Callable[[int], Schedule], ranks: int, topology: Topology) -> LinearCost:
+    """Two prices of ``algorithm(ranks)``, at nothing and at a large payload that its chunks divide."""
+    schedule = algorithm(ranks)
+    payload = schedule.chunks * 10**9
+    latency, loaded = (int(price(schedule, topology, size).max()) for size in (0, payload))
+    return LinearCost(latency / PICOSECONDS_PER_SECOND, (loaded - latency) / PICOSECONDS_PER_SECOND / payload)
+
+
+def _busiest(ends: NDArray[np.int64], transfer: NDArray[np.float64], clocks: int) -> NDArray[np.float64]:
+    """The slowest transfer of every rank at this end of its messages, seconds."""
+    busiest = np.zeros(clocks)
+    np.maximum.at(busiest, ends, transfer)
+    return busiest
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One step in picoseconds: ``sending`` of every rank (0 if it sends nothing), ``arriving`` of every message."""
+
+    source: NDArray[np.int64]
+    destination: NDArray[np.int64]
+    sending: Clocks
+    arriving: Clocks
+
+    @property
+    def is_shift(self) -> bool:
+        """Every rank sends one message and receives one, all alike: a permutation of equal steps."""
+        ranks = len(self.sending) - 1
+        return (
+            len(self.source) == ranks
+            and bool(np.all(np.bincount(self.source, minlength=ranks + 1)[:ranks] == 1))
+            and bool(np.all(np.bincount(self.destination, minlength=ranks + 1)[:ranks] == 1))
+            and int(np.ptp(self.arriving)) == 0
+            and int(np.ptp(self.sending[:ranks])) == 0
+        )
+
+
+def _walk_steps(clocks: Clocks, step: _Step, count: int) -> Clocks:
+    """The recurrence, step by step; once all clocks that take part move alike they do so for ever, and it leaps."""
+    involved = np.union1d(step.source, step.destination)
+    for walked in range(count):
+        after = clocks + step.sending
+        np.maximum.at(after, step.destination, clocks[step.source] + step.arriving)
+        moved = (after - clocks)[involved]
+        clocks = after
+        if np.ptp(moved) == 0:
+            clocks[involved] += (count - walked - 1) * moved[0]
+            return clocks
+    return clocks
+
+
+def _shift_steps(clocks: Clocks, step: _Step, count: int) -> Clocks:
+    """The recurrence of a shift, all steps at once, exactly.
+
+    After k steps rank r waits for the latest of the ranks up to k places before it, from each of whom j of the k
+    steps were ``arriving`` instead of ``sending``: a maximum over a window, doubled and lengthened bit by bit of k.
+    """
+    ranks = len(clocks) - 1
+    before = np.empty(ranks, dtype=np.int64)
+    before[step.destination] = step.source
+    sending = int(step.sending[0])
+    extra = int(step.arriving[0]) - sending
+    window, reach, jump = clocks[:ranks], 0, np.arange(ranks)  # jump: the rank ``reach`` places before
+    for bit in f"{count:b}":
+        window = np.maximum(window, window[jump] + reach * extra)
+        reach, jump = 2 * reach, jump[jump]
+        if bit == "1":
+            window = np.maximum(window, window[before] + extra)
+            reach, jump = reach + 1, before[jump]
+    return np.append(window + count * sending, clocks[ranks])
