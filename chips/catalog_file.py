@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from annotated_types import Gt, Le
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+Key = tuple[str, ...]
 Validated = TypeVar("Validated")
 
 
@@ -34,12 +35,12 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def validate(
-    shape: type[Validated], data: dict[str, Any], path: Path | Callable[[tuple[str, ...]], Path], kind: str = ""
+    shape: type[Validated], data: dict[str, Any], path: Path | Callable[[Key], tuple[Path, Key]], kind: str = ""
 ) -> Validated:
     """``data`` as ``shape``, a model or a union of models told apart by the key ``kind``.
 
-    ``path``: the file, or a function that says in which file a dotted key stands. Types are strict: neither text nor a
-    truth value passes for a number. Raises CatalogError for the first problem.
+    ``path``: the file, or a function that says in which file a key stands, and under which name there. Types are
+    strict: neither text nor a truth value passes for a number. Raises CatalogError for the first problem.
     """
     try:
         return TypeAdapter(shape).validate_python(data, strict=True)
@@ -49,11 +50,11 @@ def validate(
     choices = _models(shape)
     if problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
         found = f"is {data[kind]!r}" if kind in data else "is missing"
-        raise CatalogError(f"{_file(path, (kind,))}: key '{kind}' {found}; expected one of {', '.join(choices)}.")
+        raise CatalogError(f"{_place(path, (kind,))} {found}; expected one of {', '.join(choices)}.")
     location = [str(part) for part in problem["loc"] if part != "[key]"]
     model = choices[location.pop(0)] if len(choices) > 1 else next(iter(choices.values()))
     key = tuple(location)
-    start = f"{_file(path, key)}: key '{'.'.join(key)}'"
+    start = _place(path, key)
     if problem["type"] == "extra_forbidden":
         raise CatalogError(f"{start} is not known; expected {_nearest(model, key)}.")
     expected = _expected(_annotation(model, key), problem["msg"])
@@ -61,8 +62,9 @@ def validate(
     raise CatalogError(f"{start} {found}; expected {expected}.")
 
 
-def _file(path: Path | Callable[[tuple[str, ...]], Path], key: tuple[str, ...]) -> Path:
-    return path if isinstance(path, Path) else path(key)
+def _place(path: Path | Callable[[Key], tuple[Path, Key]], key: Key) -> str:
+    file, key = (path, key) if isinstance(path, Path) else path(key)
+    return f"{file}: key '{'.'.join(key)}'"
 
 
 def _models(shape: object) -> dict[str, type[BaseModel]]:
@@ -73,7 +75,7 @@ def _models(shape: object) -> dict[str, type[BaseModel]]:
     return {get_args(model.model_fields["kind"].annotation)[0]: model for model in members}
 
 
-def _annotation(model: type[BaseModel], key: tuple[str, ...]) -> object:
+def _annotation(model: type[BaseModel], key: Key) -> object:
     """The annotated type that stands at ``key`` inside ``model``; None where the model has no such place."""
     at: object = model
     for part in key:
@@ -90,7 +92,7 @@ def _annotation(model: type[BaseModel], key: tuple[str, ...]) -> object:
     return at
 
 
-def _nearest(model: type[BaseModel], key: tuple[str, ...]) -> str:
+def _nearest(model: type[BaseModel], key: Key) -> str:
     """The known keys that ``key`` could have meant."""
     parent = _annotation(model, key[:-1])
     known = sorted(parent.model_fields) if isinstance(parent, type) and issubclass(parent, BaseModel) else []

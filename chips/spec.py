@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from chips.catalog_file import CatalogError as CatalogError
-from chips.catalog_file import read_toml, validate
+from chips.catalog_file import Key, read_toml, validate
 from chips.generation import GpuGeneration
 
 CATALOG = Path(__file__).parent / "catalog"
@@ -57,16 +57,15 @@ class Link(Frozen):
     ``topology``: ``switch`` (any pair at full rate), ``fully_connected`` (each pair has its own share of the
     bandwidth), ``ring``, or ``host`` (PCIe through the host).
     ``domain`` is the number of chips that reach each other at this bandwidth. Beyond it every chip has a share of
-    a scale-out network: ``network_bandwidth`` bytes/s one way and ``network_latency`` seconds a message; the defaults
-    are one 400 Gb/s InfiniBand adapter a chip (NDR) and a switched RDMA write.
+    a scale-out network: ``network_bandwidth`` bytes/s one way and ``network_latency`` seconds a message.
     """
 
     bandwidth: PositiveFloat
     topology: Literal["switch", "fully_connected", "ring", "host"]
     domain: PositiveInt
-    in_switch_reduction: bool = False
-    network_bandwidth: PositiveFloat = 50e9
-    network_latency: PositiveFloat = 2e-6
+    in_switch_reduction: bool = Field(False, description="default: no reduction in a switch")
+    network_bandwidth: PositiveFloat = Field(50e9, description="default: one 400 Gb/s InfiniBand adapter a chip (NDR)")
+    network_latency: PositiveFloat = Field(2e-6, description="default: a switched RDMA write (approximate)")
 
 
 class GpuOnChip(Frozen):
@@ -75,7 +74,7 @@ class GpuOnChip(Frozen):
     l2_bytes: PositiveFloat
     shared_bytes: PositiveFloat
     register_bytes: PositiveFloat
-    cluster_units: PositiveInt = 1
+    cluster_units: PositiveInt = Field(1, description="default: no thread block clusters")
 
 
 class ChipBase(Frozen):
@@ -201,13 +200,13 @@ def parse_chip(data: dict[str, Any], path: Path) -> Gpu | Dataflow | Systolic:
         tables = [{key: value for key, value in table.items() if key != "inherits"} for _, table in reversed(files)]
         data = data | {"generation": reduce(_merge, tables)}
 
-    def file_of(key: tuple[str, ...]) -> Path:
-        """Where a key stands: of a generation's, the newest file that has it, or the one that the chip names."""
-        if not files or key[:1] != ("generation",):
-            return path
-        return next((file for file, table in files if _holds(table, key[1:])), files[0][0])
+    def place_of(key: Key) -> tuple[Path, Key]:
+        """Where a key stands: one of a generation's in the newest file that has it, or in the one the chip names."""
+        if key[:1] != ("generation",):
+            return path, key
+        return next((file for file, table in files if _holds(table, key[1:])), files[0][0]), key[1:]
 
-    return validate(ChipSpec, data, file_of, kind="kind")  # type: ignore[arg-type]
+    return validate(ChipSpec, data, place_of, kind="kind")  # type: ignore[arg-type]
 
 
 def generation_paths(name: object, user: Path) -> list[Path]:
@@ -231,7 +230,7 @@ def _merge(older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _holds(table: object, key: tuple[str, ...]) -> bool:
+def _holds(table: object, key: Key) -> bool:
     if not key:
         return True
     return isinstance(table, dict) and key[0] in table and _holds(table[key[0]], key[1:])
