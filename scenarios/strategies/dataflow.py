@@ -29,11 +29,10 @@ from scenarios.operators import (
     Quantity,
     Step,
 )
-from scenarios.strategies.stream import LINK, StreamStage, run_stages
+from scenarios.strategies.stream import BUFFER_TILES, LINK, StreamStage, run_stages, stream_tiles
 
 TILE_TOKENS = 64  # tokens in a tile of the token stream: two passes of a unit's 32 lanes hide its 6 stages
 LEAST_WORK = 1e-12  # keeps the share of an operator without arithmetic (a copy) above zero
-BUFFER_TILES = 8  # granularity of the stream buffer; finer tiles change totals by less than one tile's load
 
 
 @dataclass(frozen=True)
@@ -69,15 +68,19 @@ def per_operator(clock: Timeline, machine: DataflowMachine, step: Step, launch: 
     """Every operator is a kernel: its activations cross off-chip memory, and the whole chip drains between kernels."""
     buffer = clock.buffer(BUFFER_TILES)
 
-    def kernels(operators: Sequence[Operator], ready: Time) -> Time:
-        for operator in operators:
+    def stages(operators: Sequence[Operator]) -> list[StreamStage]:
+        return [_stage(machine, operator, 1.0, spill=True) for operator in operators]
+
+    def kernels(stages: Sequence[StreamStage], ready: Time) -> Time:
+        for stage in stages:
             ready = _launch(clock, machine, launch, ready, new_program=True)
-            ready = run_stages(clock, machine.cluster, [_stage(machine, operator, 1.0, spill=True)], buffer, ready)
+            ready = run_stages(clock, machine.cluster, [stage], buffer, ready)
         return ready
 
-    ready = kernels(step.before, clock.now)
-    (ready,) = clock.loop(step.layers, lambda carried: (kernels(step.decoder, carried[0]),), (ready,))
-    return kernels(step.after, ready)
+    decoder = stages(step.decoder)
+    ready = kernels(stages(step.before), clock.now)
+    (ready,) = clock.loop(step.layers, lambda carried: (kernels(decoder, carried[0]),), (ready,))
+    return kernels(stages(step.after), ready)
 
 
 def fused_decoder(clock: Timeline, machine: DataflowMachine, step: Step, launch: str) -> Time:
@@ -157,8 +160,7 @@ def _stage(machine: DataflowMachine, operator: Operator, share: Quantity, *, spi
     moved = operator.stream_bytes + (operator.activation_bytes if spill else 0.0)
     stretch = machine.cluster.stretch
     load = stretch(seconds_to_ps(moved / machine.memory_bandwidth))
-    tile_bytes = machine.chip.on_chip.stream_buffer_bytes / BUFFER_TILES
-    tiles = int(np.ceil(np.max(moved) / tile_bytes))
+    tiles = stream_tiles(moved, machine.chip.on_chip.stream_buffer_bytes)
     if isinstance(operator, Collective):
         latency, seconds = all_reduce_seconds(machine, operator)
         exposed: dict[Label, Picoseconds] = {label: seconds_to_ps(latency)}

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from chips.kernels.kernel_time import MEMORY
 from chips.timeline import Time, Timeline, seconds_to_ps
 from scenarios.machine import DEPENDENCY, FILL_DRAIN, LAUNCH, GpuMachine
 from scenarios.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Step
-from scenarios.strategies.stream import LINK, StreamStage, run_stages
-
-STREAM_TILES = 16  # granularity of the stream through shared memory; finer tiles change totals by under a tile
+from scenarios.strategies.stream import BUFFER_TILES, LINK, StreamStage, run_stages, stream_tiles
 
 
 def per_operator(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:
@@ -71,7 +67,10 @@ def fused_decoder(clock: Timeline, machine: GpuMachine, step: Step, launch: str)
 
 
 def kernel_loop(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:
-    """One persistent kernel for the whole pass (a megakernel): a single launch, weights prefetched across operators."""
+    """One persistent kernel for the whole pass (a megakernel): a single launch, weights prefetched across operators.
+
+    The stream buffer is the shared memory of all streaming multiprocessors.
+    """
     return _persistent(clock, machine, step, launch, looped=True)
 
 
@@ -82,7 +81,7 @@ def _persistent(clock: Timeline, machine: GpuMachine, step: Step, launch: str, *
     host = clock.engine("host")
     issued = clock.task(host, issue, label=LAUNCH, name="launch")
     decoder = fused_stages(machine, step.decoder)
-    buffer = clock.buffer(STREAM_TILES)
+    buffer = clock.buffer(BUFFER_TILES)
 
     def boundary(ready: Time) -> Time:
         """A kernel ends and the next begins: every engine drains; eager launches also wait for the host."""
@@ -131,5 +130,5 @@ def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:
                 load=stretch(seconds_to_ps(operator.stream_bytes / bandwidth)),
                 compute=stretch(arithmetic if price.label.limiter == MEMORY else price.steady),
                 latency={FILL_DRAIN: stretch(price.fill_drain)} | synchronization,
-                tiles=STREAM_TILES if np.any(operator.stream_bytes) else 0,
+                tiles=stream_tiles(operator.stream_bytes, chip.compute.units * chip.on_chip.shared_bytes),
             )
