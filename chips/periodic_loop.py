@@ -7,14 +7,14 @@ next state is one coordinate r(i) of this one plus a constant, x_i(p + 1) = x_r(
 its explanation. A leap is taken where that is known to last:
 
 1. *Probe.* Two periods have moved the state by the same shift v. Period 0 runs with every coordinate marked by its
-   rate v_i; marks follow the critical paths, so each maximum sees at what rate its arguments move. An argument behind
+   rate v_i. Marks follow the critical paths, so each maximum sees at what rate its arguments move. An argument behind
    its winner by a slack s that gains g = (its rate - the winner's) > 0 a period stays behind for (s - 1) // g more
    periods; the least of these is the horizon h. Arguments that do not gain never overtake; a constant from outside the
    loop, or an engine that the loop never uses, has rate 0 and is treated like any other.
-2. *Confirm.* Period 0 and then period 1 must move the state by v again, and every part by the same w. If h >= 1, period
-   1 has the winners of period 0, so x_i(2) - x_i(1) = v_r(i); as it is v_i, v_r(i) = v_i, and likewise w_r(i) = w_i.
-3. *Leap.* By induction x(p) = x(0) + p v up to p = h + 1: if it holds at p <= h, every argument of period p has moved by
-   p times its rate, winners have kept their lead, and x_i(p + 1) = x_r(i)(0) + p v_r(i) + a_i = x_i(1) + p v_i. The
+2. *Confirm.* Periods 0 and 1 must both move the state by v again, and all parts by the same w. If h >= 1, period 1 has
+   the winners of period 0, so x_i(2) - x_i(1) = v_r(i); as it is v_i, v_r(i) = v_i, and likewise w_r(i) = w_i.
+3. *Leap.* By induction x(p) = x(0) + p v up to p = h + 1: if it holds at p <= h, every argument of period p has moved
+   by p times its rate, winners have kept their lead, and x_i(p + 1) = x_r(i)(0) + p v_r(i) + a_i = x_i(1) + p v_i. The
    same holds for parts with w. So periods 2 up to h may be skipped, in exact integers, whatever v is: engines with
    different rates leap as far as neither overtakes the other; then the loop runs on and looks again.
 
@@ -123,7 +123,7 @@ def _leap(
     for _ in range(period):
         carried = body(carried)
     second = clock.state(carried)
-    if not _moved_by(first, second, shift) or not _parts_moved_alike(state, first, second):
+    if first.shape != second.shape or not _moved_alike(state, first, second):
         return carried, 2 * period
     periods = min(probe.horizon - 2, left // period - 3)
     if periods < 1:
@@ -142,7 +142,7 @@ class _History:
         self.sums: list[int] = []
 
     def add(self, state: State) -> tuple[int, list[Picoseconds]]:
-        """Note a state; returns the shortest period over which it moved twice by the same shift, or 0, and the shift."""
+        """Note a state; returns the shortest period that moved it twice by the same shift, or 0, and the shift."""
         if state.shape != self.shape:
             self.shape, self.states, self.sums = state.shape, [], []
         now = [time.ps for time in state.times]
@@ -166,8 +166,8 @@ def _moved_by(before: State, now: State, shift: list[Picoseconds]) -> bool:
     )
 
 
-def _parts_moved_alike(first: State, second: State, third: State) -> bool:
-    """Did the parts of every time grow twice by the same amounts? Marks of enclosing loops must not move at all."""
+def _moved_alike(first: State, second: State, third: State) -> bool:
+    """Did all parts, and so the times, grow twice by the same? Marks of enclosing loops must not have moved at all."""
     for a, b, c in zip(first.times, second.times, third.times, strict=True):
         if a.path is b.path is c.path:
             continue
