@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
@@ -104,6 +104,8 @@ class AttentionCoefficients(Coefficients):
     ``reduction_step``: what each split adds to the reduction: one dependent load from L2.
     ``most_splits``: parts into which the library splits a context at most.
     ``planned_tokens``: up to so many query tokens in a call the asynchronous library plans splits ahead.
+    ``plan_step``: what each sequence adds to that plan.
+    ``cache_write_latency``: of a thread block that puts one token's keys and values into a page of the cache.
     """
 
     asynchronous: bool
@@ -124,6 +126,49 @@ class AttentionCoefficients(Coefficients):
     reduction_step: PositiveFloat
     most_splits: PositiveInt
     planned_tokens: PositiveInt
+    plan_step: PositiveFloat
+    cache_write_latency: PositiveFloat
+
+
+class MatmulCoefficients(Coefficients):
+    """How the library's matrix products run.
+
+    ``tile_sides``: sides of the result tiles that the library has compiled kernels for.
+    ``instruction_rows``: of one operand, that one matrix instruction reads with all columns of the other.
+    ``matrix_efficiency``: of the matrix peak, in the steady state of a tile.
+    ``memory_efficiency``: of the HBM bandwidth. ``resident_share``: of the L2, that a repeated call finds filled.
+    ``startup_seconds``: blocks start, read their arguments, store the last result, and retire.
+    ``memory_latency_cycles``: a dependent load from HBM.
+    ``step_cycles``: a step over k where nothing runs beside it: barrier, multiply, accumulate, release of the buffer.
+    ``item_cycles``: a work item, to fill the pipeline of its operands and to drain its accumulators.
+    ``load_bytes_per_clock``, ``store_bytes_per_clock``: between L2 and one streaming multiprocessor.
+    ``l2_bytes_per_clock``: what the L2 delivers to the whole chip.
+    ``most_resident``: tiles side by side on one streaming multiprocessor. ``most_splits``: parts of k.
+    ``reduction_seconds``: the sum over the parts of k, beside its traffic.
+    ``exposed``: share of the shorter of compute, L2 and HBM time that is not hidden behind the longest.
+    ``static_power_share``: of the power limit, spent whatever runs. ``joules_per_flop``: a 16-bit operation at the
+    highest clock, with the on-chip traffic it causes. ``joules_per_byte``: of HBM.
+    """
+
+    tile_sides: Annotated[tuple[PositiveInt, ...], BeforeValidator(tuple)]
+    instruction_rows: PositiveInt
+    matrix_efficiency: Fraction
+    memory_efficiency: Fraction
+    resident_share: Annotated[float, Field(ge=0, le=1)]
+    startup_seconds: PositiveFloat
+    memory_latency_cycles: PositiveFloat
+    step_cycles: PositiveFloat
+    item_cycles: PositiveFloat
+    load_bytes_per_clock: PositiveFloat
+    store_bytes_per_clock: PositiveFloat
+    l2_bytes_per_clock: PositiveFloat
+    most_resident: PositiveInt
+    most_splits: PositiveInt
+    reduction_seconds: PositiveFloat
+    exposed: Fraction
+    static_power_share: Fraction
+    joules_per_flop: PositiveFloat
+    joules_per_byte: PositiveFloat
 
 
 class VectorCoefficients(Coefficients):
@@ -151,6 +196,7 @@ class GpuGeneration(Coefficients):
     name: str
     serving_library: Literal["nccl", "vllm", "sglang", "trtllm"]
     launch: LaunchCoefficients
+    matmul: MatmulCoefficients
     attention: AttentionCoefficients
     vector: VectorCoefficients
     collective: CollectiveCoefficients

@@ -1,6 +1,6 @@
 """What attention costs on a GPU: prefill, decode over a KV cache, and the backward pass of training.
 
-FlashAttention as DESIGN.md prices a kernel: tiles of query rows over blocks of keys as work items on the streaming
+FlashAttention priced as every kernel: tiles of query rows over blocks of keys as work items on the streaming
 multiprocessors, waves, and the traffic of keys and values. Includes what the serving library runs beside the kernel:
 the write of new keys and values into the cache, and the reduction over the splits of a long context.
 Sources: Dao 2023 (arXiv 2307.08691), Shah et al. 2024 (arXiv 2407.08608), Dao et al. 2023 (Flash-Decoding).
@@ -8,12 +8,21 @@ Sources: Dao 2023 (arXiv 2307.08691), Shah et al. 2024 (arXiv 2407.08608), Dao e
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike
+from dataclasses import dataclass
 
-from chips.kernels.attention_tiles import Floats, block_seconds, choose_tile
-from chips.kernels.kernel_time import LATENCY, MATRIX_UNIT, MEMORY, KernelTime
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from chips.kernels.attention_plan import AttentionPlan, plan_attention
+from chips.kernels.attention_shape import AttentionShape, Floats
+from chips.kernels.attention_tiles import choose_tile, time_tile
+from chips.kernels.kernel_time import LATENCY, MEMORY, KernelTime
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
+
+BACKWARD_PRODUCTS = 5.0 / 2.0
+CACHE_WRITE_THREADS = 512.0
+RESIDENT_THREADS = 2048.0
+SPLIT_OUTPUT_BYTES = 4.0
 
 
 def price_attention_prefill(
@@ -36,8 +45,8 @@ def price_attention_prefill(
     library does). ``resident``: the same call ran just before, so that what fits in L2 need not come from HBM.
     Raises ValueError on sizes below 1, heads that are no multiple of kv_heads, or context below tokens.
     """
-    shape = _sizes(batch, tokens, context, heads, kv_heads, head_dim)
-    return _forward(chip, *shape, precision, causal, asynchronous, resident)
+    shape = AttentionShape.check(batch, tokens, context, heads, kv_heads, head_dim, ELEMENT_BYTES[precision], causal)
+    return _price(chip, shape, precision, asynchronous, resident)
 
 
 def price_attention_decode(
@@ -56,8 +65,8 @@ def price_attention_decode(
     ``resident``: the same call ran just before, so that keys and values that fit in L2 need not come from HBM.
     Raises ValueError on sizes below 1 or heads that are no multiple of kv_heads.
     """
-    shape = _sizes(batch, 1, context, heads, kv_heads, head_dim)
-    return _forward(chip, *shape, precision, True, None, resident)
+    shape = AttentionShape.check(batch, 1, context, heads, kv_heads, head_dim, ELEMENT_BYTES[precision], True)
+    return _price(chip, shape, precision, None, resident)
 
 
 def price_attention_backward(
@@ -73,118 +82,129 @@ def price_attention_backward(
 ) -> KernelTime:
     """Backward pass of attention in training: 5 matrix products where forward has 2 (Dao 2023, section 4.1).
 
-    The scores are computed again, so every engine of a block does 2.5 times the forward work.
+    The scores are computed again and as many gradients as inputs are stored, so every engine of a block and the
+    memory do 2.5 times the forward work. A kernel before it multiplies output and its gradient.
+    Raises ValueError on sizes below 1 or heads that are no multiple of kv_heads.
     """
-    shape = _sizes(batch, tokens, tokens, heads, kv_heads, head_dim)
-    forward = _forward(chip, *shape, precision, causal, None, False)
-    scale = 2.5
-    return KernelTime(
-        forward.seconds * scale, forward.fill_drain_seconds * scale, forward.bound_seconds * scale, forward.limiter
+    shape = AttentionShape.check(batch, tokens, tokens, heads, kv_heads, head_dim, ELEMENT_BYTES[precision], causal)
+    overlapped = chip.generation.attention.asynchronous
+    bound = _bound(chip, shape, precision, False)
+    memory = _Memory.of(chip, shape, False)
+    _, ends, compute, limiter = _compute(chip, shape, precision, overlapped)
+    steady = _overlap(chip, compute - ends, memory.attention)
+    start = chip.generation.attention.kernel_latency + _helper(chip) + memory.queries
+    return _kernel_time(
+        start + ends * BACKWARD_PRODUCTS,
+        steady * BACKWARD_PRODUCTS,
+        np.maximum(bound, shape.flops * BACKWARD_PRODUCTS / chip.peak_flops(precision)),
+        np.where(memory.attention > compute, MEMORY, limiter),
     )
 
 
-def _sizes(*sizes: ArrayLike) -> tuple[Floats, ...]:
-    """The arguments as float arrays of one shape, checked."""
-    batch, tokens, context, heads, kv_heads, head_dim = np.broadcast_arrays(*(np.asarray(s, np.float64) for s in sizes))
-    names = ("batch", "tokens", "context", "heads", "kv_heads", "head_dim")
-    for name, size in zip(names, (batch, tokens, context, heads, kv_heads, head_dim), strict=True):
-        if not np.all(size >= 1):
-            raise ValueError(f"attention {name} is {size.min():g}; it must be at least 1.")
-    if np.any(heads % kv_heads):
-        at = np.flatnonzero(heads % kv_heads)[0]
-        raise ValueError(
-            f"attention has {heads.flat[at]:g} heads over {kv_heads.flat[at]:g} kv_heads; heads must be a multiple."
-        )
-    if np.any(context < tokens):
-        at = np.flatnonzero(context < tokens)[0]
-        raise ValueError(
-            f"attention context is {context.flat[at]:g}; it holds the {tokens.flat[at]:g} new tokens, so at least that."
-        )
-    return batch, tokens, context, heads, kv_heads, head_dim
+@dataclass(frozen=True)
+class _Memory:
+    """Seconds of a call's traffic. New keys, values and queries were just written: they lie in L2 if it holds them.
+
+    ``attention``: all that the kernel itself moves; ``queries``: queries and output; ``new``: new keys and values.
+    """
+
+    attention: Floats
+    queries: Floats
+    new: Floats
+
+    @classmethod
+    def of(cls, chip: Gpu, shape: AttentionShape, resident: bool) -> _Memory:
+        footprint = 2.0 * shape.new_bytes + shape.query_bytes + shape.cached_bytes
+        fresh = _byte_seconds(chip, footprint, True)
+        queries, new = shape.query_bytes * fresh, shape.new_bytes * fresh
+        return cls(queries + new + shape.cached_bytes * _byte_seconds(chip, footprint, resident), queries, new)
 
 
-def _forward(
-    chip: Gpu,
-    batch: Floats,
-    tokens: Floats,
-    context: Floats,
-    heads: Floats,
-    kv_heads: Floats,
-    head_dim: Floats,
-    precision: Precision,
-    causal: bool,
-    asynchronous: bool | None,
-    resident: bool,
-) -> KernelTime:
+def _byte_seconds(chip: Gpu, footprint: Floats, resident: bool) -> Floats:
+    """Seconds a byte: from HBM, or from L2 as far as a ``resident`` footprint fits its share of it.
+
+    What is used in turn pushes out what comes next, so of twice the L2's share nothing is left.
+    """
     coefficients = chip.generation.attention
-    gap = chip.generation.launch.graph_gap
-    overlapped = coefficients.asynchronous if asynchronous is None else asynchronous
-    units = float(chip.compute.units)
-    element = ELEMENT_BYTES[precision]
-    group = heads / kv_heads
-
-    # Queries of one key-value head fill a tile together: always in FlashAttention-3, one token at a time in 2.
-    decode = tokens == 1
-    packed = np.where(decode | overlapped, group, 1.0)
-    rows, row_heads = tokens * packed, heads / packed
-    tile = choose_tile(chip, head_dim, precision, overlapped)
-    tiles = np.ceil(rows / tile.rows)
-    longest = np.ceil(context / tile.keys)
-    if causal:
-        step = np.minimum(tile.rows / packed, tokens)
-        uneven = 0.5 * (1.0 - np.gcd(np.maximum(step, 1).astype(np.int64), tile.keys.astype(np.int64)) / tile.keys)
-        earlier = (tiles - 1.0) * ((context - tokens) / tile.keys + uneven + step * tiles / (2.0 * tile.keys))
-        blocks = np.minimum(earlier, (tiles - 1.0) * longest) + longest
-    else:
-        blocks = tiles * longest
-    items = batch * row_heads * tiles
-    all_blocks = batch * row_heads * blocks
-
-    # Split the context where the tiles alone leave streaming multiprocessors idle.
-    may_split = (longest > coefficients.unsplit_blocks) if overlapped else decode & (group > 1) & (longest > 1)
-    may_split = np.where(decode, longest > 1, may_split) if overlapped else may_split
-    may_split = may_split & (items < 0.8 * units * tile.resident)
-    per_split = np.where(may_split, np.maximum(np.ceil(1.1 * all_blocks / (units * tile.resident)), 1.0), longest)
-    per_split = np.minimum(per_split, longest)
-    splits = np.ceil(longest / per_split)
-    is_split = splits > 1
-    work_items = items * splits
-
-    alone, shared = block_seconds(chip, tile, rows, head_dim, precision, overlapped)
-    together = np.minimum(np.ceil(work_items / units), tile.resident)
-    block = np.where(together > 1.0, shared * tile.resident, alone)
-    slots = units * tile.resident
-    even = np.where(tiles > 1.0, np.ceil(all_blocks / slots), np.ceil(work_items / slots) * per_split)
-    tail = np.where((tiles > 1) & ~is_split, coefficients.tail * per_split, 0.0)
-    tail = np.where(work_items > slots, tail, 0.0)
-    chain = np.maximum(per_split, even + tail)
-    waves = np.maximum(np.ceil(work_items / slots), 1.0)
-    compute = chain * block
-    turnover = waves * coefficients.tile_latency
-
-    # Traffic: keys and values once a sequence, queries and output once.
-    kv_bytes = 2.0 * batch * kv_heads * context * head_dim * element
-    q_bytes = 2.0 * batch * heads * tokens * head_dim * element
     hbm = chip.memory.bandwidth * coefficients.memory_efficiency
     l2 = coefficients.l2_bytes_per_clock * chip.compute.clock_hz
-    total = kv_bytes + q_bytes
-    capacity = coefficients.resident_share * chip.on_chip.l2_bytes
-    kept = np.clip(2.0 - total / capacity, 0.0, 1.0) if resident else np.zeros_like(total)
-    memory = total * (1.0 - kept) / hbm + total * kept / l2
+    kept = np.clip(2.0 - footprint / (coefficients.resident_share * chip.on_chip.l2_bytes), 0.0, 1.0) * resident
+    return np.asarray(kept / np.maximum(l2, hbm) + (1.0 - kept) / hbm)
 
-    partial_bytes = 2.0 * batch * heads * tokens * splits * head_dim * 4.0
-    reduction = np.where(is_split, gap + coefficients.helper_seconds + partial_bytes / l2, 0.0)
-    copies = decode & (group > 1) & (kv_heads > 1) & (batch > 1) & (not overlapped)
-    reordering = np.where(copies, 2.0 * (gap + coefficients.helper_seconds + 0.5 * q_bytes / l2), 0.0)
-    cache_write = coefficients.helper_seconds + gap + 4.0 * batch * tokens * kv_heads * head_dim * element / hbm
-    start = coefficients.kernel_latency + cache_write
-    steady = np.maximum(compute + turnover - coefficients.tile_latency, memory)
-    seconds = start + coefficients.tile_latency + steady + reduction + reordering
 
-    keys = tokens * (context - 0.5 * (tokens - 1.0)) if causal else tokens * context
-    matrix_bound = 4.0 * batch * heads * head_dim * keys / chip.peak_flops(precision)
-    bound_bytes = np.maximum(total - (chip.on_chip.l2_bytes if resident else 0.0), 0.0)
-    bound = np.maximum(matrix_bound, bound_bytes / chip.memory.bandwidth)
-    limiter = np.where(compute > memory, MATRIX_UNIT, MEMORY)
-    limiter = np.where(steady < start, LATENCY, limiter)
-    return KernelTime(seconds, seconds - steady, bound, limiter)
+def _compute(
+    chip: Gpu, shape: AttentionShape, precision: Precision, overlapped: bool
+) -> tuple[AttentionPlan, Floats, Floats, NDArray[np.str_]]:
+    """The plan, the ends of a tile, all tiles on all streaming multiprocessors (seconds), and what blocks wait for."""
+    tile = choose_tile(chip, shape, overlapped)
+    plan = plan_attention(chip, shape, tile, overlapped)
+    time = time_tile(chip, shape, tile, plan.query_rows, precision, overlapped)
+    units = chip.compute.units
+    block = np.where(plan.items > units, time.shared, time.block)
+    longest = time.ends + plan.longest * block
+    waves = np.maximum(np.ceil(plan.items / (units * tile.resident)), 1.0)
+    # Items of one length go in whole waves; causal ones differ, are balanced, and leave a tail.
+    mean = time.ends + plan.mean * block
+    balanced = plan.items / (units * tile.resident) * mean + chip.generation.attention.tail * longest
+    uneven = (plan.mean < plan.longest) & (waves > 1)
+    compute = np.where(uneven, np.clip(balanced, longest, waves * longest), waves * longest)
+    return plan, time.ends, compute, time.limiter
+
+
+def _overlap(chip: Gpu, compute: Floats, memory: Floats) -> Floats:
+    return compute + memory - chip.generation.attention.traffic_overlap * np.minimum(compute, memory)
+
+
+def _helper(chip: Gpu) -> float:
+    """A small kernel beside attention, with the gap that it adds."""
+    return chip.generation.launch.graph_gap + chip.generation.attention.helper_seconds
+
+
+def _price(
+    chip: Gpu, shape: AttentionShape, precision: Precision, asynchronous: bool | None, resident: bool
+) -> KernelTime:
+    coefficients = chip.generation.attention
+    overlapped = coefficients.asynchronous if asynchronous is None else asynchronous
+    bound = _bound(chip, shape, precision, resident)
+    memory = _Memory.of(chip, shape, resident)
+    plan, ends, compute, limiter = _compute(chip, shape, precision, overlapped)
+    steady = _overlap(chip, compute - ends, memory.attention)
+
+    # A thread block a new token scatters its keys and values into the pages of the cache.
+    threads = np.minimum(shape.kv_heads * shape.head_dim, CACHE_WRITE_THREADS)
+    token_waves = shape.batch * shape.tokens * threads / (RESIDENT_THREADS * chip.compute.units)
+    cache_write = _helper(chip) + token_waves * coefficients.cache_write_latency + 2.0 * memory.new
+    planning = plan.planned * shape.batch * coefficients.plan_step
+    start = coefficients.kernel_latency + cache_write + planning
+    # FlashAttention-2 brings the grouped queries of single tokens together, and their outputs apart, by copying.
+    copies = (shape.tokens == 1) & (shape.group > 1) & (shape.kv_heads > 1) & (shape.batch > 1) & (not overlapped)
+    reordering = copies * 2.0 * (_helper(chip) + memory.queries)
+    return _kernel_time(
+        start + ends + _reduction(chip, shape, plan) + reordering,
+        steady,
+        bound,
+        np.where(memory.attention > compute, MEMORY, limiter),
+    )
+
+
+def _reduction(chip: Gpu, shape: AttentionShape, plan: AttentionPlan) -> Floats:
+    """Partial outputs of the splits, written in fp32, read again and added by a second kernel."""
+    coefficients = chip.generation.attention
+    rows = shape.batch * plan.row_heads * plan.partial_rows * plan.splits
+    partial = rows * shape.head_dim * SPLIT_OUTPUT_BYTES
+    traffic = 2.0 * partial * _byte_seconds(chip, 2.0 * partial, True)
+    return np.where(plan.splits > 1, _helper(chip) + plan.splits * coefficients.reduction_step + traffic, 0.0)
+
+
+def _bound(chip: Gpu, shape: AttentionShape, precision: Precision, resident: bool) -> Floats:
+    """Products over the matrix peak, or bytes that L2 cannot hold over the HBM bandwidth."""
+    fresh = 2.0 * shape.new_bytes + shape.query_bytes
+    l2 = chip.on_chip.l2_bytes
+    in_l2 = l2 if resident else np.minimum(l2, fresh)
+    from_hbm = np.maximum(shape.new_bytes + shape.query_bytes + shape.cached_bytes - in_l2, 0.0)
+    return np.maximum(shape.flops / chip.peak_flops(precision), from_hbm / chip.memory.bandwidth)
+
+
+def _kernel_time(fill_drain: Floats, steady: Floats, bound: Floats, limiter: NDArray[np.str_]) -> KernelTime:
+    limiter = np.where(fill_drain > steady, LATENCY, limiter)
+    return KernelTime(np.asarray(fill_drain + steady), np.asarray(fill_drain), np.asarray(bound), limiter)

@@ -1,9 +1,9 @@
-"""The tiles of FlashAttention on one chip: their shape, what a block of keys costs, and how work items fill the chip.
+"""The tiles of FlashAttention on one chip: their shape, and what a block of keys costs them.
 
 A work item is a tile of query rows of one head. It walks over blocks of keys: scores = Q K', softmax, output += P V.
 The matrix unit computes both products; the vector lanes and the exponential unit compute the softmax between them.
-Belongs here: what prefill, decode and training share. Tile rules follow the published kernels: Dao 2023 (arXiv
-2307.08691) and Shah et al. 2024 (arXiv 2407.08608). Sizes are arrays over shapes; times are in seconds.
+Belongs here: one tile. How many there are is in ``attention_plan``, how they fill the chip in ``attention``. Rules
+follow the published kernels: Dao 2023 (arXiv 2307.08691) and Shah et al. 2024 (arXiv 2407.08608).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.spec import ELEMENT_BYTES, Gpu, Precision
-
-Floats = NDArray[np.float64]
+from chips.kernels.attention_shape import AttentionShape, Floats
+from chips.kernels.kernel_time import MATRIX_UNIT, ON_CHIP_NETWORK, VECTOR_UNIT
+from chips.spec import Gpu, Precision
 
 WARPGROUP_ROWS = 64.0
 LONGEST_KEY_BLOCK = 128.0
@@ -31,58 +31,78 @@ class AttentionTile:
     resident: Floats
 
 
-def choose_tile(chip: Gpu, head_dim: Floats, precision: Precision, asynchronous: bool) -> AttentionTile:
+def choose_tile(chip: Gpu, shape: AttentionShape, asynchronous: bool) -> AttentionTile:
     """The tile that the library compiles for this head dimension: what shared memory and registers hold.
 
     Asynchronous (FlashAttention-3): two key-value stages beside the query tile, as many query rows, in warpgroups of
     64, as leave scores and output in two thirds of the registers. In turn (FlashAttention-2): 64 query rows, one
     stage, and a second tile on the same streaming multiprocessor where it fits.
     """
-    row_bytes = head_dim * ELEMENT_BYTES[precision]
+    row_bytes = shape.head_dim * shape.element_bytes
     shared = chip.on_chip.shared_bytes
+    rows = np.full_like(shape.head_dim, WARPGROUP_ROWS)
     if not asynchronous:
-        rows = np.full_like(head_dim, WARPGROUP_ROWS)
-        keys = _key_block((shared - rows * row_bytes) / (2.0 * row_bytes))
+        keys = _key_block((shared / row_bytes - rows) / 2.0)
         resident = np.clip(np.floor(shared / ((rows + 2.0 * keys) * row_bytes)), 1.0, 2.0)
         return AttentionTile(rows, keys, resident)
-    rows = np.full_like(head_dim, WARPGROUP_ROWS)
-    keys = _key_block((shared - rows * row_bytes) / (4.0 * row_bytes))
+    keys = _key_block((shared / row_bytes - rows) / 4.0)
     for more_rows in (2.0 * WARPGROUP_ROWS, 3.0 * WARPGROUP_ROWS):
-        more_keys = _key_block((shared - more_rows * row_bytes) / (4.0 * row_bytes))
-        fits = more_rows * (more_keys + head_dim) * 4.0 <= chip.on_chip.register_bytes * 2.0 / 3.0
+        more_keys = _key_block((shared / row_bytes - more_rows) / 4.0)
+        fits = more_rows * (more_keys + shape.head_dim) * 4.0 <= chip.on_chip.register_bytes * 2.0 / 3.0
         rows, keys = np.where(fits, more_rows, rows), np.where(fits, more_keys, keys)
-    return AttentionTile(rows, keys, np.ones_like(head_dim))
+    return AttentionTile(rows, keys, np.ones_like(rows))
 
 
 def _key_block(room: Floats) -> Floats:
-    """Keys a block: a multiple of the matrix instruction's depth, at least one, at most 128."""
+    """Keys a block: a multiple of the matrix instruction's depth, at most 128."""
     return np.clip(np.floor(room / KEY_STEP) * KEY_STEP, KEY_STEP, LONGEST_KEY_BLOCK)
 
 
-def block_seconds(
-    chip: Gpu, tile: AttentionTile, used_rows: Floats, head_dim: Floats, precision: Precision, asynchronous: bool
-) -> tuple[Floats, Floats]:
-    """Time of one block of keys on a streaming multiprocessor: alone, and when ``tile.resident`` tiles share it.
+@dataclass(frozen=True)
+class TileTime:
+    """Seconds of one tile on a streaming multiprocessor, and what its blocks wait for.
 
-    Matrix and softmax are two engines. One tile computed in turn waits for their sum; warpgroups that take turns
-    (asynchronous), or a second resident tile, hide the shorter one behind the longer, up to ``overlap``.
+    ``block``: a block of keys in the steady state; ``shared``: the same where ``resident`` tiles share the streaming
+    multiprocessor; ``ends``: what a tile adds before its first and after its last block.
     """
-    coefficients = chip.generation.attention
+
+    block: Floats
+    shared: Floats
+    ends: Floats
+    limiter: NDArray[np.str_]
+
+
+def time_tile(
+    chip: Gpu, shape: AttentionShape, tile: AttentionTile, query_rows: Floats, precision: Precision, asynchronous: bool
+) -> TileTime:
+    """What a tile costs where one head has ``query_rows`` rows (a tile holds at most ``tile.rows`` of them).
+
+    Matrix and softmax are two engines. A tile alone takes them in turn (FlashAttention-2). Warpgroups that hand the
+    matrix unit to each other (FlashAttention-3), or a second resident tile, hide the shorter of the two behind the
+    longer, up to ``overlap``. Keys and values come over the L2, of which every streaming multiprocessor has its
+    share. At its ends a tile loads its queries and first keys, fills the pipeline with one block in turn, masks the
+    block on the diagonal and stores its output.
+    """
+    coefficients, compute = chip.generation.attention, chip.compute
     efficiency = coefficients.matrix_efficiency if asynchronous else coefficients.synchronous_matrix_efficiency
-    rows = np.ceil(np.minimum(used_rows, tile.rows) / KEY_STEP) * KEY_STEP
-    if asynchronous:
-        rows = np.ceil(rows / WARPGROUP_ROWS) * WARPGROUP_ROWS
+    used_rows = np.minimum(query_rows, tile.rows)
+    rows = np.minimum(np.ceil(used_rows / WARPGROUP_ROWS) * WARPGROUP_ROWS, tile.rows)
     scores = rows * tile.keys
-    compute = chip.compute
-    matrix = 4.0 * scores * head_dim / (compute.matrix_flop_per_clock[precision] * efficiency)
-    softmax = scores * (
-        1.0 / compute.special_functions_per_clock + coefficients.softmax_operations / compute.vector_lanes
-    )
-    load = 2.0 * tile.keys * head_dim * ELEMENT_BYTES[precision] * compute.units / coefficients.l2_bytes_per_clock
-    longer, shorter = np.maximum(matrix, softmax), np.minimum(matrix, softmax)
-    paired = np.maximum(longer + (1.0 - coefficients.overlap) * shorter, load) / compute.clock_hz
-    alone = np.maximum(matrix + softmax, load) / compute.clock_hz
-    shared = np.where(tile.resident > 1.0, paired, alone)
-    if asynchronous:
-        return np.where(rows > WARPGROUP_ROWS, paired, alone), np.where(rows > WARPGROUP_ROWS, paired, alone)
-    return alone, shared
+    row_clocks = shape.head_dim * shape.element_bytes * compute.units / coefficients.l2_bytes_per_clock
+
+    matrix = 4.0 * scores * shape.head_dim / (compute.matrix_flop_per_clock[precision] * efficiency)
+    exponential = scores / compute.special_functions_per_clock
+    softmax = exponential + scores * coefficients.softmax_operations / compute.vector_lanes
+    load = 2.0 * tile.keys * row_clocks
+    in_turn = np.maximum(matrix + softmax, load)
+    overlapped = np.maximum(matrix + softmax - coefficients.overlap * np.minimum(matrix, softmax), load)
+    block = overlapped if asynchronous else in_turn
+    shared = np.where(tile.resident > 1, overlapped, block) * tile.resident
+
+    masks = (shape.tokens > 1) & shape.causal
+    mask = np.where(masks, scores * coefficients.mask_operations / compute.vector_lanes, 0.0)
+    edges = (2.0 * used_rows + np.minimum(tile.keys, shape.context)) * row_clocks
+    ends = coefficients.tile_latency + (edges + mask + in_turn - block) / compute.clock_hz
+    limiter = np.where(softmax > matrix, VECTOR_UNIT, MATRIX_UNIT)
+    limiter = np.where(load >= block, ON_CHIP_NETWORK, limiter)
+    return TileTime(block / compute.clock_hz, shared / compute.clock_hz, ends, limiter)

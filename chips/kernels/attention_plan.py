@@ -1,0 +1,119 @@
+"""How the library cuts one attention call into work items: tiles of queries, blocks of keys, splits of the context.
+
+Belongs here: counts. What an item costs is in ``attention_tiles``, how long all take in ``attention``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chips.kernels.attention_shape import AttentionShape, Floats
+from chips.kernels.attention_tiles import WARPGROUP_ROWS, AttentionTile
+from chips.spec import Gpu
+
+FULL_ENOUGH = 0.8
+NEARLY_BEST = 0.85
+CHUNK = 8192
+
+
+@dataclass(frozen=True)
+class AttentionPlan:
+    """Work items of a call; every field an array over calls.
+
+    ``query_rows``: rows of one of ``row_heads`` heads that tiles cut up. ``items``: tiles times ``splits`` of the
+    context, over the batch. ``longest`` and ``mean``: blocks of keys of an item. ``planned``: the library lays out
+    its splits in a kernel ahead. ``partial_rows``: rows of a head that each split leaves for the reduction.
+    """
+
+    row_heads: Floats
+    query_rows: Floats
+    items: Floats
+    splits: Floats
+    longest: Floats
+    mean: Floats
+    planned: NDArray[np.bool_]
+    partial_rows: Floats
+
+
+def plan_attention(chip: Gpu, shape: AttentionShape, tile: AttentionTile, asynchronous: bool) -> AttentionPlan:
+    """Cut up a call as FlashAttention-3 (``asynchronous``) or FlashAttention-2 does.
+
+    Queries that share a key-value head fill a tile together: always in 3, only single tokens in 2. Contexts are split
+    in 3 where the call is planned (few query tokens) or has many blocks; in 2 for single tokens of grouped queries.
+    """
+    coefficients = chip.generation.attention
+    decode = shape.tokens == 1
+    packed = np.where(decode | asynchronous, shape.group, 1.0)
+    row_heads, query_rows = shape.heads / packed, shape.tokens * packed
+    tiles = np.ceil(query_rows / tile.rows)
+    longest = np.ceil(shape.context / tile.keys)
+    mean = _blocks_a_head(shape, tile, tiles, longest, packed) / tiles
+    items = shape.batch * row_heads * tiles
+
+    planned = (shape.batch * shape.tokens <= coefficients.planned_tokens) & asynchronous
+    may_split = planned | (longest > coefficients.unsplit_blocks) if asynchronous else decode & (shape.group > 1)
+    slots = chip.compute.units * tile.resident
+    splits = split_context(items, longest, may_split, slots, coefficients.most_splits)
+    # The kernel of head dimensions that leave one warpgroup a tile runs every planned split, empty or not, and
+    # stores whole tiles.
+    padded = planned & decode & (tile.rows <= WARPGROUP_ROWS)
+    splits = np.where(padded, float(coefficients.most_splits), splits)
+    return AttentionPlan(
+        row_heads,
+        query_rows,
+        items * splits,
+        splits,
+        np.ceil(longest / splits),
+        np.minimum(mean / splits, np.ceil(longest / splits)),
+        planned,
+        np.where(padded, tiles * tile.rows, query_rows),
+    )
+
+
+def _blocks_a_head(
+    shape: AttentionShape, tile: AttentionTile, tiles: Floats, longest: Floats, packed: Floats
+) -> Floats:
+    """Blocks of keys over all tiles of one head; a causal tile skips those beyond its last query."""
+    if not shape.causal:
+        return tiles * longest
+    tokens_a_tile = np.minimum(tile.rows / packed, shape.tokens)
+    common = np.gcd(np.maximum(tokens_a_tile, 1.0).astype(np.int64), tile.keys.astype(np.int64))
+    rounding_up = 0.5 * (1.0 - common / tile.keys)
+    keys_of_earlier = shape.context - shape.tokens + tokens_a_tile * tiles / 2.0
+    return (tiles - 1.0) * np.minimum(keys_of_earlier / tile.keys + rounding_up, longest) + longest
+
+
+def split_context(tiles: Floats, blocks: Floats, may_split: NDArray[np.bool_], slots: Floats, most: int) -> Floats:
+    """Parts into which the context of every tile is split, so that ``tiles`` fill the ``slots`` of the chip.
+
+    The rule of Flash-Decoding: no split where tiles fill 80% of the slots; else the fewest parts whose waves are
+    within 85% as full as the fullest. A part has at least one of the ``blocks``.
+    """
+    splits = np.ones(np.shape(tiles))
+    candidates = may_split & (blocks > 1) & (tiles < FULL_ENOUGH * slots)
+    found = [
+        _fewest_parts(
+            tiles[candidates][at : at + CHUNK],
+            blocks[candidates][at : at + CHUNK],
+            slots[candidates][at : at + CHUNK],
+            most,
+        )
+        for at in range(0, int(np.sum(candidates)), CHUNK)
+    ]
+    if found:
+        splits[candidates] = np.concatenate(found)
+    return splits
+
+
+def _fewest_parts(tiles: Floats, blocks: Floats, slots: Floats, most: int) -> Floats:
+    parts = np.arange(1.0, 1.0 + min(most, blocks.max()))
+    blocks_a_part = np.ceil(blocks[:, None] / parts)
+    shorter = np.ones(blocks_a_part.shape, bool)
+    shorter[:, 1:] = blocks_a_part[:, 1:] < blocks_a_part[:, :-1]
+    waves = tiles[:, None] * parts / slots[:, None]
+    fullness = np.where(shorter, waves / np.ceil(waves), 0.0)
+    best = fullness.max(axis=1, keepdims=True)
+    return np.asarray(parts[np.argmax(fullness >= NEARLY_BEST * best, axis=1)])

@@ -1,0 +1,87 @@
+"""The sizes of attention calls, checked, with the FLOP and bytes that follow from them whatever computes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AttentionShape:
+    """Attention of ``tokens`` query tokens a sequence over ``context`` keys; arrays of one shape, an entry a call.
+
+    The new tokens are the last of the context. ``causal``: a query sees the keys up to its own.
+    """
+
+    batch: Floats
+    tokens: Floats
+    context: Floats
+    heads: Floats
+    kv_heads: Floats
+    head_dim: Floats
+    element_bytes: int
+    causal: bool
+
+    @classmethod
+    def check(
+        cls,
+        batch: ArrayLike,
+        tokens: ArrayLike,
+        context: ArrayLike,
+        heads: ArrayLike,
+        kv_heads: ArrayLike,
+        head_dim: ArrayLike,
+        element_bytes: int,
+        causal: bool,
+    ) -> AttentionShape:
+        """Broadcast and check the sizes. Raises ValueError on one below 1, or that does not go with another."""
+        names = ("batch", "tokens", "context", "heads", "kv_heads", "head_dim")
+        given = (batch, tokens, context, heads, kv_heads, head_dim)
+        sizes = [np.asarray(size, np.float64) for size in np.broadcast_arrays(*given)]
+        for name, size in zip(names, sizes, strict=True):
+            if not np.all(size >= 1):
+                raise ValueError(f"attention {name} is {size.min():g}; it must be at least 1.")
+        shape = cls(sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], element_bytes, causal)
+        wrong = shape.heads % shape.kv_heads != 0
+        if np.any(wrong):
+            raise ValueError(
+                f"attention has {shape.heads[wrong].flat[0]:g} heads over {shape.kv_heads[wrong].flat[0]:g} kv_heads; "
+                "heads must be a multiple of kv_heads."
+            )
+        wrong = shape.context < shape.tokens
+        if np.any(wrong):
+            raise ValueError(
+                f"attention context is {shape.context[wrong].flat[0]:g} with {shape.tokens[wrong].flat[0]:g} new "
+                "tokens; it holds them, so it must be at least as many."
+            )
+        return shape
+
+    @property
+    def group(self) -> Floats:
+        """Query heads that share one key-value head."""
+        return self.heads / self.kv_heads
+
+    @property
+    def flops(self) -> Floats:
+        """Matrix FLOP of the forward pass: two products over the query-key pairs that the mask leaves."""
+        keys = self.context - 0.5 * (self.tokens - 1.0) if self.causal else self.context
+        return 4.0 * self.batch * self.heads * self.head_dim * self.tokens * keys
+
+    @property
+    def new_bytes(self) -> Floats:
+        """Keys and values of the new tokens."""
+        return 2.0 * self.batch * self.kv_heads * self.tokens * self.head_dim * self.element_bytes
+
+    @property
+    def cached_bytes(self) -> Floats:
+        """Keys and values of the tokens before them."""
+        return 2.0 * self.batch * self.kv_heads * (self.context - self.tokens) * self.head_dim * self.element_bytes
+
+    @property
+    def query_bytes(self) -> Floats:
+        """Queries and, as many again, the output."""
+        return 2.0 * self.batch * self.heads * self.tokens * self.head_dim * self.element_bytes
