@@ -3,10 +3,10 @@
 Clocks are int64 picoseconds; a duration is computed in float seconds and rounded once. A step is the recurrence
 
     begin_r  = t_r + step
-    finish_r = max(begin_r + sending_r, max over senders s of begin_s + latency + transfer + reduction)
+    finish_r = max(begin_r + sending_r, max over senders s of max(begin_r, begin_s + latency + transfer) + reduction_r)
 
-where ``sending`` is until a rank's own messages have left. It depends on differences of clocks alone, so the steps of
-a phase need not be walked one by one: see ``_shift_steps``.
+where ``sending`` is until a rank's own messages have left and ``reduction`` adds all that came. It depends on
+differences of clocks alone, so the steps of a phase need not be walked one by one: see ``_shift_steps``.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def price(
     clocks = np.append(ready, ready.min())
     port_out, port_in = np.zeros(clocks.shape), np.zeros(clocks.shape)
     for phase in schedule.phases:
-        if phase.count == 0:
-            continue
         messages = phase.messages(0)
+        if phase.count == 0 or len(messages.source) == 0:
+            continue
         size = float(messages.chunks * chunk_bytes)
         latency, transfer = topology.message_seconds(
             messages.source, messages.destination, np.full(messages.source.shape, size)
@@ -64,11 +64,11 @@ def price(
             port_in += phase.count * _busiest(destination, transfer, len(clocks))
             transfer = np.zeros_like(transfer)
         reduction = np.where(messages.destination == SWITCH, 0.0, reduce_seconds_per_byte * size * messages.reduce)
-        incoming = np.bincount(destination, minlength=len(clocks))[destination]
-        sending = np.zeros(clocks.shape)
-        sending[source] = step_seconds + _busiest(source, transfer, len(clocks))[source]
-        arriving = step_seconds + latency + transfer + reduction * incoming
-        step = _Step(source, destination, seconds_to_ps(sending), seconds_to_ps(arriving))
+        reducing = np.bincount(destination, weights=reduction, minlength=len(clocks))
+        staying = np.maximum(_busiest(source, transfer, len(clocks)), reducing)
+        staying[np.union1d(source, destination)] += step_seconds
+        arriving = step_seconds + latency + transfer + reducing[destination]
+        step = _Step(source, destination, seconds_to_ps(staying), seconds_to_ps(arriving))
         clocks = _shift_steps(clocks, step, phase.count) if step.is_shift else _walk_steps(clocks, step, phase.count)
     return (clocks + seconds_to_ps(np.maximum(port_out, port_in)))[:-1]
 
@@ -98,23 +98,27 @@ def _busiest(ends: NDArray[np.int64], transfer: NDArray[np.float64], clocks: int
 
 @dataclass(frozen=True)
 class _Step:
-    """One step in picoseconds: ``sending`` of every rank (0 if it sends nothing), ``arriving`` of every message."""
+    """One step in picoseconds.
+
+    ``staying``: from a rank's beginning until it has sent and could have reduced, 0 if it takes no part;
+    ``arriving``: from the sender's beginning until a message is there and reduced.
+    """
 
     source: NDArray[np.int64]
     destination: NDArray[np.int64]
-    sending: Clocks
+    staying: Clocks
     arriving: Clocks
 
     @property
     def is_shift(self) -> bool:
         """Every rank sends one message and receives one, all alike: a permutation of equal steps."""
-        ranks = len(self.sending) - 1
+        ranks = len(self.staying) - 1
         return (
             len(self.source) == ranks
             and bool(np.all(np.bincount(self.source, minlength=ranks + 1)[:ranks] == 1))
             and bool(np.all(np.bincount(self.destination, minlength=ranks + 1)[:ranks] == 1))
             and int(np.ptp(self.arriving)) == 0
-            and int(np.ptp(self.sending[:ranks])) == 0
+            and int(np.ptp(self.staying[:ranks])) == 0
         )
 
 
@@ -122,7 +126,7 @@ def _walk_steps(clocks: Clocks, step: _Step, count: int) -> Clocks:
     """The recurrence, step by step; once all clocks that take part move alike they do so for ever, and it leaps."""
     involved = np.union1d(step.source, step.destination)
     for walked in range(count):
-        after = clocks + step.sending
+        after = clocks + step.staying
         np.maximum.at(after, step.destination, clocks[step.source] + step.arriving)
         moved = (after - clocks)[involved]
         clocks = after
@@ -136,13 +140,13 @@ def _shift_steps(clocks: Clocks, step: _Step, count: int) -> Clocks:
     """The recurrence of a shift, all steps at once, exactly.
 
     After k steps rank r waits for the latest of the ranks up to k places before it, from each of whom j of the k
-    steps were ``arriving`` instead of ``sending``: a maximum over a window, doubled and lengthened bit by bit of k.
+    steps were ``arriving`` instead of ``staying``: a maximum over a window, doubled and lengthened bit by bit of k.
     """
     ranks = len(clocks) - 1
     before = np.empty(ranks, dtype=np.int64)
     before[step.destination] = step.source
-    sending = int(step.sending[0])
-    extra = int(step.arriving[0]) - sending
+    staying = int(step.staying[0])
+    extra = int(step.arriving[0]) - staying
     window, reach, jump = clocks[:ranks], 0, np.arange(ranks)  # jump: the rank ``reach`` places before
     for bit in f"{count:b}":
         window = np.maximum(window, window[jump] + reach * extra)
@@ -150,4 +154,4 @@ def _shift_steps(clocks: Clocks, step: _Step, count: int) -> Clocks:
         if bit == "1":
             window = np.maximum(window, window[before] + extra)
             reach, jump = reach + 1, before[jump]
-    return np.append(window + count * sending, clocks[ranks])
+    return np.append(window + count * staying, clocks[ranks])
