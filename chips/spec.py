@@ -34,14 +34,21 @@ class Compute(Frozen):
     """Arithmetic of one chip.
 
     ``units`` is what the field counts: streaming multiprocessors, pattern compute units, systolic arrays.
-    ``clock_hz`` is the clock of the vendor's peak figure. Rates are per unit and clock.
+    ``clock_hz`` is the clock of the vendor's peak figure; ``max_clock_hz`` the highest that the chip can run, where it
+    differs. Rates are per unit and clock.
     """
 
     units: PositiveInt
     clock_hz: PositiveFloat
+    max_clock_hz: PositiveFloat | None = None
     matrix_flop_per_clock: dict[Precision, PositiveInt]
     vector_lanes: PositiveInt
     special_functions_per_clock: PositiveFloat
+
+    @property
+    def highest_clock_hz(self) -> float:
+        """The highest clock that the chip can run."""
+        return self.max_clock_hz or self.clock_hz
 
 
 class Memory(Frozen):

@@ -1,0 +1,71 @@
+"""The kernels that a GPU's library has for a matrix product: their tile shapes, and what a tile costs.
+
+A work item is one tile of the result over one part of the inner dimension k. It walks over k in steps of 128 bytes:
+load two operand tiles, multiply, accumulate in registers; at its end it stores its tile. Belongs here: what one work
+item needs from one streaming multiprocessor. How items fill the chip and share its memories is in ``matmul``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chips.spec import ELEMENT_BYTES, Gpu, Precision
+
+Floats = NDArray[np.float64]
+
+STEP_BYTES = 128.0
+"""Bytes of a row of an operand tile a step over k: one swizzled row of shared memory (32 banks of 4 bytes)."""
+SHARED_BYTES_PER_CLOCK = 128.0
+"""What the shared memory of a streaming multiprocessor delivers (127 measured: Luo et al., arXiv 2402.13499)."""
+ACCUMULATOR_BYTES = 4.0
+OUTPUT_BYTES = 2.0
+STAGES = 4.0
+"""Operand tiles in flight, so that loads run ahead of the matrix unit."""
+LEAST_SIDE = 64.0
+"""One side of a tile has at least the rows of one matrix instruction of a group of four warps."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Every tile shape that fits; each field is an array over tile shapes. Times are in clock cycles.
+
+    ``rows``, ``columns``: of the result. ``resident``: tiles side by side on one streaming multiprocessor.
+    ``multiply``: the matrix unit, a step over k. ``feed``: shared memory to the matrix unit and L2 to shared memory.
+    ``store``: the tile's result to L2. ``load_bytes``: of both operands a step, as they leave L2.
+    """
+
+    rows: Floats
+    columns: Floats
+    resident: Floats
+    multiply: Floats
+    feed: Floats
+    store: Floats
+    load_bytes: Floats
+
+
+def tiles_of(chip: Gpu, precision: Precision) -> Tiles:
+    """The tile shapes of this chip: sides that its generation's library compiles, as far as the registers hold them.
+
+    Half of the registers accumulate. Thread block clusters receive one operand once for two tiles (multicast).
+    """
+    coefficients, on_chip = chip.generation.matmul, chip.on_chip
+    sides = np.array(coefficients.tile_sides, np.float64)
+    rows, columns = (side.ravel() for side in np.meshgrid(sides, sides))
+    longer, shorter = np.maximum(rows, columns), np.minimum(rows, columns)
+    fits = (rows * columns * ACCUMULATOR_BYTES <= on_chip.register_bytes / 2.0) & (longer >= LEAST_SIDE)
+    rows, columns, longer, shorter = rows[fits], columns[fits], longer[fits], shorter[fits]
+
+    depth = STEP_BYTES / ELEMENT_BYTES[precision]
+    rate = chip.compute.matrix_flop_per_clock[precision] * coefficients.matrix_efficiency
+    multiply = 2.0 * rows * columns * depth / rate
+    instruction_rows = np.minimum(coefficients.instruction_rows, longer)
+    operand_reads = longer / instruction_rows * (instruction_rows + shorter) * STEP_BYTES
+    loaded = (rows + columns) * STEP_BYTES
+    feed = np.maximum(operand_reads / SHARED_BYTES_PER_CLOCK, loaded / coefficients.load_bytes_per_clock)
+    store = rows * columns * OUTPUT_BYTES / coefficients.store_bytes_per_clock
+    resident = np.clip(np.floor(on_chip.shared_bytes / (STAGES * loaded)), 1.0, coefficients.most_resident)
+    shared_operand = longer / 2.0 if on_chip.cluster_units > 1 else np.zeros_like(longer)
+    return Tiles(rows, columns, resident, multiply, feed, store, loaded - shared_operand * STEP_BYTES)
