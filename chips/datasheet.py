@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from chips.catalog_file import Key
 from chips.spec import Dataflow, Gpu, Systolic, chip_names, chip_path, generation_paths, load_chip
 
-Value = str | int | float | bool
+Value = str | int | float | bool | list[int]
 # Units by the end of a key; the first that fits. A key that fits none is a count, a fraction or a word.
 UNITS = {
     "flop_per_clock": "FLOP/clock/unit",
@@ -138,12 +138,12 @@ def _walk(table: Mapping[str, object], at: Key, comment: str) -> Iterator[tuple[
 
 
 def _defaults(chip: BaseModel, at: Key = ()) -> Iterator[tuple[Key, Value, str]]:
-    """(key, value, description) of every field that a datasheet may leave out."""
+    """(key, value, description) of every field that has a value when a datasheet leaves it out."""
     for name, field in type(chip).model_fields.items():
         value = getattr(chip, name)
         if isinstance(value, BaseModel):
             yield from _defaults(value, (*at, name))
-        elif not field.is_required():
+        elif not field.is_required() and value is not None:
             yield (*at, name), value, field.description or ""
 
 

@@ -51,12 +51,11 @@ def catalog_name(repository: str) -> str:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A model's fields from ``config.json``; ``path`` is the file or the folder that holds it.
+    """A model's fields from the ``config.json`` at ``path``.
 
     A sliding window shorter than the context limits ``max_context``: up to it, attention sees every key.
     Raises CatalogError in one sentence: file, key and what was expected.
     """
-    path = path / "config.json" if path.is_dir() else path
     try:
         config = json.loads(path.read_text())
     except OSError:

@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from chips.catalog_file import CatalogError, read_toml, validate
+from chips.datasheet import read_sources
 from chips.spec import ELEMENT_BYTES, Precision
 from scenarios.errors import ScenarioError
 from scenarios.hugging_face import catalog_name, read_config
@@ -132,26 +133,35 @@ def model_names() -> list[str]:
     return sorted(path.stem for path in CATALOG.glob("*.toml"))
 
 
+def model_path(name: str) -> Path:
+    """The file of a model: of the catalog by its name or its Hugging Face repository's, or where ``name`` points.
+
+    Raises CatalogError for an unknown name.
+    """
+    if name.endswith((".toml", ".json")):
+        return Path(name)
+    path = CATALOG / f"{catalog_name(name)}.toml"
+    if path.stem in model_names():
+        return path
+    if Path(name).is_dir():
+        return Path(name) / "config.json"
+    near = difflib.get_close_matches(path.stem, model_names(), n=3, cutoff=0.3) or model_names()
+    raise CatalogError(f"unknown model '{name}'; the nearest in the catalog: {', '.join(near)}.")
+
+
 @cache
 def load_model(name: str) -> Model:
     """A model of the catalog by its name or its Hugging Face repository's, or a ``config.json`` or TOML file by path.
 
     Raises CatalogError in one sentence: unknown name (with the nearest ones), or file, key and what was expected.
     """
-    if name.endswith(".json") or (Path(name).is_dir() and name not in model_names()):
-        return _checked(validate(Model, read_config(Path(name)), Path(name)), Path(name))
-    path = Path(name)
-    if not name.endswith(".toml"):
-        path = CATALOG / f"{catalog_name(name)}.toml"
-        if path.stem not in model_names():
-            near = difflib.get_close_matches(path.stem, model_names(), n=3, cutoff=0.3) or model_names()
-            raise CatalogError(f"unknown model '{name}'; the nearest in the catalog: {', '.join(near)}.")
-    return _checked(validate(Model, {"name": path.stem} | read_toml(path), path), path)
-
-
-def _checked(model: Model, path: Path) -> Model:
+    path = model_path(name)
+    fields = read_config(path) if path.suffix == ".json" else {"name": path.stem} | read_toml(path)
+    model = validate(Model, fields, path)
     if model.heads % model.kv_heads:
-        raise CatalogError(f"{path}: kv_heads is {model.kv_heads}; expected a divisor of the {model.heads} heads.")
+        raise CatalogError(
+            f"{path}: kv_heads is {model.kv_heads}; expected a divisor of the {model.heads} heads that share them."
+        )
     return model
 
 
@@ -177,8 +187,10 @@ def model_figures() -> list[dict[str, object]]:
 
 
 def model_card(name: str) -> list[dict[str, object]]:
-    """One model as (key, value) records: its fields, what it weighs, and the tensor-parallel counts that divide it."""
+    """One model as (key, value, source) records: its fields, what it weighs, and the counts that divide it."""
     model = load_model(name)
+    path = model_path(name)
+    sources = {key[0]: source for key, _, source in read_sources(path)} if path.suffix == ".toml" else {}
     derived = {
         "parameters": model.parameters,
         "decoder_parameters": model.decoder_parameters,
@@ -186,4 +198,5 @@ def model_card(name: str) -> list[dict[str, object]]:
         "kv_bytes_per_token (bf16)": model.kv_bytes_per_token(),
         "tensor-parallel counts": ", ".join(map(str, tensor_parallel_counts(model))),
     }
-    return [{"key": key, "value": value} for key, value in (model.model_dump() | derived).items()]
+    fields = [{"key": key, "value": value, "source": sources.get(key, path.name)} for key, value in model]
+    return fields + [{"key": key, "value": value, "source": "computed"} for key, value in derived.items()]

@@ -1,0 +1,224 @@
+"""Datasheets: published peaks, inheritance of generations, and refusals that name file, key and what was expected."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chips import spec
+from chips.catalog_file import CatalogError
+from chips.spec import CATALOG, Dataflow, Gpu, Systolic, chip_names, load_chip, parse_chip
+
+GPUS = ["a100", "a100-40gb", "b200", "gh200", "h100", "h100-pcie", "h200", "h800", "l40s", "v100"]
+NAMES = [*GPUS, "sn10", "sn40l", "tpu-v1"]
+# Vendors' dense peaks, FLOP/s.
+BF16_PEAK = {
+    "v100": 125e12,
+    "a100": 312e12,
+    "a100-40gb": 312e12,
+    "h100": 989.4e12,
+    "h100-pcie": 756e12,
+    "h800": 989.4e12,
+    "h200": 989.4e12,
+    "b200": 2250e12,
+    "l40s": 362e12,
+    "gh200": 989.4e12,
+    "sn10": 307.2e12,
+    "sn40l": 638e12,
+}
+FP8_PEAK = {"h100": 1979e12, "h100-pcie": 1513e12, "h200": 1979e12, "b200": 4500e12, "l40s": 733e12}
+
+
+def h100(**changes: object) -> dict[str, Any]:
+    """The table of H100's file with values replaced; ``a__b`` is the dotted key a.b, None removes a key."""
+    table = tomllib.loads((CATALOG / "h100.toml").read_text())
+    for dotted, value in changes.items():
+        *parents, last = dotted.split("__")
+        place = table
+        for parent in parents:
+            place = place[parent]
+        if value is None:
+            del place[last]
+        else:
+            place[last] = value
+    return table
+
+
+def test_catalog_holds_the_chips_that_commands_name() -> None:
+    assert chip_names() == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_file_and_chip_have_the_same_name(name: str) -> None:
+    assert load_chip(name).name == name
+
+
+@pytest.mark.parametrize(("name", "peak"), BF16_PEAK.items())
+def test_bf16_peak_is_the_vendors(name: str, peak: float) -> None:
+    assert load_chip(name).peak_flops("bf16") == pytest.approx(peak, rel=0.005)
+
+
+@pytest.mark.parametrize(("name", "peak"), FP8_PEAK.items())
+def test_fp8_peak_is_the_vendors(name: str, peak: float) -> None:
+    assert load_chip(name).peak_flops("fp8") == pytest.approx(peak, rel=0.015)
+
+
+def test_tpu_v1_peak_and_ridge_are_the_papers() -> None:
+    """Jouppi et al. 2017: 92 TOPS, and a ridge of 1350 multiply-accumulates a byte of weights."""
+    tpu = load_chip("tpu-v1")
+    assert isinstance(tpu, Systolic)
+    assert tpu.peak_flops("int8") == pytest.approx(92e12, rel=0.005)
+    assert tpu.peak_flops("int8") / 2 / tpu.memory.bandwidth == pytest.approx(1350, rel=0.01)
+
+
+@pytest.mark.parametrize(("name", "mebibytes"), [("sn10", 320), ("sn40l", 520)])
+def test_dataflow_chips_have_their_published_sram(name: str, mebibytes: int) -> None:
+    chip = load_chip(name)
+    assert isinstance(chip, Dataflow)
+    assert chip.on_chip.total_bytes == mebibytes * 2**20
+
+
+def test_precision_without_a_matrix_unit_is_refused() -> None:
+    with pytest.raises(CatalogError, match="a100 has no fp8 matrix unit; it has bf16, int8"):
+        load_chip("a100").peak_flops("fp8")
+
+
+@pytest.mark.parametrize(("name", "older"), [("b200", "h100"), ("l40s", "a100"), ("v100", "a100")])
+def test_unmeasured_generations_inherit_launch_costs(name: str, older: str) -> None:
+    chip, measured = load_chip(name), load_chip(older)
+    assert isinstance(chip, Gpu)
+    assert isinstance(measured, Gpu)
+    assert chip.generation.name != measured.generation.name
+    assert chip.generation.launch == measured.generation.launch or name == "v100"
+
+
+@pytest.mark.parametrize("name", ["h800", "h200", "gh200", "h100-pcie"])
+def test_chips_of_one_generation_share_its_coefficients(name: str) -> None:
+    chip, h100_chip = load_chip(name), load_chip("h100")
+    assert isinstance(chip, Gpu)
+    assert isinstance(h100_chip, Gpu)
+    assert chip.generation == h100_chip.generation
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "gpuu"}, "key 'kind' is 'gpuu'; expected one of gpu, dataflow, systolic."),
+        ({"kind": None}, "key 'kind' is missing; expected one of gpu, dataflow, systolic."),
+        ({"compute": None}, "key 'compute' is missing; expected a table."),
+        ({"memory": 3}, "key 'memory' is 3; expected a table."),
+        ({"name": 3}, "key 'name' is 3; expected a text."),
+        ({"compute__units": None}, "key 'compute.units' is missing; expected a positive integer."),
+        ({"compute__units": -3}, "key 'compute.units' is -3; expected a positive integer."),
+        ({"compute__units": "132"}, "key 'compute.units' is '132'; expected a positive integer."),
+        ({"compute__units": True}, "key 'compute.units' is True; expected a positive integer."),
+        ({"compute__units": None, "compute__unit": 132}, "key 'compute.unit' is not known; expected 'units'."),
+        (
+            {"compute__matrix_flop_per_clock__fp4": 1},
+            "key 'compute.matrix_flop_per_clock.fp4' is 'fp4'; expected one of bf16, fp8, int8.",
+        ),
+        (
+            {"compute__matrix_flop_per_clock__bf16": 0.5},
+            "key 'compute.matrix_flop_per_clock.bf16' is 0.5; expected a positive integer.",
+        ),
+        ({"memory__bandwidth": float("inf")}, "key 'memory.bandwidth' is inf; expected a positive number."),
+        ({"memory__bandwidth": float("nan")}, "key 'memory.bandwidth' is nan; expected a positive number."),
+        ({"memory__bandwith": 1.0}, "key 'memory.bandwith' is not known; expected 'bandwidth'."),
+        (
+            {"link__topology": "mesh"},
+            "key 'link.topology' is 'mesh'; expected one of switch, fully_connected, ring, host.",
+        ),
+        ({"link__in_switch_reduction": 1}, "key 'link.in_switch_reduction' is 1; expected true or false."),
+    ],
+)
+def test_wrong_datasheet_is_refused_with_file_key_and_expectation(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(CatalogError) as refusal:
+        parse_chip(h100(**changes), Path("mine.toml"))
+    assert str(refusal.value) == f"mine.toml: {message}"
+
+
+@pytest.mark.parametrize("generation", ["hoper", 3, None])
+def test_unknown_generation_is_refused_with_the_known_ones(generation: object) -> None:
+    with pytest.raises(CatalogError, match=r"mine\.toml: the generation is .*; expected one of ada, ampere, blackwell"):
+        parse_chip(h100(generation=generation), Path("mine.toml"))
+
+
+@pytest.fixture
+def own_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A catalog of our own: generations ``older`` (Hopper's text) and ``newer``, which inherits from it."""
+    (tmp_path / "generations").mkdir()
+    hopper = (CATALOG / "generations" / "hopper.toml").read_text()
+    (tmp_path / "generations" / "older.toml").write_text(hopper)
+    (tmp_path / "generations" / "newer.toml").write_text('inherits = "older"\nname = "newer"\n')
+    monkeypatch.setattr(spec, "CATALOG", tmp_path)
+    return tmp_path / "generations"
+
+
+def test_generation_overrides_single_values_of_the_older_one(own_catalog: Path) -> None:
+    (own_catalog / "newer.toml").write_text('inherits = "older"\nname = "newer"\n[launch]\ngraph_gap = 9e-6\n')
+    chip, h100_chip = parse_chip(h100(generation="newer"), Path("mine.toml")), load_chip("h100")
+    assert isinstance(chip, Gpu)
+    assert isinstance(h100_chip, Gpu)
+    assert chip.generation.launch.graph_gap == 9e-6
+    assert chip.generation.launch.stream_gap == h100_chip.generation.launch.stream_gap
+    assert chip.generation.collective == h100_chip.generation.collective
+
+
+@pytest.mark.parametrize(
+    ("newer", "older", "message"),
+    [
+        (
+            "[launch]\ngraph_gap = -1.0",
+            "",
+            r"newer\.toml: key 'launch\.graph_gap' is -1\.0; expected a positive",
+        ),
+        ("[launch]\ngraphgap = 1.0", "", r"newer\.toml: key 'launch\.graphgap' is not known; expected 'graph_gap'"),
+        ("", "stream_gap", r"newer\.toml: key 'launch\.stream_gap' is missing; expected a positive number"),
+        ("", "stream_gap:text", r"older\.toml: key 'launch\.stream_gap' is 'text'; expected a positive number"),
+    ],
+)
+def test_problem_inside_a_generation_names_its_file(own_catalog: Path, newer: str, older: str, message: str) -> None:
+    (own_catalog / "newer.toml").write_text(f'inherits = "older"\nname = "newer"\n{newer}\n')
+    key, _, value = older.partition(":")
+    stated = f'{key} = "{value}"' if value else ""
+    lines = (own_catalog / "older.toml").read_text().splitlines()
+    changed = [stated if key and line.startswith(key) else line for line in lines]
+    (own_catalog / "older.toml").write_text("\n".join(changed))
+    with pytest.raises(CatalogError, match=message):
+        parse_chip(h100(generation="newer"), Path("mine.toml"))
+
+
+def test_unknown_chip_is_refused_with_the_nearest_names() -> None:
+    with pytest.raises(CatalogError, match="unknown chip 'H1000'; the nearest in the catalog: h100"):
+        load_chip("H1000")
+
+
+def test_missing_and_malformed_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "broken.toml").write_text("name = ")
+    with pytest.raises(CatalogError, match=r"broken\.toml: not valid TOML: Invalid value"):
+        load_chip(str(tmp_path / "broken.toml"))
+    with pytest.raises(CatalogError, match=r"none\.toml: no such file"):
+        load_chip(str(tmp_path / "none.toml"))
+
+
+@given(
+    place=st.sampled_from([("compute",), ("memory",), ("link",), ("on_chip",), ()]),
+    key=st.text("abcdefghij_", min_size=1, max_size=12),
+    value=st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just([1])),
+)
+def test_any_unknown_key_is_refused_in_one_sentence(place: tuple[str, ...], key: str, value: object) -> None:
+    table = copy.deepcopy(h100())
+    at = table
+    for part in place:
+        at = at[part]
+    at[key] = value
+    with pytest.raises(CatalogError) as refusal:
+        parse_chip(table, Path("mine.toml"))
+    assert str(refusal.value).startswith(f"mine.toml: key '{'.'.join((*place, key))}' is not known; expected ")
+    assert "\n" not in str(refusal.value)
