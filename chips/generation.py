@@ -45,43 +45,45 @@ class CollectiveProtocol(Coefficients):
 
     ``startup``: kernel, first flags and last store, once a collective, without the gap between kernels.
     ``hop``: one dependent step between neighbours.
-    ``efficiency``: payload bytes/s of a rank over its link's bandwidth.
+    ``bandwidth``: payload bytes/s that the compute units of its channels move; None: more than any link.
     """
 
     startup: PositiveFloat
     hop: PositiveFloat
-    efficiency: Fraction
+    bandwidth: PositiveFloat | None = None
 
 
 class CollectiveCoefficients(Coefficients):
     """What collectives cost between the chips of one NVLink domain, and beyond it.
 
     ``sync``: flags of all ranks written over the link, seen by a polling kernel, with the fences around it.
-    ``peer_efficiency``: rate of direct loads from peers in a one-shot or two-shot kernel over the link's bandwidth.
-    ``multicast_efficiency``: the same for a kernel that reduces in the switch.
-    ``copy_efficiency``: rate at which NCCL copies a rank's own chunk, over the memory's bandwidth.
+    ``link_efficiency``: what large transfers reach of the link's bandwidth.
+    ``peer_bandwidth``: bytes/s of direct loads that a one-shot or two-shot kernel's few thread blocks keep in flight.
+    ``multicast_efficiency``: rate of a kernel that reduces in the switch over the link's bandwidth.
+    ``copy_bandwidth``: bytes/s at which NCCL's channels copy a rank's own chunk.
     ``channel_bandwidth``: bytes/s of the one channel that NCCL gives a peer in point-to-point exchanges with LL.
     ``window_bytes``: what NCCL's channels hold in flight a step, which has to fill once.
     ``host_detour``: what a hop costs more when it goes through the host (PCIe) instead of NVLink.
     ``network_software``: what NCCL's proxy adds to the network's own latency, a step between nodes.
-    ``ll``, ``ll128``, ``simple``: NCCL's protocols. ``nvls_step`` and ``nvls_efficiency``: hop and efficiency of Simple
-    through a switch that reduces; ``exchange_step``: hop of Simple between all pairs at once.
+    ``ll``, ``ll128``, ``simple``: NCCL's protocols. ``nvls_step`` and ``nvls_efficiency``: hop of Simple through a
+    switch that reduces, and its rate over the link's; ``exchange_step``: hop of Simple between all pairs at once.
     """
 
     sync: PositiveFloat
-    peer_efficiency: Fraction
+    link_efficiency: Fraction
+    peer_bandwidth: PositiveFloat
     multicast_efficiency: Fraction
-    copy_efficiency: Fraction
+    copy_bandwidth: PositiveFloat
     channel_bandwidth: PositiveFloat
     window_bytes: PositiveFloat
     host_detour: PositiveFloat
     network_software: PositiveFloat
-    ll: CollectiveProtocol
-    ll128: CollectiveProtocol
-    simple: CollectiveProtocol
     nvls_step: PositiveFloat
     nvls_efficiency: Fraction
     exchange_step: PositiveFloat
+    ll: CollectiveProtocol
+    ll128: CollectiveProtocol
+    simple: CollectiveProtocol
 
 
 class AttentionCoefficients(Coefficients):

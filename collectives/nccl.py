@@ -8,12 +8,11 @@ channels' buffers hold), and the copy of the chunk that a rank keeps. Steps and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, log2
 
 import numpy as np
 
-from chips.generation import CollectiveProtocol
 from chips.spec import Gpu
 from collectives.candidate import Candidate, Seconds
 from collectives.collective_time import Operation
@@ -22,7 +21,7 @@ from collectives.topology import rank_bandwidth
 NVLS_LEAST_RANKS = 5  # the smallest group for which NCCL 2.27 was seen to pick NVLS: stas00/ml-engineering, H200
 TREE_BANDWIDTH = 0.92  # of the ring's: NCCL tuning.cc
 PAT_BANDWIDTH = 0.75  # of the ring's: NCCL tuning.cc
-PAYLOAD_SHARE = {"ll": 0.5, "ll128": 120 / 128, "simple": 1.0}  # payload of the bytes on the wire: NCCL tuning.cc
+LINK_SHARE = {"ll": 0.5, "ll128": 0.92, "simple": 1.0}  # payload of what a link carries: NCCL tuning.cc
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,35 @@ class Traffic:
 
 def nccl_candidates(chip: Gpu, operation: Operation, ranks: int, payload: Seconds) -> list[Candidate]:
     """Everything that NCCL's tuner weighs for one operation between ``ranks`` chips."""
-    coefficients = chip.generation.collective
-    protocols = {"ll": coefficients.ll, "ll128": coefficients.ll128, "simple": coefficients.simple}
     if operation == "all_to_all":
         return _exchanges(chip, ranks, payload)
+    # LL128 relies on stores of 128 bytes that stay whole on NVLink, but not on PCIe.
+    protocols = ("ll", "simple") if chip.link.topology == "host" else ("ll", "ll128", "simple")
     return [
-        _candidate(chip, ranks, f"{algorithm} {name}", protocol, PAYLOAD_SHARE[name], traffic, payload)
+        _candidate(chip, ranks, f"{algorithm} {protocol}", _pace(chip, ranks, protocol), traffic, payload)
         for algorithm, traffic in _algorithms(chip, operation, ranks).items()
-        for name, protocol in protocols.items()
+        for protocol in protocols
     ] + _in_switch(chip, operation, ranks, payload)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A protocol on a chip's links: seconds to start and a hop, payload bytes/s, and its payload on any link."""
+
+    startup: float
+    hop: float
+    bandwidth: float
+    link_share: float
+
+
+def _pace(chip: Gpu, ranks: int, name: str) -> Pace:
+    """The slower of the protocol's channels and its share of the link."""
+    coefficients = chip.generation.collective
+    protocols = {"ll": coefficients.ll, "ll128": coefficients.ll128, "simple": coefficients.simple}
+    link = LINK_SHARE[name] * coefficients.link_efficiency * rank_bandwidth(chip.link, ranks)
+    protocol = protocols[name]
+    detour = coefficients.host_detour if chip.link.topology == "host" else 0.0
+    return Pace(protocol.startup, protocol.hop + detour, min(protocol.bandwidth or link, link), LINK_SHARE[name])
 
 
 def _algorithms(chip: Gpu, operation: Operation, ranks: int) -> dict[str, Traffic]:
@@ -77,26 +96,17 @@ def _algorithms(chip: Gpu, operation: Operation, ranks: int) -> dict[str, Traffi
             return {"direct": Traffic(1, 1, 0, 0) if nodes == 1 else Traffic(0, 0, 0, 0, 1, 1)}
 
 
-def _candidate(
-    chip: Gpu,
-    ranks: int,
-    name: str,
-    protocol: CollectiveProtocol,
-    payload_share: float,
-    traffic: Traffic,
-    payload: Seconds,
-) -> Candidate:
+def _candidate(chip: Gpu, ranks: int, name: str, pace: Pace, traffic: Traffic, payload: Seconds) -> Candidate:
     coefficients, link = chip.generation.collective, chip.link
-    hop = protocol.hop + (coefficients.host_detour if link.topology == "host" else 0.0)
-    rate = protocol.efficiency * rank_bandwidth(link, ranks)
     filling = np.minimum(traffic.chunk * payload, coefficients.window_bytes)
-    kept = traffic.kept * payload / (coefficients.copy_efficiency * chip.memory.bandwidth)
-    inside = (traffic.wire * payload + filling) / rate + kept
-    outside = traffic.network_wire * payload / (payload_share * link.network_bandwidth)
+    # A copy reads and writes every byte, so it has half of the memory's bandwidth at most.
+    kept = traffic.kept * payload / min(coefficients.copy_bandwidth, chip.memory.bandwidth / 2)
+    inside = (traffic.wire * payload + filling) / pace.bandwidth + kept
+    outside = traffic.network_wire * payload / (pace.link_share * link.network_bandwidth)
     network_step = coefficients.network_software + link.network_latency
     return Candidate(
         name,
-        latency=np.full_like(payload, protocol.startup + traffic.steps * hop),
+        latency=np.full_like(payload, pace.startup + traffic.steps * pace.hop),
         transfer=inside,
         network=traffic.network_steps * network_step + np.maximum(outside - inside, 0.0),
         allowed=np.ones(payload.shape, dtype=np.bool_),
@@ -112,11 +122,9 @@ def _in_switch(chip: Gpu, operation: Operation, ranks: int, payload: Seconds) ->
     between = 2 * (nodes - 1) / nodes / local / TREE_BANDWIDTH
     traffic = Traffic(2, 1 + 1 / local, 1, 0, 2 * ceil(log2(nodes)), between)
     coefficients = chip.generation.collective
-    protocol = CollectiveProtocol(
-        startup=coefficients.simple.startup, hop=coefficients.nvls_step, efficiency=coefficients.nvls_efficiency
-    )
-    name = "nvls" if nodes == 1 else "nvls_tree"
-    return [_candidate(chip, ranks, f"{name} simple", protocol, 1.0, traffic, payload)]
+    rate = coefficients.nvls_efficiency * rank_bandwidth(chip.link, ranks)
+    pace = replace(_pace(chip, ranks, "simple"), hop=coefficients.nvls_step, bandwidth=rate)
+    return [_candidate(chip, ranks, "nvls simple" if nodes == 1 else "nvls_tree simple", pace, traffic, payload)]
 
 
 def _exchanges(chip: Gpu, ranks: int, payload: Seconds) -> list[Candidate]:
@@ -125,8 +133,8 @@ def _exchanges(chip: Gpu, ranks: int, payload: Seconds) -> list[Candidate]:
     local = min(ranks, chip.link.domain)
     away = (ranks - local) / ranks
     traffic = Traffic(1, (local - 1) / ranks, 1 / ranks, 1 / ranks, 1.0 if away else 0.0, away)
-    protocol = coefficients.simple.model_copy(update={"hop": coefficients.exchange_step})
-    simple = _candidate(chip, ranks, "direct simple", protocol, 1.0, traffic, payload)
-    ll = _candidate(chip, ranks, "direct ll", coefficients.ll, 0.5, traffic, payload)
+    pace = replace(_pace(chip, ranks, "simple"), hop=coefficients.exchange_step)
+    simple = _candidate(chip, ranks, "direct simple", pace, traffic, payload)
+    ll = _candidate(chip, ranks, "direct ll", _pace(chip, ranks, "ll"), traffic, payload)
     one_channel = payload / ranks / coefficients.channel_bandwidth
-    return [simple, Candidate(ll.name, ll.latency, np.maximum(ll.transfer, one_channel), ll.network, ll.allowed)]
+    return [simple, replace(ll, transfer=np.maximum(ll.transfer, one_channel))]
