@@ -128,7 +128,7 @@ def _walk(table: Mapping[str, object], at: Key, comment: str) -> Iterator[tuple[
 
     for name in table:
         # Looked up as an item, because a table hands out truth values without their comments.
-        container = getattr(table, "value", table)
+        container = table if isinstance(table, Container) else getattr(table, "value", None)
         item = container.item(name) if isinstance(container, Container) else table[name]
         own = item.trivia.comment.lstrip("# ") if isinstance(item, Item) else ""
         if isinstance(item, Mapping):

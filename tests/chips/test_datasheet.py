@@ -24,9 +24,11 @@ def test_every_number_in_the_catalog_has_a_source(path: Path) -> None:
 
 def test_a_number_without_a_comment_has_no_source(tmp_path: Path) -> None:
     path = tmp_path / "chip.toml"
-    path.write_text("a = 1 # measured\nb = 2\n[c]\nd.e = 3 # of e\nf = { g = 4, h = true } # of both\ni = true # yes\n")
+    lines = ["a = 1 # of a", "b = 2", "c = false # of c", "[d]", "e.f = 3 # of f", "g = { h = 4, i = true } # of g"]
+    path.write_text("\n".join([*lines, "j = true # of j"]))
     sources = {".".join(key): source for key, _, source in read_sources(path)}
-    assert sources == {"a": "measured", "b": "", "c.d.e": "of e", "c.f.g": "of both", "c.f.h": "of both", "c.i": "yes"}
+    expected = {"a": "of a", "b": "", "c": "of c", "d.e.f": "of f", "d.g.h": "of g", "d.g.i": "of g", "d.j": "of j"}
+    assert sources == expected
 
 
 @pytest.mark.parametrize("name", chip_names())

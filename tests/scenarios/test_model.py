@@ -15,6 +15,7 @@ from scenarios.errors import ScenarioError
 from scenarios.hugging_face import catalog_name
 from scenarios.model import (
     CATALOG,
+    Model,
     load_model,
     model_card,
     model_figures,
@@ -84,8 +85,9 @@ def test_every_model_of_the_catalog_has_a_known_count() -> None:
 
 @pytest.mark.parametrize("name", model_names())
 def test_every_value_of_a_model_has_a_source(name: str) -> None:
-    unsourced = [key for key, _, source in read_sources(CATALOG / f"{name}.toml") if key != ("title",) and not source]
-    assert not unsourced
+    sources = {key[0]: source for key, _, source in read_sources(CATALOG / f"{name}.toml")}
+    assert set(sources) == set(Model.model_fields) - {"name"}
+    assert not [key for key, source in sources.items() if key != "title" and not source]
 
 
 def test_kv_cache_of_llama_is_128_kib_a_token() -> None:
