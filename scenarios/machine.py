@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from chips.kernels.matmul import price_matmul
 
 from chips.kernels.attention import price_attention_backward, price_attention_decode, price_attention_prefill
 from chips.kernels.kernel_time import KernelTime
+from chips.kernels.matmul import price_matmul
 from chips.kernels.vector import price_vector
 from chips.spec import ChipBase, Gpu
 from chips.timeline import Picoseconds, seconds_to_ps
 from cluster import Cluster
 from collectives.library import price_collective
+from scenarios.framework import Framework
 from scenarios.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Quantity, Step
 
 
@@ -30,6 +31,7 @@ class Label(NamedTuple):
 
 
 LAUNCH = Label("launch", "launch")
+HOST = Label("launch", "host")
 DEPENDENCY = Label("launch", "dependency")
 FILL_DRAIN = Label("fill_drain", "dependency")
 
@@ -49,14 +51,11 @@ class KernelPrice:
 
 @dataclass
 class GpuMachine:
-    """Kernel prices on the GPUs of one tensor-parallel group, remembered by operator.
-
-    ``library`` names the collectives' library; None: the one of the chip's serving stack.
-    """
+    """Kernel prices on the GPUs of one tensor-parallel group under one framework, remembered by operator."""
 
     chip: Gpu
     cluster: Cluster
-    library: str | None = None
+    framework: Framework
     _prices: dict[Operator, KernelPrice] = field(default_factory=dict)
 
     def price(self, operator: Operator) -> KernelPrice:
@@ -74,7 +73,7 @@ class GpuMachine:
                 operator.operation,
                 self.cluster.count,
                 operator.payload_bytes,
-                library=self.library,
+                library=self.framework.collectives,
                 mode="graph",
             )
             return KernelPrice(Label("allreduce", "link"), seconds_to_ps(float(np.max(cost.seconds))), 0)
@@ -109,16 +108,16 @@ def _rounded(part: str, time: KernelTime) -> KernelPrice:
     return KernelPrice(Label(part, limiter), whole - fill, fill)
 
 
-_MACHINES: dict[tuple[int, int, str | None], GpuMachine] = {}
+_MACHINES: dict[tuple[int, int, str], GpuMachine] = {}
 
 
-def gpu_machine(chip: Gpu, cluster: Cluster, library: str | None) -> GpuMachine:
+def gpu_machine(chip: Gpu, cluster: Cluster, framework: Framework) -> GpuMachine:
     """The machine of this cluster; where chips are alike, one for the life of the process: prices are computed once."""
     if cluster.slowdown is not None:
-        return GpuMachine(chip, cluster, library)
-    key = (id(chip), cluster.count, library)
+        return GpuMachine(chip, cluster, framework)
+    key = (id(chip), cluster.count, framework.name)
     if key not in _MACHINES:
-        _MACHINES[key] = GpuMachine(chip, cluster, library)
+        _MACHINES[key] = GpuMachine(chip, cluster, framework)
     return _MACHINES[key]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Systolic, load_chip
 from scenarios.errors import ScenarioError
 from scenarios.model import Model, load_model
-from scenarios.strategies import DEVICE, HOST, LAUNCHES, STRATEGIES
+from scenarios.strategies import BY_DEVICE, BY_HOST, LAUNCHES, STRATEGIES
 
 PHASES = ("decode", "prefill", "request", "train")
 LAUNCH_NAMES = ("eager", "graph", "software", "hardware")
@@ -71,7 +71,7 @@ def make_point(
             )
     elif output_tokens is not None:
         raise ScenarioError(f"--output-tokens belongs to --phase request; the phase is {phase}.")
-    device = DEVICE if launch in ("graph", "hardware") else HOST
+    device = BY_DEVICE if launch in ("graph", "hardware") else BY_HOST
     own_word = LAUNCHES[known_chip.kind][device]
     return Point(known_chip, count, known_model, phase, strategy, own_word, precision, batch, context, output_tokens)
 

@@ -18,6 +18,7 @@ from chips.spec import CatalogError, Gpu, load_chip
 from chips.timeline import Timeline
 from cluster import Cluster
 from scenarios.errors import DoesNotFit, ScenarioError, Unpredictable
+from scenarios.framework import Framework, framework_named, training_framework
 from scenarios.memory import needed_bytes
 from scenarios.model import load_model, shard
 from scenarios.operators import Attention, MatrixProduct, Step, forward
@@ -32,17 +33,6 @@ STRATEGY_OF_LAUNCH = {
     "eager": ("per_operator", "eager"),
     "graph": ("per_operator", "graph"),
     "loop": ("kernel_loop", "graph"),
-}
-
-# The collectives that each framework runs under its graphs: TensorRT-LLM, vLLM and SGLang ship their own one-shot and
-# two-shot kernels; plain PyTorch calls NCCL; gpt-fast enables PyTorch's intra-node one-shot and two-shot kernels.
-LIBRARY_OF_FRAMEWORK = {
-    "tensorrt-llm": "trtllm",
-    "trtllm": "trtllm",
-    "vllm": "vllm",
-    "sglang": "sglang",
-    "gpt-fast": "vllm",
-    "pytorch": "nccl",
 }
 
 KV_MEMORY_SHARE = 0.9  # of the memory that weights leave free, the part that serving frameworks give the KV cache
@@ -74,17 +64,12 @@ def predict_inference(row: Row) -> float:
             output_tokens=output if row["phase"] == "request" else None,
         )
         return sum(
-            run_point(replace(point, batch=batch), library_of(row.get("framework", ""))).ps / PICOSECONDS_PER_SECOND
+            run_point(replace(point, batch=batch), framework_named(str(row.get("framework", "")))).ps
+            / PICOSECONDS_PER_SECOND
             for batch in _waves(point)
         )
     except (ScenarioError, CatalogError, DoesNotFit) as refusal:
         raise Unpredictable(str(refusal)) from None
-
-
-def library_of(framework: str) -> str | None:
-    """The collectives' library that a framework uses; None (the chip's own default) for an unknown one."""
-    name = str(framework).lower()
-    return next((library for key, library in LIBRARY_OF_FRAMEWORK.items() if key in name), None)
 
 
 def _waves(point: Point) -> list[int]:
@@ -118,13 +103,13 @@ def predict_serving(row: Row) -> tuple[float, float]:
     except ScenarioError as refusal:
         raise Unpredictable(str(refusal)) from None
     context = prompt + output // 2
-    library = library_of(str(row.get("backend", "")))
+    framework = framework_named(str(row.get("backend", "")))
 
     def iteration(prompts: int) -> float:
         step = forward(model, split, active, 1, context, "bf16")
         if prompts:
             step = _with_prefill(step, forward(model, split, prompts, prompt, prompt, "bf16"))
-        return _seconds(chip, ranks, step, library)  # type: ignore[arg-type]
+        return _seconds(chip, ranks, step, framework)  # type: ignore[arg-type]
 
     prompts_an_iteration = active / output
     together = max(1, min(round(prompts_an_iteration), PREFILL_TOKENS // prompt))
@@ -149,14 +134,15 @@ def _with_prefill(decode: Step, prefill: Step) -> Step:
     return replace(prefill, decoder=tuple(layer))
 
 
-def _seconds(chip: Gpu, ranks: int, step: Step, library: str | None = None) -> float:
-    finish = run_strategy(Timeline(), Cluster(chip, ranks), "per_operator", step, "graph", library)
+def _seconds(chip: Gpu, ranks: int, step: Step, framework: Framework) -> float:
+    finish = run_strategy(Timeline(), Cluster(chip, ranks), "per_operator", step, "graph", framework)
     return float(np.max(finish.ps)) / PICOSECONDS_PER_SECOND
 
 
 def predict_training(row: Row) -> float:
     """Seconds of one row of ``training.csv``: one decoder forward, backward or both, or a whole step."""
     chip, model = load_chip(str(row["chip"])), load_model(str(row["model"]))
+    framework = training_framework()
     if not isinstance(chip, Gpu):
         raise Unpredictable(f"training on {chip.name}")
     if int(row["cp"]) != 1:
@@ -183,10 +169,10 @@ def predict_training(row: Row) -> float:
         return layers[row["what"]]
     micro_batches = int(row["global_batch"]) // (micro_batch * replicas)
     own_layers = model.layers / stages
-    ends = sum(_seconds(chip, ranks, replace(step, layers=0)) for step in (work.forward, work.backward))
+    ends = sum(_seconds(chip, ranks, replace(step, layers=0), framework) for step in (work.forward, work.backward))
     busy = own_layers * (forward_seconds + backward_seconds) + ends / stages
     chunks = max(1, round(own_layers / CHUNK_DECODERS)) if stages > 1 else 1
-    optimizer = _seconds(chip, ranks, work.optimizer) / stages
+    optimizer = _seconds(chip, ranks, work.optimizer, framework) / stages
     return pipeline_seconds(busy, micro_batches, stages, chunks) + optimizer
 
 
@@ -200,7 +186,7 @@ def pipeline_seconds(busy: float, micro_batches: int, stages: int, chunks: int) 
 
 def _layer_seconds(chip: Gpu, ranks: int, step: Step) -> float:
     """What one more decoder adds to a pass."""
-    one, two = (_seconds(chip, ranks, replace(step, layers=layers)) for layers in (1, 2))
+    one, two = (_seconds(chip, ranks, replace(step, layers=layers), training_framework()) for layers in (1, 2))
     return two - one
 
 

@@ -10,6 +10,7 @@ from chips.spec import Dataflow, Gpu
 from chips.timeline import Time, Timeline
 from cluster import Cluster
 from scenarios.errors import DoesNotFit
+from scenarios.framework import Framework
 from scenarios.machine import gpu_machine
 from scenarios.operators import Step
 from scenarios.strategies import dataflow, gpu
@@ -22,7 +23,7 @@ STRATEGIES = {
 
 # The two ways to sequence launches, as users of each kind of chip call them: by the host, or on the device.
 LAUNCHES = {"gpu": ("eager", "graph"), "dataflow": ("software", "hardware"), "systolic": ("software", "hardware")}
-HOST, DEVICE = 0, 1
+BY_HOST, BY_DEVICE = 0, 1
 
 
 def run_strategy(
@@ -31,7 +32,7 @@ def run_strategy(
     strategy: str,
     step: Step,
     launch: str,
-    library: str | None = None,
+    framework: Framework,
 ) -> Time:
     """Issue one pass of ``step`` on every chip of ``cluster``; the time at which its last kernel ends.
 
@@ -41,7 +42,7 @@ def run_strategy(
     on_gpu, on_dataflow = STRATEGIES[strategy]
     chip = cluster.chip
     if isinstance(chip, Gpu):
-        return on_gpu(clock, gpu_machine(chip, cluster, library), step, launch)
+        return on_gpu(clock, gpu_machine(chip, cluster, framework), step, launch)
     if isinstance(chip, Dataflow):
         return on_dataflow(clock, dataflow.DataflowMachine(chip, cluster), step, launch)
     raise DoesNotFit(

@@ -6,15 +6,22 @@ from collections.abc import Sequence
 
 from chips.kernels.kernel_time import MEMORY
 from chips.timeline import Time, Timeline, seconds_to_ps
-from scenarios.machine import DEPENDENCY, FILL_DRAIN, LAUNCH, GpuMachine
+from scenarios.machine import DEPENDENCY, FILL_DRAIN, HOST, LAUNCH, GpuMachine
 from scenarios.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Step
 from scenarios.strategies.stream import BUFFER_TILES, LINK, StreamStage, run_stages, stream_tiles
 
 
 def per_operator(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:
     """Every operator is a kernel, a collective too; the next one starts when the one before has drained."""
+    _prepare(clock, machine)
     run = _eager if launch == "eager" else _graph
     return run(clock, machine, step)
+
+
+def _prepare(clock: Timeline, machine: GpuMachine) -> None:
+    """The framework's host work before a pass: scheduling, inputs, the last token read back."""
+    host_step = seconds_to_ps(machine.framework.host_step_seconds)
+    clock.task(clock.engine("host"), host_step, label=HOST, name=f"{machine.framework.name} step")
 
 
 def _graph(clock: Timeline, machine: GpuMachine, step: Step) -> Time:
@@ -48,7 +55,7 @@ def _eager(clock: Timeline, machine: GpuMachine, step: Step) -> Time:
             ready = _kernel(clock, machine, operator, gap * operator.eager_calls, (ready, issued))
         return ready
 
-    ready = kernels(step.before, clock.now)
+    ready = kernels(step.before, host.free)
     (ready,) = clock.loop(step.layers, lambda carried: (kernels(step.decoder, carried[0]),), (ready,))
     return kernels(step.after, ready)
 
@@ -78,6 +85,7 @@ def _persistent(clock: Timeline, machine: GpuMachine, step: Step, launch: str, *
     costs = machine.chip.generation.launch
     issue = seconds_to_ps(costs.host_operator if launch == "eager" else costs.graph_launch)
     gap = seconds_to_ps(costs.stream_gap if launch == "eager" else costs.graph_gap)
+    _prepare(clock, machine)
     host = clock.engine("host")
     issued = clock.task(host, issue, label=LAUNCH, name="launch")
     decoder = fused_stages(machine, step.decoder)
