@@ -48,7 +48,7 @@ def nccl_candidates(chip: Gpu, operation: Operation, ranks: int, payload: Second
     protocols = ("ll", "simple") if chip.link.topology == "host" else ("ll", "ll128", "simple")
     return [
         _candidate(chip, ranks, f"{algorithm} {protocol}", _pace(chip, ranks, protocol), traffic, payload)
-        for algorithm, traffic in _algorithms(chip, operation, ranks).items()
+        for algorithm, traffic in algorithm_traffic(chip, operation, ranks).items()
         for protocol in protocols
     ] + _in_switch(chip, operation, ranks, payload)
 
@@ -73,7 +73,7 @@ def _pace(chip: Gpu, ranks: int, name: str) -> Pace:
     return Pace(protocol.startup, protocol.hop + detour, min(protocol.bandwidth or link, link), LINK_SHARE[name])
 
 
-def _algorithms(chip: Gpu, operation: Operation, ranks: int) -> dict[str, Traffic]:
+def algorithm_traffic(chip: Gpu, operation: Operation, ranks: int) -> dict[str, Traffic]:
     """Rings over all ranks; beyond one domain also what takes logarithmically many steps between nodes."""
     local = min(ranks, chip.link.domain)
     nodes = ceil(ranks / local)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chips.explained_time import PICOSECONDS_PER_SECOND, seconds_to_ps
-from collectives.schedule import Schedule
+from collectives.schedule import Messages, Schedule
 from collectives.topology import SWITCH, Topology
 
 Clocks = NDArray[np.int64]
@@ -58,17 +58,12 @@ def price(
         latency, transfer = topology.message_seconds(
             messages.source, messages.destination, np.full(messages.source.shape, size)
         )
-        source, destination = messages.source % len(clocks), messages.destination % len(clocks)
         if schedule.streamed:
-            port_out += phase.count * _busiest(source, transfer, len(clocks))
-            port_in += phase.count * _busiest(destination, transfer, len(clocks))
+            port_out += phase.count * _busiest(messages.source, transfer, len(clocks))
+            port_in += phase.count * _busiest(messages.destination, transfer, len(clocks))
             transfer = np.zeros_like(transfer)
-        reduction = np.where(messages.destination == SWITCH, 0.0, reduce_seconds_per_byte * size * messages.reduce)
-        reducing = np.bincount(destination, weights=reduction, minlength=len(clocks))
-        staying = np.maximum(_busiest(source, transfer, len(clocks)), reducing)
-        staying[np.union1d(source, destination)] += step_seconds
-        arriving = step_seconds + latency + transfer + reducing[destination]
-        step = _Step(source, destination, seconds_to_ps(staying), seconds_to_ps(arriving))
+        reduction = reduce_seconds_per_byte * size if messages.reduce else 0.0
+        step = _step(messages, latency, transfer, reduction, step_seconds, len(clocks))
         clocks = _shift_steps(clocks, step, phase.count) if step.is_shift else _walk_steps(clocks, step, phase.count)
     return (clocks + seconds_to_ps(np.maximum(port_out, port_in)))[:-1]
 
@@ -90,10 +85,16 @@ def linear_cost(algorithm: Callable[[int], Schedule], ranks: int, topology: Topo
 
 
 def _busiest(ends: NDArray[np.int64], transfer: NDArray[np.float64], clocks: int) -> NDArray[np.float64]:
-    """The slowest transfer of every rank at this end of its messages, seconds."""
+    """The slowest transfer of every rank at this end of its messages, seconds; the switch (-1) comes last."""
     busiest = np.zeros(clocks)
     np.maximum.at(busiest, ends, transfer)
     return busiest
+
+
+def _taking_part(source: NDArray[np.int64], destination: NDArray[np.int64], clocks: int) -> NDArray[np.bool_]:
+    part = np.zeros(clocks, dtype=np.bool_)
+    part[source] = part[destination] = True
+    return part
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,27 @@ class _Step:
         )
 
 
+def _step(
+    messages: Messages,
+    latency: NDArray[np.float64],
+    transfer: NDArray[np.float64],
+    reduction: float,
+    step_seconds: float,
+    clocks: int,
+) -> _Step:
+    """The step that these messages make; ``reduction`` seconds a message, which a switch spends on the way."""
+    source, destination = messages.source % clocks, messages.destination % clocks
+    reducing = reduction * np.bincount(destination, minlength=clocks)
+    reducing[SWITCH] = 0.0
+    staying = np.maximum(_busiest(source, transfer, clocks), reducing)
+    staying[_taking_part(source, destination, clocks)] += step_seconds
+    arriving = step_seconds + latency + transfer + reducing[destination]
+    return _Step(source, destination, seconds_to_ps(staying), seconds_to_ps(arriving))
+
+
 def _walk_steps(clocks: Clocks, step: _Step, count: int) -> Clocks:
     """The recurrence, step by step; once all clocks that take part move alike they do so for ever, and it leaps."""
-    involved = np.union1d(step.source, step.destination)
+    involved = _taking_part(step.source, step.destination, len(clocks))
     for walked in range(count):
         after = clocks + step.staying
         np.maximum.at(after, step.destination, clocks[step.source] + step.arriving)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from chips.spec import Dataflow, Gpu, chip_names, load_chip
 from collectives.algorithms import ring
 from collectives.library import measured_seconds, price_collective, streamed_all_reduce
-from collectives.nccl import _algorithms
+from collectives.nccl import algorithm_traffic
 from collectives.price import linear_cost
 from collectives.topology import Level, Topology
 
@@ -87,7 +87,7 @@ def test_no_reduction_in_a_switch_that_cannot(name):
 
 @pytest.mark.parametrize("ranks", [2, 3, 8])
 def test_nccl_ring_has_the_steps_and_bytes_of_the_ring_schedule(ranks):
-    traffic = _algorithms(load_chip("h100"), "all_reduce", ranks)["ring"]
+    traffic = algorithm_traffic(load_chip("h100"), "all_reduce", ranks)["ring"]
     cost = linear_cost(ring, ranks, Topology((Level("switch", ranks, 1e9, 1.0),)))
     assert cost.latency_seconds == pytest.approx(traffic.steps)
     assert cost.seconds_per_byte * 1e9 == pytest.approx(traffic.wire, rel=1e-6)
