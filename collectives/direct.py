@@ -25,7 +25,7 @@ Offer = tuple[str, Callable[[int], Schedule], int, float, int, float]
 KIB, MIB = 2**10, 2**20
 # vLLM csrc/custom_all_reduce.cuh: one-shot below these payloads a rank (always for 2 ranks), two-shot above
 ONE_SHOT_BELOW = {4: 512 * KIB, 8: 256 * KIB}
-BARRIER_KERNEL_RANKS = 8
+KERNEL_RANKS = (2, 4, 6, 8)  # group sizes for which the kernels are compiled
 BARRIER_KERNEL_BYTES = 8 * MIB  # buffers that vLLM and SGLang register; larger payloads go to NCCL
 SYMMETRIC_MEMORY_BYTES = 64 * MIB  # vLLM symm_mem_all_reduce for 6 and 8 chips with in-switch reduction
 SYMMETRIC_MEMORY_RANKS = 6
@@ -34,7 +34,7 @@ SYMMETRIC_MEMORY_RANKS = 6
 def direct_candidates(chip: Gpu, ranks: int, payload: Seconds, library: Library) -> list[Candidate]:
     """AllReduce kernels of a serving stack beside NCCL, with the payloads for which it takes each."""
     reachable = chip.link.topology in ("switch", "fully_connected") or ranks == 2
-    if library == "nccl" or ranks > min(chip.link.domain, BARRIER_KERNEL_RANKS) or not reachable:
+    if library == "nccl" or ranks not in KERNEL_RANKS or ranks > chip.link.domain or not reachable:
         return []
     everywhere = np.ones(payload.shape, dtype=np.bool_)
     if library == "trtllm":
@@ -87,12 +87,9 @@ def streamed_all_reduce(chip: Dataflow, ranks: int, payload_bytes: float) -> tup
         raise ValueError(f"a collective of {ranks} ranks was asked for; at least 1 is needed.")
     if ranks == 1:
         return 0.0, 0.0
-    best = min(streamed_candidates(chip, "all_reduce", ranks, np.asarray(float(payload_bytes))), key=_total)
-    return float(best.latency), float(best.seconds)
-
-
-def _total(candidate: Candidate) -> float:
-    return float(candidate.seconds)
+    candidates = streamed_candidates(chip, "all_reduce", ranks, np.asarray([0.0, payload_bytes]))
+    latency, seconds = min((candidate.seconds for candidate in candidates), key=lambda times: float(times[1]))
+    return float(latency), float(seconds)
 
 
 def streamed_candidates(chip: Dataflow, operation: Operation, ranks: int, payload: Seconds) -> list[Candidate]:

@@ -8,6 +8,7 @@ and ``direct`` (one-shot, two-shot and in-switch kernels).
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,8 +42,11 @@ def price_collective(
     ``mode``: ``graph`` is the kernel alone, without the gap before it (the caller adds ``launch.graph_gap``);
     ``stream`` adds ``launch.stream_gap``, as back-to-back calls on a stream read; ``eager`` is what one out-of-place
     call of a framework takes: the host issuing it, or the device copying the input and running it, whichever is longer.
-    One rank costs nothing. Raises ValueError for a count below 1, a negative payload or an algorithm that is not there.
+    One rank costs nothing. Raises ValueError for a count below 1, a negative payload or a name that is not known.
     """
+    for name, known in ((operation, Operation), (library or "nccl", Library), (mode, Mode)):
+        if name not in get_args(known):
+            raise ValueError(f"'{name}' is not known; expected one of {', '.join(get_args(known))}.")
     payload = np.asarray(payload_bytes, dtype=np.float64)
     if ranks < 1:
         raise ValueError(f"a collective of {ranks} ranks was asked for; at least 1 is needed.")

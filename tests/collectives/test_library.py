@@ -136,11 +136,26 @@ def test_streamed_all_reduce_starts_after_a_hop_and_is_no_faster_than_its_links(
     assert seconds >= bound
 
 
+def test_groups_for_which_no_kernel_is_compiled_run_nccl():
+    picks = [price_collective(load_chip("h100"), "all_reduce", p, 8192, library="vllm").algorithm for p in (3, 4, 5, 8)]
+    assert [str(pick) for pick in picks] == ["ring ll", "one_shot", "ring ll", "one_shot"]
+
+
+def test_streamed_all_reduce_between_nodes_waits_for_the_network_before_its_first_tile():
+    chip = load_chip("sn40l")
+    inside, between = (streamed_all_reduce(chip, chip.link.domain * nodes, 8192)[0] for nodes in (1, 2))
+    assert between >= inside + chip.link.network_latency
+
+
 def test_wrong_requests_are_refused_in_one_sentence():
     chip = load_chip("h100")
     with pytest.raises(ValueError, match="0 ranks was asked for; at least 1"):
         price_collective(chip, "all_reduce", 0, 1)
     with pytest.raises(ValueError, match="-1 bytes was asked for; it cannot be negative"):
         price_collective(chip, "all_reduce", 2, -1)
+    with pytest.raises(ValueError, match="'gather' is not known; expected one of all_reduce"):
+        price_collective(chip, "gather", 2, 1)
+    with pytest.raises(ValueError, match="'rccl' is not known; expected one of nccl"):
+        price_collective(chip, "all_reduce", 2, 1, library="rccl")
     with pytest.raises(ValueError, match=r"'swing' is not offered here; expected one of .*ring ll"):
         price_collective(chip, "all_reduce", 2, 1, algorithm="swing")
