@@ -38,15 +38,17 @@ def price_attention_prefill(
     causal: bool = True,
     asynchronous: bool | None = None,
     resident: bool = False,
+    writes_cache: bool = True,
 ) -> KernelTime:
     """Attention of ``tokens`` new queries a sequence over ``context`` keys (the new ones included, at its end).
 
     ``asynchronous`` overrides whether the kernel overlaps matrix unit and softmax (default: as the generation's
     library does). ``resident``: the same call ran just before, so that what fits in L2 need not come from HBM.
+    ``writes_cache``: a kernel ahead writes the new keys and values into the KV cache (serving; not in training).
     Raises ValueError on sizes below 1, heads that are no multiple of kv_heads, or context below tokens.
     """
     shape = AttentionShape.check(batch, tokens, context, heads, kv_heads, head_dim, ELEMENT_BYTES[precision], causal)
-    return _price(chip, shape, precision, asynchronous, resident)
+    return _price(chip, shape, precision, asynchronous, resident, writes_cache)
 
 
 def price_attention_decode(
@@ -66,7 +68,7 @@ def price_attention_decode(
     Raises ValueError on sizes below 1 or heads that are no multiple of kv_heads.
     """
     shape = AttentionShape.check(batch, 1, context, heads, kv_heads, head_dim, ELEMENT_BYTES[precision], True)
-    return _price(chip, shape, precision, None, resident)
+    return _price(chip, shape, precision, None, resident, True)
 
 
 def price_attention_backward(
@@ -161,7 +163,12 @@ def _helper(chip: Gpu) -> float:
 
 
 def _price(
-    chip: Gpu, shape: AttentionShape, precision: Precision, asynchronous: bool | None, resident: bool
+    chip: Gpu,
+    shape: AttentionShape,
+    precision: Precision,
+    asynchronous: bool | None,
+    resident: bool,
+    writes_cache: bool,
 ) -> KernelTime:
     coefficients = chip.generation.attention
     overlapped = coefficients.asynchronous if asynchronous is None else asynchronous
@@ -170,12 +177,8 @@ def _price(
     plan, ends, compute, limiter = _compute(chip, shape, precision, overlapped)
     steady = _overlap(chip, compute - ends, memory.attention)
 
-    # A thread block a new token scatters its keys and values into the pages of the cache.
-    threads = np.minimum(shape.kv_heads * shape.head_dim, CACHE_WRITE_THREADS)
-    token_waves = shape.batch * shape.tokens * threads / (RESIDENT_THREADS * chip.compute.units)
-    cache_write = _helper(chip) + token_waves * coefficients.cache_write_latency + 2.0 * memory.new
     planning = plan.planned * shape.batch * coefficients.plan_step
-    start = coefficients.kernel_latency + cache_write + planning
+    start = coefficients.kernel_latency + planning + (_cache_write(chip, shape, memory) if writes_cache else 0.0)
     # FlashAttention-2 brings the grouped queries of single tokens together, and their outputs apart, by copying.
     copies = (shape.tokens == 1) & (shape.group > 1) & (shape.kv_heads > 1) & (shape.batch > 1) & (not overlapped)
     reordering = copies * 2.0 * (_helper(chip) + memory.queries)
@@ -185,6 +188,13 @@ def _price(
         bound,
         np.where(memory.attention > compute, MEMORY, limiter),
     )
+
+
+def _cache_write(chip: Gpu, shape: AttentionShape, memory: _Memory) -> Floats:
+    """A kernel in which a thread block a new token scatters its keys and values into the pages of the cache."""
+    threads = np.minimum(shape.kv_heads * shape.head_dim, CACHE_WRITE_THREADS)
+    token_waves = shape.batch * shape.tokens * threads / (RESIDENT_THREADS * chip.compute.units)
+    return _helper(chip) + token_waves * chip.generation.attention.cache_write_latency + 2.0 * memory.new
 
 
 def _reduction(chip: Gpu, shape: AttentionShape, plan: AttentionPlan) -> Floats:
