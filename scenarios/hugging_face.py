@@ -65,8 +65,8 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise CatalogError(f"{path}: a JSON object is expected, as Hugging Face's config.json.")
     named = config.get("architectures")
-    architecture = named[0] if isinstance(named, list) and named else named
-    if architecture not in ARCHITECTURES:
+    architecture = named[0] if isinstance(named, list) and named else None
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise CatalogError(f"{path}: key 'architectures' is {named!r}; expected a list with one of {known}.")
     keys, traits = ARCHITECTURES[architecture]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,26 @@ def test_wrong_config_is_refused_in_one_sentence(tmp_path: Path, changes: dict[s
         load_model(path)
     assert all(word in str(refusal.value) for word in words), str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@given(
+    key=st.sampled_from([*LLAMA_CONFIG, "head_dim", "attention_bias", "sliding_window", "use_sliding_window"]),
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+        max_leaves=3,
+    ),
+)
+def test_any_value_in_a_config_is_read_or_refused_in_one_sentence(key: str, value: object) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.json"
+        path.write_text(json.dumps(LLAMA_CONFIG | {key: value}))
+        try:
+            answer = str(load_model(str(path)).parameters)
+        except CatalogError as refusal:
+            answer = str(refusal)
+    assert answer.isdecimal() or answer.startswith(f"{path}: ")
+    assert "\n" not in answer
 
 
 def test_malformed_and_missing_files_are_refused(tmp_path: Path) -> None:
