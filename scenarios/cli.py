@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -26,18 +26,29 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of ``loopline``."""
+    """Entry point of ``loopline``. Always ends in SystemExit, with the exit code of the command."""
     from chips.spec import CatalogError
+    from results.atomic_file import OutputError
     from scenarios.errors import ScenarioError
 
     try:
-        app(args=_spread(sys.argv[1:] if arguments is None else arguments), prog_name="loopline")
-    except (CatalogError, ScenarioError) as error:
-        print(f"loopline: {error}", file=sys.stderr)
-        sys.exit(2)
+        given = _spread(sys.argv[1:] if arguments is None else arguments)
+        sys.exit(app(args=given, prog_name="loopline", standalone_mode=False))
+    except (CatalogError, OutputError, ScenarioError) as error:
+        _refuse(str(error))
+    except typer.TyperException as error:
+        _refuse(error.format_message() if hasattr(error, "format_message") else str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+
+
+def _refuse(sentence: str) -> NoReturn:
+    if sentence:  # empty where the parser has printed the help instead
+        print(f"loopline: {sentence.rstrip('.')}.", file=sys.stderr)
+    sys.exit(2)
 
 
 def _spread(arguments: list[str]) -> list[str]:
@@ -82,10 +93,13 @@ def compare(
 
     loopline compare llama-3.1-70b --chips h100 --count 8 --launch eager --plot eager.png
     """
+    from results.plots import check_plot_path, plot_breakdown
     from results.table import print_comparison
-
     from scenarios import pricing
     from scenarios.strategies import STRATEGIES
+
+    if plot is not None:
+        check_plot_path(plot)
 
     options: dict[str, str | int | None] = {
         "phase": phase,
@@ -99,8 +113,6 @@ def compare(
     frame = pricing.compare(model, chips, count, strategies=strategies, **options)
     print_comparison(frame, sys.stdout, form="json" if json else "csv" if csv else "table")
     if plot is not None:
-        from results.plots import plot_breakdown
-
         plot_breakdown(frame, plot)
         print(f"wrote {plot}", file=sys.stderr)
     if trace is not None:
@@ -119,7 +131,6 @@ def _write_trace(
     options: dict[str, str | int | None],
 ) -> None:
     from results.trace import write_trace
-
     from scenarios.errors import DoesNotFit
     from scenarios.point import make_point
     from scenarios.pricing import trace_point
@@ -156,7 +167,6 @@ def models_command(
 ) -> None:
     """List the models with their shapes, or show one with the tensor-parallel counts that divide it."""
     from results.table import print_records
-
     from scenarios.model import model_card, model_figures
 
     print_records(model_figures() if name is None else model_card(name), sys.stdout, json=json)

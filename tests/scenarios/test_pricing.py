@@ -11,6 +11,7 @@ from chips.timeline import Timeline
 from cluster import Cluster
 from scenarios import compare, simulate
 from scenarios.errors import ScenarioError
+from scenarios.framework import serving_framework
 from scenarios.model import load_model, shard
 from scenarios.operators import forward
 from scenarios.point import make_point
@@ -43,9 +44,7 @@ def test_parts_sum_to_the_whole_in_integer_picoseconds(chip, phase):
     launch=st.sampled_from(["eager", "graph"]),
 )
 def test_no_result_beats_its_physical_bound(chip, model, count, strategy, phase, batch, context, launch):
-    frame = simulate(
-        model, chip, count, strategy=strategy, phase=phase, batch=batch, context=context, launch=launch
-    )
+    frame = simulate(model, chip, count, strategy=strategy, phase=phase, batch=batch, context=context, launch=launch)
     row = frame.iloc[0]
     if row["fits"]:
         assert row["seconds"] >= row["bound_s"] > 0
@@ -105,8 +104,8 @@ def test_alike_chips_side_by_side_take_what_one_of_them_takes(chip, strategy):
     step = forward(point.model, shard(point.model, 4), 1, 1, 4096, "bf16")
     one = Cluster(point.chip, 4)
     four = Cluster(point.chip, 4, slowdown=np.ones(4))
-    alone = run_strategy(Timeline(), one, strategy, step, point.launch)
-    together = run_strategy(Timeline(chips=4), four, strategy, step, point.launch)
+    alone = run_strategy(Timeline(), one, strategy, step, point.launch, serving_framework())
+    together = run_strategy(Timeline(chips=4), four, strategy, step, point.launch, serving_framework())
     assert (np.asarray(together.ps) == alone.ps).all()
 
 
@@ -116,9 +115,10 @@ def test_one_slow_chip_slows_the_whole_group(chip, strategy):
     point = make_point("llama-3.1-8b", chip, 4, strategy=strategy)
     step = forward(point.model, shard(point.model, 4), 1, 1, 4096, "bf16")
     slowdown = np.ones(4)
-    alone = run_strategy(Timeline(), Cluster(point.chip, 4), strategy, step, point.launch)
+    alone = run_strategy(Timeline(), Cluster(point.chip, 4), strategy, step, point.launch, serving_framework())
     slowdown[2] = 1.1
-    group = run_strategy(Timeline(chips=4), Cluster(point.chip, 4, slowdown=slowdown), strategy, step, point.launch)
+    uneven = Cluster(point.chip, 4, slowdown=slowdown)
+    group = run_strategy(Timeline(chips=4), uneven, strategy, step, point.launch, serving_framework())
     assert (np.asarray(group.ps) > alone.ps).all()
     assert np.max(group.ps) <= 1.1 * alone.ps + 1
 
@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_a_row_that_says_what_it_needs_and_has():
     small, large = frame[frame["count"] == 1], frame[frame["count"] == 8]
     assert not small["fits"].any()
     assert large["fits"].all()
-    assert "141." in small["reason"].iloc[0]
+    assert "142." in small["reason"].iloc[0]
     assert "80.0 GB" in small["reason"].iloc[0]
 
 
@@ -170,5 +170,6 @@ def test_layers_cost_the_same_to_simulate_exactly_however_many():
     for layers in (10, 20, 30):
         model = small.model_copy(update={"layers": layers})
         step = forward(model, shard(model, 8), 1, 1, 4096, "bf16")
-        times.append(run_strategy(Timeline(), Cluster(point.chip, 8), "kernel_loop", step, "hardware").ps)
+        cluster = Cluster(point.chip, 8)
+        times.append(run_strategy(Timeline(), cluster, "kernel_loop", step, "hardware", serving_framework()).ps)
     assert times[1] - times[0] == times[2] - times[1]

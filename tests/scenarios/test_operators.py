@@ -1,0 +1,73 @@
+"""Operators: shapes after partitioning, counted a second way."""
+
+from __future__ import annotations
+
+import pytest
+
+from scenarios.model import load_model, shard
+from scenarios.operators import Attention, Collective, MatrixProduct, forward
+from scenarios.training import training_step
+
+MODELS = ("llama-3.2-1b", "llama-3.1-8b", "llama-2-70b", "qwen3-8b", "gpt-22b")
+
+
+def matrix_flops(step):
+    return step.total(lambda operator: operator.flops if isinstance(operator, MatrixProduct) else 0.0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("ranks", [1, 2, 8])
+def test_products_of_all_chips_are_two_flops_a_parameter_and_token(name, ranks):
+    model = load_model(name)
+    step = forward(model, shard(model, ranks), 3, 16, 16, "bf16", every_logit=True)
+    embedded = model.vocabulary * model.hidden * (0 if model.tied_embeddings else 1)
+    positions = 0 if model.rotary else model.max_context * model.hidden
+    expected = 2.0 * (model.parameters - embedded - positions) * 3 * 16
+    # Vocabulary is padded and key-value heads are replicated; biases and gains are no products.
+    assert ranks * matrix_flops(step) == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_of_all_chips_are_the_models(name):
+    model = load_model(name)
+    step = forward(model, shard(model, 4), 1, 1, 64, "bf16")
+    streamed = step.total(lambda operator: operator.stream_bytes if isinstance(operator, MatrixProduct) else 0.0)
+    read = model.layers * model.decoder_parameters + model.vocabulary * model.hidden
+    assert 4 * streamed == pytest.approx(2.0 * read, rel=0.01)
+
+
+def test_kv_cache_read_by_a_decode_step_is_the_whole_cache():
+    model = load_model("llama-3.1-8b")
+    step = forward(model, shard(model, 8), 5, 1, 1000, "bf16")
+    read = step.total(lambda operator: operator.stream_bytes if isinstance(operator, Attention) else 0.0)
+    assert 8 * read == 5 * 1000 * model.kv_bytes_per_token()
+
+
+@pytest.mark.parametrize(("phase", "expected"), [("forward", 2), ("backward", 2)])
+def test_a_training_decoder_meets_the_other_chips_twice_each_way(phase, expected):
+    model = load_model("gpt-22b")
+    work = training_step(model, shard(model, 8), 4, 2048, "bf16")
+    step = getattr(work, phase)
+    met = [operator for operator in step.decoder if isinstance(operator, Collective)]
+    assert len(met) == expected
+    assert all(operator.payload_bytes == 4 * 2048 * model.hidden * 2 for operator in met)
+
+
+@pytest.mark.parametrize(("recompute", "forwards"), [("none", 3.0), ("full", 4.0)])
+def test_a_training_step_has_three_forward_products_and_recomputation_a_fourth(recompute, forwards):
+    model = load_model("gpt-22b")
+    split = shard(model, 8)
+    work = training_step(model, split, 4, 2048, "bf16", recompute=recompute)
+    ahead = sum(o.flops for o in work.forward.decoder if isinstance(o, MatrixProduct))
+    back = sum(o.flops for o in work.backward.decoder if isinstance(o, MatrixProduct))
+    assert ahead + back == pytest.approx(forwards * ahead)
+
+
+def test_sequence_parallelism_replaces_each_all_reduce_by_a_pair_of_half_its_volume():
+    model = load_model("gpt-22b")
+    split = shard(model, 8)
+    plain = training_step(model, split, 4, 2048, "bf16").forward.decoder
+    sequence = training_step(model, split, 4, 2048, "bf16", sequence=True).forward.decoder
+    kinds = [operator.operation for operator in sequence if isinstance(operator, Collective)]
+    assert kinds == ["all_gather", "reduce_scatter"] * 2
+    assert sum(isinstance(operator, Collective) for operator in plain) == 2
