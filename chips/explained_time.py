@@ -45,7 +45,10 @@ class Rate:
 
 
 class Time:
-    """A moment on a clock: ``ps`` picoseconds (an int, or an int64 array over chips). Immutable."""
+    """A moment on a clock: ``ps`` picoseconds, an int, or an int64 array over chips. Never changed once made.
+
+    ``path`` is what the clock keeps of the critical path, marks of loops included; users read ``parts``.
+    """
 
     __slots__ = ("path", "ps")
     zero: ClassVar[Time]
@@ -96,21 +99,28 @@ def latest_across(time: Time) -> Time:
     return Time(np.full_like(time.ps, time.ps[chip]), path)
 
 
-def spend(start: Time, duration: Duration, label: Hashable) -> Time:
+def spend(start: Time, duration: Duration, label: Hashable, chips: int) -> Time:
     """``duration`` after ``start``, spent in ``label``, or in the labels that ``duration`` maps to picoseconds."""
     ps = start.ps
     path = start.path.copy()
-    for name, spent in steps(duration, label):
+    for name, spent in steps(duration, label, chips):
         ps = ps + spent
         path[name] = path.get(name, 0) + spent
     return Time(ps, path)
 
 
-def steps(duration: Duration, label: Hashable) -> Iterator[tuple[Hashable, Picoseconds]]:
-    """The (label, picoseconds) pairs of one task's duration. Raises ValueError for a negative or fractional one."""
+def steps(duration: Duration, label: Hashable, chips: int) -> Iterator[tuple[Hashable, Picoseconds]]:
+    """The (label, picoseconds) pairs of one task's duration.
+
+    Raises ValueError for what is negative, not whole, or an array of another shape than (chips,).
+    """
     for name, spent in duration.items() if isinstance(duration, Mapping) else ((label, duration),):
         if isinstance(spent, np.ndarray):
-            whole, shortest = spent.dtype.kind in "iu", spent.min()
+            if chips == 1 or spent.shape != (chips,):
+                raise ValueError(
+                    f"A duration of shape {spent.shape} in {name!r} does not fit a clock for {chips} chips."
+                )
+            whole, shortest = spent.dtype.kind == "i", spent.min()
         else:
             whole, shortest = isinstance(spent, int | np.integer), spent
         if not whole or shortest < 0:

@@ -48,10 +48,15 @@ class State(NamedTuple):
 
 
 class Probe:
-    """Watches maxima for one period: for how many more periods (``horizon``) does each certainly keep its winner?"""
+    """Watches the maxima of two periods.
+
+    In the first: for how many more periods (``horizon``) does each certainly keep its winner? In the second
+    (``confirming``) the state bears no marks any more, so a time that does was kept by the body behind the loop's back.
+    """
 
     def __init__(self) -> None:
         self.rate = Rate()
+        self.confirming = False
         self.horizon = sys.maxsize
 
     def mark(self, state: State, shift: list[Picoseconds]) -> State:
@@ -65,6 +70,13 @@ class Probe:
 
     def watch(self, winner: Time, times: Sequence[Time]) -> None:
         """Note by how much ``winner`` leads each of ``times``, and how fast they gain on it."""
+        if self.confirming:
+            if any(self.rate in time.path for time in times):
+                raise RuntimeError(
+                    "The body of a loop used a time of an earlier iteration that it had kept itself; return that time "
+                    "from the body, so that the loop carries it."
+                )
+            return
         lead_rate = winner.path.get(self.rate, 0)
         for time in times:
             gain = time.path.get(self.rate, 0) - lead_rate
@@ -120,8 +132,10 @@ def _leap(
     carried = clock.move_to(first)
     if probe.horizon < 3 or not _moved_by(state, first, shift):
         return carried, period
-    for _ in range(period):
-        carried = body(carried)
+    probe.confirming = True
+    with clock.probing(probe):
+        for _ in range(period):
+            carried = body(carried)
     second = clock.state(carried)
     if first.shape != second.shape or not _moved_alike(state, first, second):
         return carried, 2 * period

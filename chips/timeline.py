@@ -17,7 +17,7 @@ here; how a time explains itself is in ``chips.explained_time``, how a long loop
         return ()
 
     clock.loop(1_000_000, tile)
-    clock.now.ps, clock.now.parts    # 900_000_000_700, {"load": 700, "matmul": 900_000_000_000}
+    clock.now.ps, clock.now.parts    # 900_000_700, {"load": 700, "matmul": 900_000_000}
 
 Times are integer picoseconds. With ``chips`` above 1 the same program runs on all chips side by side: durations may be,
 and times are, int64 arrays of shape (chips,), and ``across`` is where chips meet.
@@ -138,7 +138,7 @@ class Timeline:
             engine.free = finish = Time(start.ps + duration, path)
             return finish
         start = self.join(start, *after)
-        engine.free = finish = spend(start, duration, label)
+        engine.free = finish = spend(start, duration, label, self.chips)
         self._note(engine.name, start, duration, label, name)
         return finish
 
@@ -155,7 +155,7 @@ class Timeline:
     ) -> Time:
         """Every engine waits for the slowest and for ``after``, then ``duration`` passes on all of them."""
         start = self.join(self.now, *after)
-        finish = self._last_barrier = spend(start, duration, label)
+        finish = self._last_barrier = spend(start, duration, label, self.chips)
         for engine in self._engines.values():
             engine.free = finish
         self._note("barrier", start, duration, label, name)
@@ -176,9 +176,11 @@ class Timeline:
 
         The result is that of running it ``count`` times, but periodic stretches cost nothing (``chips.periodic_loop``).
         For that the body must issue the same tasks each time, and whatever passes from one iteration to the next must
-        pass through engines, buffers or the carried times, not through variables of the caller. With ``record`` every
-        iteration runs, so that the trace is whole.
+        pass through engines, buffers or the carried times, not through variables of the caller (RuntimeError where a
+        leap would go wrong for that). With ``record`` every iteration runs, so that the trace is whole.
         """
+        if count < 0:
+            raise ValueError(f"A loop cannot run {count} times; the count is at least 0.")
         if not self._record:
             return run(self, count, body, carried)
         for _ in range(count):
@@ -229,6 +231,6 @@ class Timeline:
         """Record a task, one event for each label of its duration."""
         if self._record:
             begin = start.ps
-            for part, spent in steps(duration, label):
+            for part, spent in steps(duration, label, self.chips):
                 self.events.append(Event(engine, name, part, begin, begin + spent))
                 begin = begin + spent

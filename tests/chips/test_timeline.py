@@ -7,7 +7,7 @@ import itertools
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from timeline_programs import ENGINES, Program, issue, programs
+from timeline_programs import ENGINES, SINK, Program, issue, programs
 from timeline_references import Recurrence, Simulation, UnderTest, pipeline
 
 from chips.timeline import Time, Timeline
@@ -54,7 +54,7 @@ def test_discrete_event_simulation_agrees(chips: int) -> None:
     @quick
     @given(programs(chips=chips, most_iterations=40))
     def agrees(program: Program) -> None:
-        under_test, simulation = UnderTest(chips), Simulation(chips, ENGINES)
+        under_test, simulation = UnderTest(chips), Simulation(chips, (*ENGINES, SINK))
         times, moments = issue(program, under_test), issue(program, simulation)
         expected = simulation.run(moments)
         assert [tuple(ps for ps, _ in under_test.explained(time)) for time in times] == expected
@@ -102,7 +102,7 @@ def test_recording_changes_no_time_and_no_engine_does_two_things_at_once(program
     times, same = issue(program, silent), issue(program, recorded)
     assert [silent.explained(time) for time in times] == [recorded.explained(time) for time in same]
     assert silent.clock.events == []
-    for name in (*ENGINES, "barrier"):
+    for name in (*ENGINES, SINK, "barrier"):
         events = [event for event in recorded.clock.events if event.engine == name]
         assert all(event.start_ps <= event.finish_ps for event in events)
         assert all(one.finish_ps <= other.start_ps for one, other in itertools.pairwise(events))

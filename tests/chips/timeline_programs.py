@@ -6,7 +6,7 @@ and a release that finds none taken, are left out; every clock counts slots alik
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol, TypeVar
@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 LABELS = ("matmul", "attention", "launch", ("allreduce", "link"))
 ENGINES = ("HBM", "matrix", "vector", "link")
+SINK = "sink"
+"""Waits for the others and is waited for by none: they keep their own rates, and it sees who overtakes whom."""
 T = TypeVar("T")
 
 
@@ -141,8 +143,6 @@ def _issue(operations: tuple[Operation, ...], clock: Clock[T], scope: list[T], b
                 clock.drop_buffers(buffers)
 
 
-LEADS = (0, 50, 211, 997, 6000)
-"""Durations that put an engine ahead of others before a loop, so that winners of maxima change late in it."""
 SHORT = (0, 1, 2, 3, 4, 5, 6, 9, 10, 11, 23)
 """Durations so small and so alike that ties, near ties and nearly equal rates are common."""
 
@@ -161,7 +161,8 @@ class Draw:
 
     def program(self, iterations: int, depth: int) -> Program:
         buffers = tuple(self.random.choices((1, 1, 2, 2, 3, 4), k=self.random.randint(1, 3)))
-        leads = tuple(Task(engine, ((LABELS[0], self.durations(LEADS)),), ()) for engine in ENGINES)
+        # Engines start apart, as far as loops can catch up: so winners of maxima change late in them.
+        leads = tuple(Task(engine, ((LABELS[0], self.durations(range(4 * iterations))),), ()) for engine in ENGINES)
         loops = [self.loop(iterations, depth) for _ in range(self.random.randint(1, 2))]
         return Program(self.chips, buffers, (*leads, loops[0], *self.pieces(1, 0), *loops[1:]))
 
@@ -172,6 +173,8 @@ class Draw:
         carried = self.backs(0, 3)
         buffers = tuple(self.random.choices((1, 2, 3), k=self.random.choice((0, 0, 1, 2))))
         body = self.pieces(iterations // max(1, count), depth - 1)
+        if self.random.random() < 0.6:
+            body = (*body, Task(SINK, ((LABELS[0], self.durations((0, 1))),), self.backs(2, 4)))
         return Loop(count, buffers, carried, body, tuple(self.back() for _ in carried))
 
     def pieces(self, iterations: int, depth: int) -> tuple[Operation, ...]:
@@ -195,7 +198,7 @@ class Draw:
     def task(self) -> Task:
         labels = self.random.sample(LABELS, self.random.choice((1, 1, 1, 2)))
         steps = tuple((label, self.durations(SHORT)) for label in labels)
-        return Task(self.random.choice(ENGINES), steps, self.backs(0, 3))
+        return Task(self.random.choice(ENGINES), steps, self.backs(0, self.random.choice((0, 1, 1, 2))))
 
     def seldom(self) -> Operation:
         kinds: list[Callable[[], Operation]] = [
@@ -208,7 +211,7 @@ class Draw:
         ]
         return self.random.choice(kinds)()
 
-    def durations(self, among: tuple[int, ...]) -> tuple[int, ...]:
+    def durations(self, among: Sequence[int]) -> tuple[int, ...]:
         if self.random.random() < 0.4:
             return (self.random.choice(among),) * self.chips
         return tuple(self.random.choices(among, k=self.chips))
