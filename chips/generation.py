@@ -57,6 +57,8 @@ class CollectiveCoefficients(Coefficients):
     """What collectives cost between the chips of one NVLink domain, and beyond it.
 
     ``sync``: flags of all ranks written over the link, seen by a polling kernel, with the fences around it.
+    ``flagged_words``: TensorRT-LLM's one-shot kernel marks every word that it writes as valid, so that one exchange of
+    flags guards it, not one before and one after.
     ``link_efficiency``: what large transfers reach of the link's bandwidth.
     ``peer_bandwidth``: bytes/s of direct loads that a one-shot or two-shot kernel's few thread blocks keep in flight.
     ``multicast_efficiency``: rate of a kernel that reduces in the switch over the link's bandwidth.
@@ -70,6 +72,7 @@ class CollectiveCoefficients(Coefficients):
     """
 
     sync: PositiveFloat
+    flagged_words: bool
     link_efficiency: Fraction
     peer_bandwidth: PositiveFloat
     multicast_efficiency: Fraction
