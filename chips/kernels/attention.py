@@ -179,9 +179,11 @@ def _price(
 
     planning = plan.planned * shape.batch * coefficients.plan_step
     start = coefficients.kernel_latency + planning + (_cache_write(chip, shape, memory) if writes_cache else 0.0)
-    # FlashAttention-2 brings the grouped queries of single tokens together, and their outputs apart, by copying.
-    copies = (shape.tokens == 1) & (shape.group > 1) & (shape.kv_heads > 1) & (shape.batch > 1) & (not overlapped)
-    reordering = copies * 2.0 * (_helper(chip) + memory.queries)
+    # FlashAttention-2 copies the output of grouped single tokens back, and where they do not lie side by side in
+    # memory it first brings queries together and then outputs apart.
+    grouped = (shape.tokens == 1) & (shape.group > 1) & (not overlapped)
+    apart = grouped & (shape.kv_heads > 1) & (shape.batch > 1)
+    reordering = grouped * chip.generation.launch.graph_gap + apart * 2.0 * (_helper(chip) + memory.queries)
     return _kernel_time(
         start + ends + _reduction(chip, shape, plan) + reordering,
         steady,
