@@ -95,6 +95,7 @@ class Timeline:
         self.chips = chips
         self.events: list[Event] = []
         self._record = record
+        self._scope: list[str] = []
         self._simple = chips == 1 and not record
         self._engines: dict[str, Engine] = {}
         self._buffers: list[ref[Buffer]] = []
@@ -171,20 +172,24 @@ class Timeline:
         count: int,
         body: Callable[[tuple[Time, ...]], tuple[Time, ...]],
         carried: tuple[Time, ...] = (),
+        name: str = "",
     ) -> tuple[Time, ...]:
         """Run ``body`` ``count`` times, each on the times that the one before returned; returns the last ones.
 
         The result is that of running it ``count`` times, but periodic stretches cost nothing (``chips.periodic_loop``).
         For that the body must issue the same tasks each time, and whatever passes from one iteration to the next must
         pass through engines, buffers or the carried times, not through variables of the caller (RuntimeError where a
-        leap would go wrong for that). With ``record`` every iteration runs, so that the trace is whole.
+        leap would go wrong for that). With ``record`` every iteration runs, so that the trace is whole, and the events of a
+        loop with a ``name`` are called after their iteration: ``layer 3/down projection``.
         """
         if count < 0:
             raise ValueError(f"A loop cannot run {count} times; the count is at least 0.")
         if not self._record:
             return run(self, count, body, carried)
-        for _ in range(count):
+        for number in range(count):
+            self._scope.append(f"{name} {number}/" if name else "")
             carried = body(carried)
+            self._scope.pop()
         return carried
 
     def state(self, carried: tuple[Time, ...]) -> State:
@@ -228,9 +233,10 @@ class Timeline:
         return winner
 
     def _note(self, engine: str, start: Time, duration: Duration, label: Hashable, name: str) -> None:
-        """Record a task, one event for each label of its duration."""
+        """Record a task, one event for each label in which it spends time."""
         if self._record:
-            begin = start.ps
+            begin, called = start.ps, "".join(self._scope) + name
             for part, spent in steps(duration, label, self.chips):
-                self.events.append(Event(engine, name, part, begin, begin + spent))
+                if np.any(spent):
+                    self.events.append(Event(engine, called, part, begin, begin + spent))
                 begin = begin + spent

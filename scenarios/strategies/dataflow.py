@@ -73,13 +73,13 @@ def per_operator(clock: Timeline, machine: DataflowMachine, step: Step, launch: 
 
     def kernels(stages: Sequence[StreamStage], ready: Time) -> Time:
         for stage in stages:
-            ready = _launch(clock, machine, launch, ready, new_program=True)
+            ready = _launch(clock, machine, launch, _load_program(clock, machine, launch, ready))
             ready = run_stages(clock, machine.cluster, [stage], buffer, ready)
         return ready
 
     decoder = stages(step.decoder)
     ready = kernels(stages(step.before), clock.now)
-    (ready,) = clock.loop(step.layers, lambda carried: (kernels(decoder, carried[0]),), (ready,))
+    (ready,) = clock.loop(step.layers, lambda carried: (kernels(decoder, carried[0]),), (ready,), "layer")
     return kernels(stages(step.after), ready)
 
 
@@ -99,7 +99,7 @@ def _fused(clock: Timeline, machine: DataflowMachine, step: Step, launch: str, *
     def once(operators: Sequence[Operator], ready: Time) -> Time:
         if not operators:
             return ready
-        ready = _launch(clock, machine, launch, ready, new_program=True)
+        ready = _launch(clock, machine, launch, _load_program(clock, machine, launch, ready))
         return run_stages(clock, machine.cluster, _stages(machine, operators), buffer, ready)
 
     ready = once(step.before, clock.now)
@@ -114,27 +114,30 @@ def _decoders(clock: Timeline, machine: DataflowMachine, step: Step, launch: str
     def layer(carried: tuple[Time, ...]) -> tuple[Time, ...]:
         first, last = carried
         if not looped:
-            first = last = _launch(clock, machine, launch, last, new_program=False)
+            first = last = _launch(clock, machine, launch, last)
         return decoder(first, last)
 
-    ready = _launch(clock, machine, launch, ready, new_program=True)
+    ready = _load_program(clock, machine, launch, ready)
     if looped:
-        return clock.loop(step.layers, layer, (ready, ready))[1]
-    # The first decoder starts with its program; the others find it loaded.
-    carried = decoder(ready, ready)
-    return clock.loop(step.layers - 1, layer, carried)[1]
+        ready = _launch(clock, machine, launch, ready)
+    return clock.loop(step.layers, layer, (ready, ready), "layer")[1]
 
 
-def _launch(clock: Timeline, machine: DataflowMachine, launch: str, ready: Time, *, new_program: bool) -> Time:
-    """A synchronization boundary: the chip drains, then (program load,) argument load and execute, then the fill.
+def _load_program(clock: Timeline, machine: DataflowMachine, launch: str, ready: Time) -> Time:
+    """Shift another program's configuration into all units: the first of a launch's three commands."""
+    timing = machine.chip.timing
+    cost = timing.program_load + (timing.software_dispatch if launch == "software" else 0.0)
+    return clock.barrier(seconds_to_ps(cost), label=LAUNCH, name="program load", after=(ready,))
+
+
+def _launch(clock: Timeline, machine: DataflowMachine, launch: str, ready: Time) -> Time:
+    """A synchronization boundary: the chip drains, then argument load and execute, then the first data arrive.
 
     Sequenced by the host, each command also costs a dispatch; sequenced by the chip's own hardware it does not
     (Prabhakar et al., arXiv 2405.07518, section IV-D).
     """
     timing = machine.chip.timing
-    cost = timing.argument_load + timing.execute + (timing.program_load if new_program else 0.0)
-    if launch == "software":
-        cost += timing.software_dispatch * (3 if new_program else 2)
+    cost = timing.argument_load + timing.execute + (2 * timing.software_dispatch if launch == "software" else 0.0)
     started = clock.barrier(seconds_to_ps(cost), label=LAUNCH, name="kernel launch", after=(ready,))
     fill = seconds_to_ps(timing.memory_latency)
     return clock.task(clock.engine("HBM"), fill, after=(started,), label=FILL_DRAIN, name="first load")

@@ -37,7 +37,7 @@ def _graph(clock: Timeline, machine: GpuMachine, step: Step) -> Time:
         return ready
 
     ready = kernels(step.before, issued)
-    (ready,) = clock.loop(step.layers, lambda carried: (kernels(step.decoder, carried[0]),), (ready,))
+    (ready,) = clock.loop(step.layers, lambda carried: (kernels(step.decoder, carried[0]),), (ready,), "layer")
     return kernels(step.after, ready)
 
 
@@ -56,7 +56,7 @@ def _eager(clock: Timeline, machine: GpuMachine, step: Step) -> Time:
         return ready
 
     ready = kernels(step.before, host.free)
-    (ready,) = clock.loop(step.layers, lambda carried: (kernels(step.decoder, carried[0]),), (ready,))
+    (ready,) = clock.loop(step.layers, lambda carried: (kernels(step.decoder, carried[0]),), (ready,), "layer")
     return kernels(step.after, ready)
 
 
@@ -102,7 +102,7 @@ def _persistent(clock: Timeline, machine: GpuMachine, step: Step, launch: str, *
 
     ready = clock.barrier(gap, label=LAUNCH, name="kernel boundary", after=(issued,))
     ready = run_stages(clock, machine.cluster, fused_stages(machine, step.before), buffer, ready)
-    (ready,) = clock.loop(step.layers, layer, (ready,))
+    (ready,) = clock.loop(step.layers, layer, (ready,), "layer")
     if not looped:
         ready = boundary(ready)
     return run_stages(clock, machine.cluster, fused_stages(machine, step.after), buffer, ready)
