@@ -179,7 +179,7 @@ class Timeline:
         The result is that of running it ``count`` times, but periodic stretches cost nothing (``chips.periodic_loop``).
         For that the body must issue the same tasks each time, and whatever passes from one iteration to the next must
         pass through engines, buffers or the carried times, not through variables of the caller (RuntimeError where a
-        leap would go wrong for that). With ``record`` every iteration runs, so that the trace is whole, and the events of a
+        leap would go wrong for that). With ``record`` every iteration runs, so that the trace is whole; the events of a
         loop with a ``name`` are called after their iteration: ``layer 3/down projection``.
         """
         if count < 0:
