@@ -44,7 +44,8 @@ def price_attention_prefill(
 
     ``asynchronous`` overrides whether the kernel overlaps matrix unit and softmax (default: as the generation's
     library does). ``resident``: the same call ran just before, so that what fits in L2 need not come from HBM.
-    ``writes_cache``: a kernel ahead writes the new keys and values into the KV cache (serving; not in training).
+    ``writes_cache``: a kernel ahead writes the new keys and values into the KV cache (not in training, nor where
+    another one does).
     Raises ValueError on sizes below 1, heads that are no multiple of kv_heads, or context below tokens.
     """
     shape = AttentionShape.check(batch, tokens, context, heads, kv_heads, head_dim, ELEMENT_BYTES[precision], causal)
@@ -61,14 +62,16 @@ def price_attention_decode(
     *,
     precision: Precision = "bf16",
     resident: bool = False,
+    writes_cache: bool = True,
 ) -> KernelTime:
     """Attention of one query token a sequence over ``context`` keys, with the reduction over splits.
 
     ``resident``: the same call ran just before, so that keys and values that fit in L2 need not come from HBM.
+    ``writes_cache``: a kernel ahead writes the new key and value into the KV cache (not where another one does).
     Raises ValueError on sizes below 1 or heads that are no multiple of kv_heads.
     """
     shape = AttentionShape.check(batch, 1, context, heads, kv_heads, head_dim, ELEMENT_BYTES[precision], True)
-    return _price(chip, shape, precision, None, resident, True)
+    return _price(chip, shape, precision, None, resident, writes_cache)
 
 
 def price_attention_backward(

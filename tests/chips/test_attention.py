@@ -143,6 +143,20 @@ def test_cache_left_in_l2_by_the_same_call_is_faster() -> None:
     assert warm < cold
 
 
+def test_cache_write_is_one_kernel_more() -> None:
+    """A kernel for few tokens, by its gap and start; for many, by the bytes that it moves."""
+    chip = gpu("a100")
+    few = [price_attention_decode(chip, 8, 2048, 32, 8, 128, writes_cache=writes).seconds for writes in (True, False)]
+    gap = chip.generation.launch.graph_gap
+    assert gap < few[0] - few[1] < 3 * gap
+    many = [
+        price_attention_prefill(chip, 8, 8192, 8192, 32, 32, 128, writes_cache=writes).seconds
+        for writes in (True, False)
+    ]
+    moved = 2 * (2 * 2 * 8 * 8192 * 32 * 128)
+    assert many[0] - many[1] > moved / chip.memory.bandwidth
+
+
 def test_long_cache_streams_at_the_achieved_bandwidth() -> None:
     chip = gpu("h100")
     short, long = (price_attention_decode(chip, 64, context, 32, 8, 128).seconds for context in (16384, 32768))
