@@ -83,12 +83,17 @@ class GpuMachine:
         match operator:
             case MatrixProduct(m=m, n=n, k=k, precision=precision):
                 return price_matmul(self.chip, m, n, k, precision=precision)
+            # The cache write is an operator of its own, with the rotary embedding.
             case Attention(backward=True) as a:
                 return price_attention_backward(self.chip, a.batch, a.tokens, a.heads, a.kv_heads, a.head_dim)
             case Attention(tokens=1) as a:
-                return price_attention_decode(self.chip, a.batch, a.context, a.heads, a.kv_heads, a.head_dim)
+                return price_attention_decode(
+                    self.chip, a.batch, a.context, a.heads, a.kv_heads, a.head_dim, writes_cache=False
+                )
             case Attention() as a:
-                return price_attention_prefill(self.chip, a.batch, a.tokens, a.context, a.heads, a.kv_heads, a.head_dim)
+                return price_attention_prefill(
+                    self.chip, a.batch, a.tokens, a.context, a.heads, a.kv_heads, a.head_dim, writes_cache=False
+                )
             case Elementwise() as e:
                 return price_vector(
                     self.chip,
