@@ -115,6 +115,9 @@ def steps(duration: Duration, label: Hashable, chips: int) -> Iterator[tuple[Has
     Raises ValueError for what is negative, not whole, or an array of another shape than (chips,).
     """
     for name, spent in duration.items() if isinstance(duration, Mapping) else ((label, duration),):
+        if type(spent) is int and spent >= 0:
+            yield name, spent
+            continue
         if isinstance(spent, np.ndarray):
             if chips == 1 or spent.shape != (chips,):
                 raise ValueError(

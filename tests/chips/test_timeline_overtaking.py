@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chips.timeline import Time, Timeline
@@ -44,6 +44,31 @@ runners = st.lists(
     st.integers(0, 40),
     st.integers(0, 6),
     st.integers(0, 12),
+)
+@example(  # a winner changes in the very period that is probed, and nothing shows it before the next
+    [Runner(8, 3, 41, "odd"), Runner(3, 4, 5, "odd"), Runner(3, 3, 0, "odd"), Runner(7, 5, 4, "even")],
+    [4, 3, 1, 2, 0],
+    20,
+    18,
+    6,
+    7,
+)
+@example(  # who wins in outer iterations to come shows only at the end of the inner loop
+    [Runner(2, 3, 0, "lead"), Runner(24, 1, 27, "lead"), Runner(52, 2, 33, "odd")], [1, 3, 2, 4, 0], 26, 34, 6, 1
+)
+@example(  # a tie is reached in the last period before the horizon
+    [
+        Runner(22, 3, 49, "odd"),
+        Runner(4, 0, 2, "even"),
+        Runner(4, 5, 15, "even"),
+        Runner(2, 2, 0, "even"),
+        Runner(20, 2, 4, "lead"),
+    ],
+    [3, 4, 1, 2, 0],
+    1,
+    11,
+    2,
+    5,
 )
 def test_maxima_of_independent_engines_equal_their_closed_form(
     runners: list[Runner], order: list[int], outer: int, inner: int, inner_memory: int, outer_memory: int
