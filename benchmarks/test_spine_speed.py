@@ -13,14 +13,14 @@ from chips import load_chip
 from chips.timeline import Timeline
 from cluster import Cluster
 from scenarios import simulate
-from scenarios.framework import serving_framework
+from scenarios.framework import default_framework
 from scenarios.model import load_model, shard
 from scenarios.operators import forward
 from scenarios.strategies import run_strategy
 
-COMPARE = (
-    "compare llama-3.1-8b --chips h100 sn40l --count 1 2 4 8 16 --phase decode --batch 1 --context 4096 --json"
-).split()
+FRAMEWORK = default_framework("decode", eager=False)
+COMPARE = ["compare", "llama-3.1-8b", "--chips", "h100", "sn40l", "--count", "1", "2", "4", "8", "16"]
+COMPARE += ["--phase", "decode", "--batch", "1", "--context", "4096", "--json"]
 
 
 def test_compare_command_from_a_cold_start(benchmark):
@@ -46,7 +46,7 @@ def test_hundred_thousand_chips_with_one_straggler(benchmark):
     step = forward(model, shard(model, 8), 1, 1, 4096, "bf16")
 
     def decode():
-        return run_strategy(Timeline(chips=chips), cluster, "per_operator", step, "graph", serving_framework())
+        return run_strategy(Timeline(chips=chips), cluster, "per_operator", step, "graph", FRAMEWORK)
 
     finish = benchmark.pedantic(decode, rounds=3)
     assert finish.ps.shape == (chips,)

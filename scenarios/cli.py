@@ -81,6 +81,9 @@ def compare(
     launch: Annotated[
         str, typer.Option(help="Who sequences launches: the host (eager, software) or the device (graph, hardware).")
     ] = "graph",
+    framework: Annotated[
+        str | None, typer.Option(help="What runs the model on GPUs: tensorrt-llm | vllm | sglang | pytorch | ...")
+    ] = None,
     precision: Annotated[str, typer.Option(help="Of weights and matrix products: bf16 | fp8 | int8")] = "bf16",
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     json: Json = False,
@@ -108,6 +111,7 @@ def compare(
         "output_tokens": output_tokens,
         "launch": launch,
         "precision": precision,
+        "framework": framework,
     }
     strategies = strategy or list(STRATEGIES)
     frame = pricing.compare(model, chips, count, strategies=strategies, **options)

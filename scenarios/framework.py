@@ -14,7 +14,10 @@ CATALOG = Path(__file__).parent / "frameworks.toml"
 
 
 class Framework(BaseModel):
-    """``collectives``: the library of its AllReduce kernels; ``host_step_seconds``: host work between two passes."""
+    """``collectives``: the library of its AllReduce kernels; ``host_step_seconds``: host work between two passes.
+
+    ``fuses``: whether an element-wise operator is one kernel; else it is its ``plain_calls`` kernels.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,6 +25,7 @@ class Framework(BaseModel):
     title: str
     collectives: Library
     host_step_seconds: PositiveFloat
+    fuses: bool
 
 
 @cache
@@ -31,18 +35,14 @@ def frameworks() -> dict[str, Framework]:
     return {name: Framework.model_validate({"name": name} | fields) for name, fields in table.items()}
 
 
-def serving_framework() -> Framework:
-    """What a GPU row of a comparison runs unless told otherwise."""
-    return frameworks()["tensorrt-llm"]
-
-
-def training_framework() -> Framework:
-    """What a GPU row of a training comparison runs."""
-    return frameworks()["training"]
+def default_framework(phase: str, eager: bool) -> Framework:
+    """What GPUs run unless told otherwise: a training framework, plain PyTorch where the host issues every call, or
+    a serving framework with its CUDA graph."""
+    return frameworks()["training" if phase == "train" else "pytorch" if eager else "tensorrt-llm"]
 
 
 def framework_named(text: str) -> Framework:
-    """The framework that a published row names, perhaps among other words; the default for one that is not known."""
+    """The framework that a published row names, perhaps among other words; a serving one if none is known."""
     words = text.lower()
     known = [framework for name, framework in frameworks().items() if name in words]
-    return known[0] if known else serving_framework()
+    return known[0] if known else default_framework("decode", eager=False)

@@ -44,9 +44,9 @@ class KernelPrice:
     steady: Picoseconds
     fill_drain: Picoseconds
 
-    def durations(self, cluster: Cluster) -> dict[Label, Picoseconds]:
-        """By label, for every chip of the cluster."""
-        return {self.label: cluster.stretch(self.steady), FILL_DRAIN: cluster.stretch(self.fill_drain)}
+    def durations(self, cluster: Cluster, kernels: int = 1) -> dict[Label, Picoseconds]:
+        """By label, for every chip of the cluster; the same work in several kernels fills and drains several times."""
+        return {self.label: cluster.stretch(self.steady), FILL_DRAIN: cluster.stretch(kernels * self.fill_drain)}
 
 
 @dataclass
@@ -57,6 +57,10 @@ class GpuMachine:
     cluster: Cluster
     framework: Framework
     _prices: dict[Operator, KernelPrice] = field(default_factory=dict)
+
+    def kernels_of(self, operator: Operator) -> int:
+        """How many kernels the framework makes of one operator."""
+        return 1 if self.framework.fuses else operator.plain_calls
 
     def price(self, operator: Operator) -> KernelPrice:
         """The kernel of one operator. An ``Attention`` whose context is an array is priced for all its entries."""

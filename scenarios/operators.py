@@ -34,7 +34,7 @@ class MatrixProduct:
     n: int
     k: int
     precision: Precision
-    eager_calls: int = 1
+    plain_calls: int = 1
     part: Part = "matmul"
     weights: bool = True
 
@@ -68,7 +68,7 @@ class Attention:
     kv_heads: int
     head_dim: int
     backward: bool = False
-    eager_calls: int = 2
+    plain_calls: int = 1
     part: Part = "attention"
 
     @property
@@ -109,7 +109,7 @@ class Elementwise:
     operations: float
     special_functions: float = 0.0
     passes: int = 1
-    eager_calls: int = 1
+    plain_calls: int = 1
     part: Part = "other"
 
     @property
@@ -132,7 +132,7 @@ class Collective:
     name: str
     operation: Literal["all_reduce", "all_gather", "reduce_scatter"]
     payload_bytes: float
-    eager_calls: int = 1
+    plain_calls: int = 1
     part: Part = "allreduce"
 
     @property
@@ -170,10 +170,10 @@ class Step:
         return once + self.layers * sum(quantity(operator) for operator in self.decoder)
 
 
-# Kernels that a plain framework launches for one operator that serving libraries fuse (PyTorch modules of the Llama
-# family in eager mode): RMSNorm = cast, square, mean, add, reciprocal root, multiply, cast, multiply; rotary embedding
-# for queries and keys = 5 each (negate, concatenate, two multiplies, add) + 2 for the KV cache; separate Q, K, V.
-EAGER_NORM, EAGER_ROTARY, EAGER_QKV, EAGER_GATE_UP, EAGER_SILU = 8, 12, 3, 2, 2
+# Kernels of a framework that does not fuse what serving libraries fuse (PyTorch modules of the Llama family):
+# normalisation = normalise, scale; rotary embedding of queries and of keys = rotate, two multiply-adds each, and
+# two writes to the KV cache; SiLU-multiply = two; scaled-dot-product attention = one.
+PLAIN_NORM, PLAIN_ROTARY, PLAIN_SILU = 2, 8, 2
 
 
 def norm(name: str, model: Model, tokens: int, *, add: bool, width: int | None = None) -> Elementwise:
@@ -187,7 +187,7 @@ def norm(name: str, model: Model, tokens: int, *, add: bool, width: int | None =
         operations=(4.0 + (1.0 if add else 0.0)) * elements,
         special_functions=float(tokens),
         passes=2,
-        eager_calls=EAGER_NORM + (1 if add else 0),
+        plain_calls=PLAIN_NORM + (1 if add else 0),
     )
 
 
@@ -214,18 +214,18 @@ def decoder(
     payload = float(rows * model.hidden * ACTIVATION_BYTES)
     operators: list[Operator] = [norm("attention normalisation", model, own_rows, add=True)]
     operators += _gather("attention input", payload, shard.ranks, sequence)
-    operators.append(MatrixProduct("QKV projection", rows, qkv_width, model.hidden, precision, eager_calls=EAGER_QKV))
+    operators.append(MatrixProduct("QKV projection", rows, qkv_width, model.hidden, precision))
     if model.qk_norm:
         heads = shard.heads + shard.kv_heads
         qk = norm("query and key normalisation", model, rows * heads, add=False, width=model.head_dim)
-        operators.append(replace(qk, eager_calls=2 * EAGER_NORM))
+        operators.append(replace(qk, plain_calls=2 * PLAIN_NORM))
     operators += [
         Elementwise(
             "rotary embedding and KV cache write" if model.rotary else "KV cache write",
             bytes_read=rows * qkv_width * ACTIVATION_BYTES,
             bytes_written=rows * qkv_width * ACTIVATION_BYTES,
             operations=6.0 * rows * rotated if model.rotary else 0.0,
-            eager_calls=EAGER_ROTARY if model.rotary else 2,
+            plain_calls=PLAIN_ROTARY if model.rotary else 2,
         ),
         Attention("attention", batch, tokens, context, shard.heads, shard.kv_heads, model.head_dim),
         MatrixProduct("output projection", rows, model.hidden, shard.heads * model.head_dim, precision),
@@ -238,7 +238,6 @@ def decoder(
             up_width,
             model.hidden,
             precision,
-            eager_calls=EAGER_GATE_UP if model.gated_mlp else 1,
         ),
         Elementwise(
             "SiLU-multiply" if model.gated_mlp else "GELU",
@@ -246,7 +245,7 @@ def decoder(
             bytes_written=rows * shard.intermediate * ACTIVATION_BYTES,
             operations=4.0 * rows * shard.intermediate,
             special_functions=float(rows * shard.intermediate),
-            eager_calls=EAGER_SILU if model.gated_mlp else 1,
+            plain_calls=PLAIN_SILU if model.gated_mlp else 1,
         ),
         MatrixProduct("down projection", rows, model.hidden, shard.intermediate, precision),
         *_reduce("MLP", payload, shard.ranks, sequence),
@@ -304,7 +303,7 @@ def forward(
             operations=3.0 * logits,
             special_functions=float(logits),
             passes=2,
-            eager_calls=4,
+            plain_calls=4,
         )
     )
     layer = decoder(model, shard, batch, tokens, context, precision, sequence=sequence)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Systolic, load_chip
 from scenarios.errors import ScenarioError
+from scenarios.framework import Framework, default_framework, frameworks
 from scenarios.model import Model, load_model
 from scenarios.strategies import BY_DEVICE, BY_HOST, LAUNCHES, STRATEGIES
 
@@ -20,7 +21,7 @@ class Point:
 
     ``context``: decode: tokens in the KV cache, the new one included; prefill and train: tokens of a sequence;
     request: prompt and output together. ``output_tokens``: of a request; None for half of its context.
-    ``launch``: one of the chip's own two words.
+    ``launch``: one of the chip's own two words. ``framework``: what runs the model on a GPU.
     """
 
     chip: Gpu | Dataflow | Systolic
@@ -32,7 +33,8 @@ class Point:
     precision: str
     batch: int
     context: int
-    output_tokens: int | None = None
+    output_tokens: int | None
+    framework: Framework
 
 
 def make_point(
@@ -47,6 +49,7 @@ def make_point(
     batch: int = 1,
     context: int = 4096,
     output_tokens: int | None = None,
+    framework: str | None = None,
 ) -> Point:
     """Check a request and resolve its names. Raises ScenarioError or CatalogError in one sentence."""
     known_chip = load_chip(chip)
@@ -71,9 +74,22 @@ def make_point(
             )
     elif output_tokens is not None:
         raise ScenarioError(f"--output-tokens belongs to --phase request; the phase is {phase}.")
-    device = BY_DEVICE if launch in ("graph", "hardware") else BY_HOST
-    own_word = LAUNCHES[known_chip.kind][device]
-    return Point(known_chip, count, known_model, phase, strategy, own_word, precision, batch, context, output_tokens)
+    by_host = launch in ("eager", "software")
+    if framework is not None:
+        _one_of("framework", framework, tuple(frameworks()))
+    return Point(
+        known_chip,
+        count,
+        known_model,
+        phase,
+        strategy,
+        LAUNCHES[known_chip.kind][BY_HOST if by_host else BY_DEVICE],
+        precision,
+        batch,
+        context,
+        output_tokens,
+        frameworks()[framework] if framework else default_framework(phase, eager=by_host),
+    )
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:

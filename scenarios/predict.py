@@ -18,7 +18,7 @@ from chips.spec import CatalogError, Gpu, load_chip
 from chips.timeline import Timeline
 from cluster import Cluster
 from scenarios.errors import DoesNotFit, ScenarioError, Unpredictable
-from scenarios.framework import Framework, framework_named, training_framework
+from scenarios.framework import Framework, framework_named, frameworks
 from scenarios.memory import needed_bytes
 from scenarios.model import load_model, shard
 from scenarios.operators import Attention, MatrixProduct, Step, forward
@@ -62,12 +62,9 @@ def predict_inference(row: Row) -> float:
             batch=int(row["batch"]),
             context=context,
             output_tokens=output if row["phase"] == "request" else None,
+            framework=framework_named(str(row.get("framework", ""))).name,
         )
-        return sum(
-            run_point(replace(point, batch=batch), framework_named(str(row.get("framework", "")))).ps
-            / PICOSECONDS_PER_SECOND
-            for batch in _waves(point)
-        )
+        return sum(run_point(replace(point, batch=batch)).ps / PICOSECONDS_PER_SECOND for batch in _waves(point))
     except (ScenarioError, CatalogError, DoesNotFit) as refusal:
         raise Unpredictable(str(refusal)) from None
 
@@ -142,7 +139,7 @@ def _seconds(chip: Gpu, ranks: int, step: Step, framework: Framework) -> float:
 def predict_training(row: Row) -> float:
     """Seconds of one row of ``training.csv``: one decoder forward, backward or both, or a whole step."""
     chip, model = load_chip(str(row["chip"])), load_model(str(row["model"]))
-    framework = training_framework()
+    framework = frameworks()["training"]
     if not isinstance(chip, Gpu):
         raise Unpredictable(f"training on {chip.name}")
     if int(row["cp"]) != 1:
@@ -186,7 +183,7 @@ def pipeline_seconds(busy: float, micro_batches: int, stages: int, chunks: int) 
 
 def _layer_seconds(chip: Gpu, ranks: int, step: Step) -> float:
     """What one more decoder adds to a pass."""
-    one, two = (_seconds(chip, ranks, replace(step, layers=layers), training_framework()) for layers in (1, 2))
+    one, two = (_seconds(chip, ranks, replace(step, layers=layers), frameworks()["training"]) for layers in (1, 2))
     return two - one
 
 

@@ -13,7 +13,6 @@ from chips.spec import CatalogError
 from chips.timeline import Event, Time, Timeline
 from cluster import Cluster
 from scenarios.errors import DoesNotFit
-from scenarios.framework import Framework, serving_framework, training_framework
 from scenarios.machine import Label, lower_bound
 from scenarios.memory import check_memory
 from scenarios.model import Model, Shard, shard
@@ -57,8 +56,8 @@ class Outcome:
 def simulate(model: str | Model, chip: str, count: int = 1, **options: str | int) -> pd.DataFrame:
     """Price one point: one row in the schema of ``results.schema``; where it does not fit, ``reason`` says why.
 
-    ``options``: phase, strategy, launch, precision, batch, context, output_tokens, as ``scenarios.point.make_point``
-    takes them, with its defaults. Raises ScenarioError or CatalogError in one sentence for a wrong request.
+    ``options``: phase, strategy, launch, precision, batch, context, output_tokens, framework, as
+    ``scenarios.point.make_point`` takes them, with its defaults. Raises ScenarioError or CatalogError in one sentence for a wrong request.
     """
     from results.schema import frame
 
@@ -125,15 +124,13 @@ def price_point(point: Point) -> dict[str, object]:
     )
 
 
-def run_point(point: Point, framework: Framework | None = None) -> Outcome:
-    """Run one point on the clock, GPUs under ``framework`` (None: the default of the phase).
-
-    Raises DoesNotFit with numbers; ScenarioError where the model cannot be split so."""
+def run_point(point: Point) -> Outcome:
+    """Run one point on the clock. Raises DoesNotFit with numbers; ScenarioError where the model cannot be split so."""
     split, cluster = split_model(point), Cluster(point.chip, point.count)
     outcome = Outcome()
     for step, lanes in point_steps(point, split):
         clock = Timeline(chips=lanes)
-        finish = run_strategy(clock, cluster, point.strategy, step, point.launch, framework or default_framework(point))
+        finish = run_strategy(clock, cluster, point.strategy, step, point.launch, point.framework)
         _add(outcome, point, split, step, finish)
     return outcome
 
@@ -147,17 +144,12 @@ def trace_point(point: Point) -> list[Event]:
         if lanes > 1:
             step = _first_lane(step)
         clock = Timeline(record=True)
-        finish = run_strategy(clock, cluster, point.strategy, step, point.launch, default_framework(point))
+        finish = run_strategy(clock, cluster, point.strategy, step, point.launch, point.framework)
         events += [
             replace(event, start_ps=event.start_ps + start, finish_ps=event.finish_ps + start) for event in clock.events
         ]
         start += int(finish.ps)
     return events
-
-
-def default_framework(point: Point) -> Framework:
-    """What GPUs run unless told otherwise: a serving framework, or a training one."""
-    return training_framework() if point.phase == "train" else serving_framework()
 
 
 def split_model(point: Point) -> Shard:

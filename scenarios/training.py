@@ -75,8 +75,8 @@ def backward(operator: Operator) -> list[Operator]:
         case MatrixProduct(name=name, m=m, n=n, k=k):
             # dA[m,k] = dC[m,n] B^T reads the weights again; dB[k,n] = A^T dC does not.
             return [
-                replace(operator, name=f"{name} input gradient", n=k, k=n, eager_calls=1),
-                replace(operator, name=f"{name} weight gradient", m=k, n=n, k=m, weights=False, eager_calls=1),
+                replace(operator, name=f"{name} input gradient", n=k, k=n, plain_calls=1),
+                replace(operator, name=f"{name} weight gradient", m=k, n=n, k=m, weights=False, plain_calls=1),
             ]
         case Attention():
             return [replace(operator, name="attention backward", backward=True)]
@@ -125,6 +125,6 @@ def _optimizer(parameters: float) -> Step:
         bytes_read=OPTIMIZER_READ_BYTES * parameters,
         bytes_written=OPTIMIZER_WRITE_BYTES * parameters,
         operations=12.0 * parameters,
-        eager_calls=1,
+        plain_calls=1,
     )
     return Step((), (), 0, (update,))

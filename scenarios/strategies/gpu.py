@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from chips.kernels.kernel_time import MEMORY
 from chips.timeline import Time, Timeline, seconds_to_ps
@@ -31,14 +31,10 @@ def _graph(clock: Timeline, machine: GpuMachine, step: Step) -> Time:
     host = clock.engine("host")
     issued = clock.task(host, seconds_to_ps(launch.graph_launch), label=LAUNCH, name="graph launch")
 
-    def kernels(operators: Sequence[Operator], ready: Time) -> Time:
-        for operator in operators:
-            ready = _kernel(clock, machine, operator, gap, (ready,))
-        return ready
+    def kernel(operator: Operator, ready: Time) -> Time:
+        return _kernel(clock, machine, operator, gap, ready)
 
-    ready = kernels(step.before, issued)
-    (ready,) = clock.loop(step.layers, lambda carried: (kernels(step.decoder, carried[0]),), (ready,), "layer")
-    return kernels(step.after, ready)
+    return _chain(clock, step, kernel, issued)
 
 
 def _eager(clock: Timeline, machine: GpuMachine, step: Step) -> Time:
@@ -48,24 +44,36 @@ def _eager(clock: Timeline, machine: GpuMachine, step: Step) -> Time:
     gap = seconds_to_ps(launch.stream_gap)
     host = clock.engine("host")
 
-    def kernels(operators: Sequence[Operator], ready: Time) -> Time:
+    def kernel(operator: Operator, ready: Time) -> Time:
+        cost = collective_call if isinstance(operator, Collective) else call
+        issue = cost * machine.kernels_of(operator)
+        issued = clock.task(host, issue, label=LAUNCH, name=f"{operator.name} issue")
+        return _kernel(clock, machine, operator, gap, clock.join(ready, issued))
+
+    return _chain(clock, step, kernel, host.free)
+
+
+def _chain(clock: Timeline, step: Step, kernel: Callable[[Operator, Time], Time], ready: Time) -> Time:
+    """A pass in which every kernel waits for the one before it."""
+
+    def run(operators: Sequence[Operator], ready: Time) -> Time:
         for operator in operators:
-            cost = collective_call if isinstance(operator, Collective) else call
-            issued = clock.task(host, cost * operator.eager_calls, label=LAUNCH, name=f"{operator.name} issue")
-            ready = _kernel(clock, machine, operator, gap * operator.eager_calls, (ready, issued))
+            ready = kernel(operator, ready)
         return ready
 
-    ready = kernels(step.before, host.free)
-    (ready,) = clock.loop(step.layers, lambda carried: (kernels(step.decoder, carried[0]),), (ready,), "layer")
-    return kernels(step.after, ready)
+    ready = run(step.before, ready)
+    (ready,) = clock.loop(step.layers, lambda carried: (run(step.decoder, carried[0]),), (ready,), "layer")
+    return run(step.after, ready)
 
 
-def _kernel(clock: Timeline, machine: GpuMachine, operator: Operator, gap: int, after: tuple[Time, ...]) -> Time:
-    price = machine.price(operator)
+def _kernel(clock: Timeline, machine: GpuMachine, operator: Operator, gap: int, ready: Time) -> Time:
+    """One operator as its kernel, or kernels, each with a gap before it and its own filling and draining."""
+    price, kernels = machine.price(operator), machine.kernels_of(operator)
     collective = isinstance(operator, Collective)
-    ready = machine.cluster.meet(clock, clock.join(*after)) if collective else clock.join(*after)
+    ready = machine.cluster.meet(clock, ready) if collective else ready
     engine = clock.engine(LINK if collective else "compute")
-    return clock.task(engine, {LAUNCH: gap} | price.durations(machine.cluster), after=(ready,), name=operator.name)
+    durations = {LAUNCH: gap * kernels} | price.durations(machine.cluster, kernels)
+    return clock.task(engine, durations, after=(ready,), name=operator.name)
 
 
 def fused_decoder(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:

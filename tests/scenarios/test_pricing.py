@@ -11,13 +11,14 @@ from chips.timeline import Timeline
 from cluster import Cluster
 from scenarios import compare, simulate
 from scenarios.errors import ScenarioError
-from scenarios.framework import serving_framework
+from scenarios.framework import default_framework
 from scenarios.model import load_model, shard
 from scenarios.operators import forward
 from scenarios.point import make_point
 from scenarios.pricing import PARTS, run_point
 from scenarios.strategies import run_strategy
 
+FRAMEWORK = default_framework("decode", eager=False)
 CHIPS = ("h100", "a100", "sn40l")
 PHASES = ("decode", "prefill", "request", "train")
 
@@ -104,8 +105,8 @@ def test_alike_chips_side_by_side_take_what_one_of_them_takes(chip, strategy):
     step = forward(point.model, shard(point.model, 4), 1, 1, 4096, "bf16")
     one = Cluster(point.chip, 4)
     four = Cluster(point.chip, 4, slowdown=np.ones(4))
-    alone = run_strategy(Timeline(), one, strategy, step, point.launch, serving_framework())
-    together = run_strategy(Timeline(chips=4), four, strategy, step, point.launch, serving_framework())
+    alone = run_strategy(Timeline(), one, strategy, step, point.launch, FRAMEWORK)
+    together = run_strategy(Timeline(chips=4), four, strategy, step, point.launch, FRAMEWORK)
     assert (np.asarray(together.ps) == alone.ps).all()
 
 
@@ -115,10 +116,10 @@ def test_one_slow_chip_slows_the_whole_group(chip, strategy):
     point = make_point("llama-3.1-8b", chip, 4, strategy=strategy)
     step = forward(point.model, shard(point.model, 4), 1, 1, 4096, "bf16")
     slowdown = np.ones(4)
-    alone = run_strategy(Timeline(), Cluster(point.chip, 4), strategy, step, point.launch, serving_framework())
+    alone = run_strategy(Timeline(), Cluster(point.chip, 4), strategy, step, point.launch, FRAMEWORK)
     slowdown[2] = 1.1
     uneven = Cluster(point.chip, 4, slowdown=slowdown)
-    group = run_strategy(Timeline(chips=4), uneven, strategy, step, point.launch, serving_framework())
+    group = run_strategy(Timeline(chips=4), uneven, strategy, step, point.launch, FRAMEWORK)
     assert (np.asarray(group.ps) > alone.ps).all()
     assert np.max(group.ps) <= 1.1 * alone.ps + 1
 
@@ -171,5 +172,5 @@ def test_layers_cost_the_same_to_simulate_exactly_however_many():
         model = small.model_copy(update={"layers": layers})
         step = forward(model, shard(model, 8), 1, 1, 4096, "bf16")
         cluster = Cluster(point.chip, 8)
-        times.append(run_strategy(Timeline(), cluster, "kernel_loop", step, "hardware", serving_framework()).ps)
+        times.append(run_strategy(Timeline(), cluster, "kernel_loop", step, "hardware", FRAMEWORK).ps)
     assert times[1] - times[0] == times[2] - times[1]
