@@ -54,14 +54,19 @@ def _refuse(sentence: str) -> NoReturn:
 def _spread(arguments: list[str]) -> list[str]:
     """Repeat an option of ``SEVERAL`` before each of its values, which is how the parser takes them."""
     spread: list[str] = []
-    option = ""
-    for argument in arguments:
-        if argument.startswith("-"):
-            option = argument if argument in SEVERAL else ""
-            if option:
-                continue
-        spread += [option, argument] if option else [argument]
-    return spread
+    option, valued = "", True
+    for argument in [*arguments, "--"]:
+        if not argument.startswith("-"):
+            spread += [option, argument] if option else [argument]
+            valued = True
+            continue
+        if not valued:
+            spread.append(option)  # left without a value, for the parser to complain
+        option = argument if argument in SEVERAL else ""
+        valued = not option
+        if valued:
+            spread.append(argument)
+    return spread[:-1]
 
 
 @app.command()

@@ -57,7 +57,8 @@ def simulate(model: str | Model, chip: str, count: int = 1, **options: str | int
     """Price one point: one row in the schema of ``results.schema``; where it does not fit, ``reason`` says why.
 
     ``options``: phase, strategy, launch, precision, batch, context, output_tokens, framework, as
-    ``scenarios.point.make_point`` takes them, with its defaults. Raises ScenarioError or CatalogError in one sentence for a wrong request.
+    ``scenarios.point.make_point`` takes them, with its defaults. Raises ScenarioError or CatalogError in one sentence
+    for a wrong request.
     """
     from results.schema import frame
 

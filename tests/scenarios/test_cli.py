@@ -83,6 +83,7 @@ def test_a_trace_names_operators_and_layers_and_never_overlaps_on_an_engine(caps
         (["compare", "nowhere/config.json", "--chips", "h100"], "nowhere/config.json"),
         (["compare", "llama-3.1-8b", "--chips", "h100", "--count", "two"], "--count"),
         (["compare", "llama-3.1-8b"], "--chips"),
+        (["compare", "llama-3.1-8b", "--chips", "h100", "--count"], "--count"),
         (["compare", "llama-3.1-8b", "--chips", "h100", "--quick"], "--quick"),
         (["validate", "--data", "/nowhere"], "/nowhere"),
     ],
