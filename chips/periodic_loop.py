@@ -25,7 +25,7 @@ of the leap; slacks in between lie between these (they are linear in p), so its 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -60,13 +60,16 @@ class Probe:
         self.horizon = sys.maxsize
 
     def mark(self, state: State, shift: list[Picoseconds]) -> State:
-        """The state with every time marked by its rate."""
-        marked = [Time(time.ps, time.path | {self.rate: rate}) for time, rate in zip(state.times, shift, strict=True)]
+        """The state with every time that moves marked by its rate."""
+        marked = [
+            time if isinstance(rate, int) and rate == 0 else Time(time.ps, time.path | {self.rate: rate})
+            for time, rate in zip(state.times, shift, strict=True)
+        ]
         return State(state.shape, marked)
 
     def clear(self, state: State) -> State:
         """The state without this probe's marks."""
-        return State(state.shape, [Time(time.ps, _without(time.path, self.rate)) for time in state.times])
+        return State(state.shape, [_without(time, self.rate) for time in state.times])
 
     def watch(self, winner: Time, times: Sequence[Time]) -> None:
         """Note by how much ``winner`` leads each of ``times``, and how fast they gain on it."""
@@ -183,7 +186,7 @@ def _moved_by(before: State, now: State, shift: list[Picoseconds]) -> bool:
 def _moved_alike(first: State, second: State, third: State) -> bool:
     """Did all parts, and so the times, grow twice by the same? Marks of enclosing loops must not have moved at all."""
     for a, b, c in zip(first.times, second.times, third.times, strict=True):
-        if a.path is b.path is c.path:
+        if a is b is c:
             continue
         for label in a.path | b.path | c.path:
             grown = c.path.get(label, 0) - b.path.get(label, 0)
@@ -195,6 +198,8 @@ def _moved_alike(first: State, second: State, third: State) -> bool:
 
 def _advanced(before: Time, now: Time, periods: int) -> Time:
     """``now``, moved on ``periods`` times by what separates it from ``before``."""
+    if before is now:
+        return now
     path = {
         label: _moved_on(before.path.get(label, 0), now.path.get(label, 0), periods) for label in before.path | now.path
     }
@@ -217,5 +222,7 @@ def _equal(one: Picoseconds, other: Picoseconds) -> bool:
     return bool(np.all(one == other))
 
 
-def _without(path: dict[Hashable, Picoseconds], label: Hashable) -> dict[Hashable, Picoseconds]:
-    return {name: spent for name, spent in path.items() if name is not label}
+def _without(time: Time, mark: Rate) -> Time:
+    if mark not in time.path:
+        return time
+    return Time(time.ps, {label: spent for label, spent in time.path.items() if label is not mark})
