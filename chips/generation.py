@@ -141,13 +141,15 @@ class MatmulCoefficients(Coefficients):
     ``tile_sides``: sides of the result tiles that the library has compiled kernels for.
     ``instruction_rows``: of one operand, that one matrix instruction reads with all columns of the other.
     ``matrix_efficiency``: of the matrix peak, in the steady state of a tile.
-    ``memory_efficiency``: of the HBM bandwidth. ``resident_share``: of the L2, that a repeated call finds filled.
+    ``memory_efficiency``, ``write_efficiency``: of the HBM bandwidth, reading and writing.
+    ``activation_share``: of the L2, that still holds the operand which the kernel before has written.
+    ``weight_share``: of the L2, that still holds the weights of a repeated call.
     ``startup_seconds``: blocks start, read their arguments, store the last result, and retire.
     ``memory_latency_cycles``: a dependent load from HBM.
     ``step_cycles``: a step over k where nothing runs beside it: barrier, multiply, accumulate, release of the buffer.
-    ``item_cycles``: a work item, to fill the pipeline of its operands and to drain its accumulators.
     ``load_bytes_per_clock``, ``store_bytes_per_clock``: between L2 and one streaming multiprocessor.
     ``l2_bytes_per_clock``: what the L2 delivers to the whole chip.
+    ``stages``: operand tiles in flight, each a step deep.
     ``most_resident``: tiles side by side on one streaming multiprocessor. ``most_splits``: parts of k.
     ``reduction_seconds``: the sum over the parts of k, beside its traffic.
     ``exposed``: share of the shorter of compute, L2 and HBM time that is not hidden behind the longest.
@@ -159,14 +161,16 @@ class MatmulCoefficients(Coefficients):
     instruction_rows: PositiveInt
     matrix_efficiency: Fraction
     memory_efficiency: Fraction
-    resident_share: Annotated[float, Field(ge=0, le=1)]
+    write_efficiency: Fraction
+    activation_share: Fraction
+    weight_share: Fraction
     startup_seconds: PositiveFloat
     memory_latency_cycles: PositiveFloat
     step_cycles: PositiveFloat
-    item_cycles: PositiveFloat
     load_bytes_per_clock: PositiveFloat
     store_bytes_per_clock: PositiveFloat
     l2_bytes_per_clock: PositiveFloat
+    stages: PositiveInt
     most_resident: PositiveInt
     most_splits: PositiveInt
     reduction_seconds: PositiveFloat

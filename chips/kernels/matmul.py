@@ -17,6 +17,9 @@ from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
 CHUNK = 256
 """Shapes priced at once, so that all their candidates stay in the cache of the processor that runs this."""
+FEW_SPLITS = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+LEAST_STEPS = 4.0
+"""Steps over k that a part has at least: the depth of the pipeline of operand tiles."""
 _LIMITERS = np.array([MATRIX_UNIT, ON_CHIP_NETWORK, MEMORY, LATENCY])
 
 
@@ -60,14 +63,15 @@ def _price(
     clock, tiles = compute.highest_clock_hz, tiles_of(chip, precision)
     element = ELEMENT_BYTES[precision]
 
-    # Shapes are axis 0, tile shapes axis 1, splits of k axis 2: into one, two and four parts, and into as many as
-    # fill the chip once, alone or with all the tiles that fit side by side.
+    # Shapes are axis 0, tile shapes axis 1, splits of k axis 2: into a few parts, and into as many as fill the chip
+    # once, alone or with all the tiles that fit side by side.
     steps = np.ceil(k * element / STEP_BYTES)[:, None, None]
     result_tiles = count[:, None] * np.ceil(m[:, None] / tiles.rows) * np.ceil(n[:, None] / tiles.columns)
     filling = np.floor(compute.units / result_tiles)
     fuller = np.floor(compute.units * tiles.resident / result_tiles)
-    ones = np.ones_like(filling)
-    split = np.clip(np.stack([ones, 2.0 * ones, 4.0 * ones, filling, fuller], axis=2), 1.0, np.ceil(steps / 4.0))
+    few = np.broadcast_to(FEW_SPLITS, (*filling.shape, FEW_SPLITS.size))
+    split = np.concatenate([few, filling[:, :, None], fuller[:, :, None]], axis=2)
+    split = np.clip(split, 1.0, np.ceil(steps / LEAST_STEPS))
     split = np.minimum(split, coefficients.most_splits)
     steps_each = np.ceil(steps / split)
     items = result_tiles[:, :, None] * split
@@ -79,55 +83,69 @@ def _price(
     busiest = np.maximum(tiles.multiply, tiles.feed)[:, None]
     work = per_unit * (steps_each * busiest + store)
     rounds = np.ceil(per_unit / resident)
-    chain = rounds * (steps_each * np.maximum(busiest, coefficients.step_cycles) + store + coefficients.item_cycles)
+    chain = rounds * (steps_each * np.maximum(busiest, coefficients.step_cycles) + store)
     on_unit = np.maximum(work, chain) / clock
 
     # The whole chip: L2 delivers every operand tile, and takes and returns the partial sums of splits.
+    read_rate = chip.memory.bandwidth * coefficients.memory_efficiency
+    write_rate = chip.memory.bandwidth * coefficients.write_efficiency
     l2_rate = coefficients.l2_bytes_per_clock * clock
     l2 = items * steps_each * tiles.load_bytes[:, None] / l2_rate
     outputs = (count * m * n)[:, None, None]
     was_split = split > 1.0
-    partial = 2.0 * ACCUMULATOR_BYTES * outputs * split / l2_rate
+    partial_bytes = ACCUMULATOR_BYTES * outputs * split
+    spilled = _missing(partial_bytes, coefficients.activation_share * chip.on_chip.l2_bytes)
+    partial = 2.0 * (partial_bytes / l2_rate + spilled / read_rate)
     reduction = np.where(was_split, coefficients.reduction_seconds + partial, 0.0)
 
     operand_bytes = count * (m + n) * k * element
-    resident_bytes = coefficients.resident_share * chip.on_chip.l2_bytes if resident_weights else 0.0
-    hbm_bytes = np.maximum(operand_bytes - resident_bytes, 0.0) + count * m * n * OUTPUT_BYTES
-    hbm = (hbm_bytes / (chip.memory.bandwidth * coefficients.memory_efficiency))[:, None, None]
+    output_bytes = count * m * n * OUTPUT_BYTES
+    read_bytes = _missing(count * m * k * element, coefficients.activation_share * chip.on_chip.l2_bytes)
+    kept_weights = coefficients.weight_share * chip.on_chip.l2_bytes if resident_weights else 0.0
+    read_bytes = read_bytes + _missing(count * n * k * element, kept_weights)
+    hbm = (read_bytes / read_rate + output_bytes / write_rate)[:, None, None]
 
+    start = coefficients.startup_seconds + coefficients.memory_latency_cycles / clock
     longest = np.maximum(np.maximum(on_unit, l2), hbm)
-    steady = longest + coefficients.exposed * (on_unit + l2 + hbm - longest)
-    whole = (steady + reduction).reshape(m.size, -1)
-    best = np.argmin(whole, axis=1)[:, None]
+    hidden = (1.0 - coefficients.exposed) * (on_unit + l2 + hbm - longest)
+    whole = start + on_unit + l2 + hbm - hidden + reduction
+    flops = 2.0 * count * m * n * k
+    joules = flops * coefficients.joules_per_flop * element / 2.0
+    joules += (read_bytes + output_bytes) * coefficients.joules_per_byte
+    whole += on_unit * (_slowdown(chip, joules[:, None, None] / whole) - 1.0)
+
+    kernels = tiles.rows.size * split.shape[2]
+    best = np.argmin(whole.reshape(m.size, kernels), axis=1)[:, None]
 
     def chosen(value: Floats) -> Floats:
-        flat = np.broadcast_to(value, items.shape).reshape(m.size, -1)
-        return np.take_along_axis(flat, best, axis=1)[:, 0]
+        every = np.broadcast_to(value, items.shape).reshape(m.size, kernels)
+        return np.take_along_axis(every, best, axis=1)[:, 0]
 
-    flops = 2.0 * count * m * n * k
-    start = coefficients.startup_seconds + coefficients.memory_latency_cycles / clock
-    unit_seconds, l2_seconds, hbm_seconds = chosen(on_unit), chosen(l2), hbm[:, 0, 0]
-    seconds = start + np.take_along_axis(whole, best, axis=1)[:, 0]
-    seconds += unit_seconds * (_slowdown(chip, flops * element / 2.0, hbm_bytes, seconds) - 1.0)
-
-    fill = start + chosen(reduction) + chosen((store + coefficients.item_cycles) / clock)
+    seconds = chosen(whole)
+    fill = start + chosen(reduction) + chosen(store) / clock
     peak = chip.peak_flops(precision) * clock / compute.clock_hz
-    kept_bytes = chip.on_chip.l2_bytes if resident_weights else 0.0
-    compulsory = np.maximum(operand_bytes + count * m * n * OUTPUT_BYTES - kept_bytes, 0.0)
-    bound = np.maximum(flops / peak, compulsory / chip.memory.bandwidth)
-    multiply = chosen(per_unit * steps_each * tiles.multiply[:, None] / clock)
-    waiting = np.stack([multiply, l2_seconds, hbm_seconds, unit_seconds + start])
-    waiting[3] = np.where(chosen(chain) > chosen(work), waiting[3], start)
-    return seconds, np.minimum(fill, seconds), bound, np.argmax(waiting, axis=0)
+    may_rest = output_bytes + (operand_bytes if resident_weights else count * m * k * element)
+    must_move = operand_bytes + output_bytes - np.minimum(may_rest, chip.on_chip.l2_bytes)
+    bound = np.maximum(flops / peak, must_move / chip.memory.bandwidth)
+
+    waits = np.stack([chosen(work), chosen(l2) * clock, hbm[:, 0, 0] * clock, start * clock + chosen(chain)])
+    waits[3] = np.where(waits[3] > 2.0 * waits[:3].max(axis=0), waits[3], 0.0)
+    return seconds, np.minimum(fill, seconds), bound, np.argmax(waits, axis=0)
 
 
-def _slowdown(chip: Gpu, flops: Floats, hbm_bytes: Floats, seconds: Floats) -> Floats:
+def _missing(operand_bytes: Floats, kept_bytes: float) -> Floats:
+    """Bytes of an operand that come from HBM although L2 keeps ``kept_bytes``: none of one that fits.
+
+    Of a larger one, the least recently used rows are gone when they come up again: at twice the size nothing is left.
+    """
+    return np.clip(2.0 * (operand_bytes - kept_bytes), 0.0, operand_bytes)
+
+
+def _slowdown(chip: Gpu, dynamic_watts: Floats) -> Floats:
     """How much longer a cycle is than at the highest clock, so that power stays within the limit.
 
-    Power is a static share and the energy of operations and bytes. Dynamic power goes with the cube of the clock,
-    since the voltage follows it. ``flops`` are counted in 16-bit operations.
+    ``dynamic_watts``: what the kernel would draw at the highest clock, beside the static share. Dynamic power goes
+    with the cube of the clock, since the voltage follows it.
     """
-    coefficients = chip.generation.matmul
-    dynamic = (flops * coefficients.joules_per_flop + hbm_bytes * coefficients.joules_per_byte) / seconds
-    allowed = chip.power_watts * (1.0 - coefficients.static_power_share)
-    return np.maximum(1.0, dynamic / allowed) ** (1.0 / 3.0)
+    allowed = chip.power_watts * (1.0 - chip.generation.matmul.static_power_share)
+    return np.cbrt(np.maximum(1.0, dynamic_watts / allowed))

@@ -22,8 +22,6 @@ SHARED_BYTES_PER_CLOCK = 128.0
 """What the shared memory of a streaming multiprocessor delivers (127 measured: Luo et al., arXiv 2402.13499)."""
 ACCUMULATOR_BYTES = 4.0
 OUTPUT_BYTES = 2.0
-STAGES = 4.0
-"""Operand tiles in flight, so that loads run ahead of the matrix unit."""
 LEAST_SIDE = 64.0
 """One side of a tile has at least the rows of one matrix instruction of a group of four warps."""
 
@@ -66,6 +64,6 @@ def tiles_of(chip: Gpu, precision: Precision) -> Tiles:
     loaded = (rows + columns) * STEP_BYTES
     feed = np.maximum(operand_reads / SHARED_BYTES_PER_CLOCK, loaded / coefficients.load_bytes_per_clock)
     store = rows * columns * OUTPUT_BYTES / coefficients.store_bytes_per_clock
-    resident = np.clip(np.floor(on_chip.shared_bytes / (STAGES * loaded)), 1.0, coefficients.most_resident)
+    resident = np.clip(np.floor(on_chip.shared_bytes / (coefficients.stages * loaded)), 1.0, coefficients.most_resident)
     shared_operand = longer / 2.0 if on_chip.cluster_units > 1 else np.zeros_like(longer)
     return Tiles(rows, columns, resident, multiply, feed, store, loaded - shared_operand * STEP_BYTES)

@@ -1,0 +1,130 @@
+"""Matrix products: physical bounds, invariants over all shapes and chips, and the measured rows of H100 and A100."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chips.kernels.matmul import price_matmul
+from chips.spec import CatalogError, Gpu, chip_names, load_chip
+
+MEASURED = Path(__file__).parents[1] / "reference" / "measured"
+GPUS = [chip for chip in map(load_chip, chip_names()) if isinstance(chip, Gpu)]
+gpus = st.sampled_from(GPUS)
+dimensions = st.integers(1, 70_000)
+
+
+def gpu(name: str) -> Gpu:
+    chip = load_chip(name)
+    assert isinstance(chip, Gpu)
+    return chip
+
+
+def with_memory(chip: Gpu, **fields: float) -> Gpu:
+    return chip.model_copy(update={"memory": chip.memory.model_copy(update=fields)})
+
+
+@settings(deadline=None, max_examples=200)
+@given(gpus, dimensions, dimensions, dimensions, st.integers(1, 64), st.booleans())
+def test_never_under_its_physical_bound(chip: Gpu, m: int, n: int, k: int, count: int, resident: bool) -> None:
+    price = price_matmul(chip, m, n, k, count=count, resident_weights=resident)
+    assert price.seconds >= price.bound_seconds
+    assert 0.0 < price.fill_drain_seconds <= price.seconds
+    highest = chip.peak_flops("bf16") * chip.compute.highest_clock_hz / chip.compute.clock_hz
+    assert 2.0 * m * n * k * count / price.seconds <= highest
+    if not resident:
+        assert price.seconds >= n * k * count * 2 / chip.memory.bandwidth
+
+
+@settings(deadline=None)
+@given(gpus, dimensions, dimensions, dimensions, st.booleans())
+def test_more_bandwidth_is_never_slower(chip: Gpu, m: int, n: int, k: int, resident: bool) -> None:
+    faster = with_memory(chip, bandwidth=2.0 * chip.memory.bandwidth)
+    twice = price_matmul(faster, m, n, k, resident_weights=resident).seconds
+    assert twice <= price_matmul(chip, m, n, k, resident_weights=resident).seconds * (1 + 1e-12)
+
+
+@settings(deadline=None)
+@given(gpus, dimensions, dimensions, dimensions)
+def test_more_power_is_never_slower(chip: Gpu, m: int, n: int, k: int) -> None:
+    stronger = chip.model_copy(update={"power_watts": 2.0 * chip.power_watts})
+    assert price_matmul(stronger, m, n, k).seconds <= price_matmul(chip, m, n, k).seconds
+
+
+@settings(deadline=None)
+@given(gpus, dimensions, dimensions, dimensions)
+def test_weights_in_l2_are_never_slower(chip: Gpu, m: int, n: int, k: int) -> None:
+    cold = price_matmul(chip, m, n, k).seconds
+    assert price_matmul(chip, m, n, k, resident_weights=True).seconds <= cold * (1 + 1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(gpus, st.lists(st.tuples(dimensions, dimensions, dimensions, st.integers(1, 8)), min_size=1, max_size=600))
+def test_arrays_give_the_bits_of_scalars(chip: Gpu, shapes: list[tuple[int, int, int, int]]) -> None:
+    m, n, k, count = (np.array(column) for column in zip(*shapes, strict=True))
+    together = price_matmul(chip, m, n, k, count=count)
+    alone = [price_matmul(chip, *shape[:3], count=shape[3]) for shape in (shapes[0], shapes[-1])]
+    assert [float(price.seconds) for price in alone] == [together.seconds[0], together.seconds[-1]]
+    assert [str(price.limiter) for price in alone] == [together.limiter[0], together.limiter[-1]]
+
+
+def test_dimensions_broadcast() -> None:
+    price = price_matmul(gpu("h100"), np.array([[1], [256]]), np.array([128, 4096, 8192]), 4096)
+    assert price.seconds.shape == price.limiter.shape == price.bound_seconds.shape == (2, 3)
+    assert (np.diff(price.seconds, axis=1) > 0).all()
+    assert price_matmul(gpu("h100"), np.array([]), 1, 1).seconds.shape == (0,)
+
+
+def test_a_long_product_runs_below_the_highest_clock_where_power_does_not_allow_it() -> None:
+    chip = gpu("h100")
+    unlimited = chip.model_copy(update={"power_watts": 1e6})
+    assert price_matmul(chip, 8192, 8192, 8192).seconds > 1.05 * price_matmul(unlimited, 8192, 8192, 8192).seconds
+    assert price_matmul(chip, 16, 4096, 4096).seconds == price_matmul(unlimited, 16, 4096, 4096).seconds
+
+
+def test_few_tiles_with_a_long_inner_dimension_are_split_over_it() -> None:
+    chip = gpu("h100")
+    coefficients = chip.generation.matmul.model_copy(update={"most_splits": 1})
+    unsplit = chip.model_copy(update={"generation": chip.generation.model_copy(update={"matmul": coefficients})})
+    assert 4.0 * price_matmul(chip, 16, 64, 65536).seconds < price_matmul(unsplit, 16, 64, 65536).seconds
+    assert price_matmul(chip, 8192, 8192, 1024).seconds == price_matmul(unsplit, 8192, 8192, 1024).seconds
+
+
+def test_eight_bit_operands_halve_weights_and_double_the_rate() -> None:
+    chip = gpu("h100")
+    for shape in ((16, 8192, 28672), (8192, 8192, 8192)):
+        ratio = price_matmul(chip, *shape, precision="fp8").seconds / price_matmul(chip, *shape).seconds
+        assert 0.48 < ratio < 0.62
+
+
+def test_limiter_names_what_the_kernel_waits_for() -> None:
+    chip = gpu("h100")
+    price = price_matmul(chip, [8192, 16, 16], [8192, 16384, 16], [8192, 16384, 16])
+    assert list(price.limiter) == ["matrix unit", "HBM", "dependency"]
+
+
+@pytest.mark.parametrize("bad", [0, -1, float("nan")])
+@pytest.mark.parametrize("name", ["m", "n", "k", "count"])
+def test_sizes_below_one_are_refused(name: str, bad: float) -> None:
+    sizes = {"m": 8.0, "n": 8.0, "k": 8.0, "count": 1.0} | {name: bad}
+    with pytest.raises(ValueError, match=f"^{name} of a matrix product is .*; it must be at least 1\\.$"):
+        price_matmul(gpu("h100"), sizes["m"], sizes["n"], sizes["k"], count=sizes["count"])
+
+
+def test_a_precision_that_the_chip_lacks_is_refused() -> None:
+    with pytest.raises(CatalogError, match="a100 has no fp8 matrix unit"):
+        price_matmul(gpu("a100"), 8, 8, 8, precision="fp8")
+
+
+@pytest.mark.parametrize(("name", "mean_error", "bias"), [("h100", 0.058, 0.02), ("a100", 0.080, 0.02)])
+def test_measured_rows(name: str, mean_error: float, bias: float) -> None:
+    rows = pd.read_parquet(MEASURED / f"{name}_gemm_bf16.parquet")
+    chip = gpu(name)
+    m, n, k = (rows[column].to_numpy() for column in ("m", "n", "k"))
+    predicted = price_matmul(chip, m, n, k, resident_weights=True).seconds + chip.generation.launch.graph_gap
+    ratio = predicted * 1e6 / rows["us"].to_numpy()
+    assert np.abs(ratio - 1.0).mean() < mean_error
+    assert abs(np.median(ratio) - 1.0) < bias
