@@ -6,6 +6,7 @@ Does not belong here: in which order things run and what waits for what: that is
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -44,7 +45,7 @@ class KernelPrice:
     steady: Picoseconds
     fill_drain: Picoseconds
 
-    def durations(self, cluster: Cluster, kernels: int = 1) -> dict[Label, Picoseconds]:
+    def durations(self, cluster: Cluster, kernels: int = 1) -> dict[Hashable, Picoseconds]:
         """By label, for every chip of the cluster; the same work in several kernels fills and drains several times."""
         return {self.label: cluster.stretch(self.steady), FILL_DRAIN: cluster.stretch(kernels * self.fill_drain)}
 

@@ -63,7 +63,7 @@ class Attention:
     name: str
     batch: int
     tokens: int
-    context: int | NDArray[np.int64]
+    context: int | NDArray[np.float64]
     heads: int
     kv_heads: int
     head_dim: int
@@ -196,7 +196,7 @@ def decoder(
     shard: Shard,
     batch: int,
     tokens: int,
-    context: int | NDArray[np.int64],
+    context: int | NDArray[np.float64],
     precision: Precision,
     *,
     sequence: bool = False,
@@ -272,7 +272,7 @@ def forward(
     shard: Shard,
     batch: int,
     tokens: int,
-    context: int | NDArray[np.int64],
+    context: int | NDArray[np.float64],
     precision: Precision,
     *,
     every_logit: bool = False,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import cast
 
-from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Systolic, load_chip
+from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Precision, Systolic, load_chip
 from scenarios.errors import ScenarioError
 from scenarios.framework import Framework, default_framework, frameworks
 from scenarios.model import Model, load_model
@@ -30,7 +31,7 @@ class Point:
     phase: str
     strategy: str
     launch: str
-    precision: str
+    precision: Precision
     batch: int
     context: int
     output_tokens: int | None
@@ -84,7 +85,7 @@ def make_point(
         phase,
         strategy,
         LAUNCHES[known_chip.kind][BY_HOST if by_host else BY_DEVICE],
-        precision,
+        cast(Precision, precision),
         batch,
         context,
         output_tokens,

@@ -21,7 +21,7 @@ from scenarios.errors import DoesNotFit, ScenarioError, Unpredictable
 from scenarios.framework import Framework, framework_named, frameworks
 from scenarios.memory import needed_bytes
 from scenarios.model import load_model, shard
-from scenarios.operators import Attention, MatrixProduct, Step, forward
+from scenarios.operators import Attention, MatrixProduct, Operator, Step, forward
 from scenarios.point import Point, make_point
 from scenarios.pricing import run_point
 from scenarios.strategies import run_strategy
@@ -120,7 +120,7 @@ def predict_serving(row: Row) -> tuple[float, float]:
 
 def _with_prefill(decode: Step, prefill: Step) -> Step:
     """One iteration that carries both: products see all rows at once, attention runs for each kind of token."""
-    layer = []
+    layer: list[Operator] = []
     for ours, theirs in zip(decode.decoder, prefill.decoder, strict=True):
         if isinstance(ours, MatrixProduct) and isinstance(theirs, MatrixProduct):
             layer.append(replace(ours, m=ours.m + theirs.m))

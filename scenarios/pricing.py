@@ -16,7 +16,7 @@ from scenarios.errors import DoesNotFit
 from scenarios.machine import Label, lower_bound
 from scenarios.memory import check_memory
 from scenarios.model import Model, Shard, shard
-from scenarios.operators import Step, forward
+from scenarios.operators import Attention, Step, forward
 from scenarios.point import Point, make_point
 from scenarios.strategies import STRATEGIES, run_strategy
 from scenarios.training import training_step
@@ -53,7 +53,7 @@ class Outcome:
         return max(waited, key=lambda limiter: waited[limiter])
 
 
-def simulate(model: str | Model, chip: str, count: int = 1, **options: str | int) -> pd.DataFrame:
+def simulate(model: str | Model, chip: str, count: int = 1, **options: str | int | None) -> pd.DataFrame:
     """Price one point: one row in the schema of ``results.schema``; where it does not fit, ``reason`` says why.
 
     ``options``: phase, strategy, launch, precision, batch, context, output_tokens, framework, as
@@ -71,7 +71,7 @@ def compare(
     counts: Sequence[int] = (1,),
     *,
     strategies: Sequence[str] = tuple(STRATEGIES),
-    **options: str | int,
+    **options: str | int | None,
 ) -> pd.DataFrame:
     """Price every chip, count and strategy: a row each, in that order. ``options`` as for ``simulate``.
 
@@ -156,7 +156,7 @@ def trace_point(point: Point) -> list[Event]:
 def split_model(point: Point) -> Shard:
     """The model's shard on one chip, after the checks of memory, precision and split."""
     try:
-        point.chip.peak_flops(point.precision)  # type: ignore[arg-type]
+        point.chip.peak_flops(point.precision)
     except CatalogError as error:
         raise DoesNotFit(str(error).rstrip(".")) from None
     split = shard(point.model, point.count)
@@ -171,24 +171,24 @@ def point_steps(point: Point, split: Shard) -> list[tuple[Step, int]]:
     """
     model, batch, context, precision = point.model, point.batch, point.context, point.precision
     if point.phase == "decode":
-        return [(forward(model, split, batch, 1, context, precision), 1)]  # type: ignore[arg-type]
+        return [(forward(model, split, batch, 1, context, precision), 1)]
     if point.phase == "prefill":
-        return [(forward(model, split, batch, context, context, precision), 1)]  # type: ignore[arg-type]
+        return [(forward(model, split, batch, context, context, precision), 1)]
     if point.phase == "train":
-        work = training_step(model, split, batch, context, precision)  # type: ignore[arg-type]
+        work = training_step(model, split, batch, context, precision)
         return [(work.forward, 1), (work.backward, 1), (work.optimizer, 1)]
     prompt = context - (point.output_tokens or 0)
-    prefill = forward(model, split, batch, prompt, prompt, precision)  # type: ignore[arg-type]
-    contexts = np.arange(prompt + 1, context)
+    prefill = forward(model, split, batch, prompt, prompt, precision)
+    contexts = np.arange(prompt + 1, context, dtype=np.float64)
     if contexts.size == 0:
         return [(prefill, 1)]
-    decode = forward(model, split, batch, 1, contexts if contexts.size > 1 else int(contexts[0]), precision)  # type: ignore[arg-type]
+    decode = forward(model, split, batch, 1, contexts if contexts.size > 1 else int(contexts[0]), precision)
     return [(prefill, 1), (decode, contexts.size)]
 
 
 def _first_lane(step: Step) -> Step:
     decoder = tuple(
-        replace(operator, context=int(np.min(operator.context))) if hasattr(operator, "context") else operator
+        replace(operator, context=int(np.min(operator.context))) if isinstance(operator, Attention) else operator
         for operator in step.decoder
     )
     return replace(step, decoder=decoder)

@@ -7,8 +7,9 @@ through all stages at once (prefill, training, large batches).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -166,11 +167,11 @@ def _stage(machine: DataflowMachine, operator: Operator, share: Quantity, *, spi
     tiles = stream_tiles(moved, machine.chip.on_chip.stream_buffer_bytes)
     if isinstance(operator, Collective):
         latency, seconds = all_reduce_seconds(machine, operator)
-        exposed: dict[Label, Picoseconds] = {label: seconds_to_ps(latency)}
+        exposed: dict[Hashable, Picoseconds] = {label: seconds_to_ps(latency)}
         return StreamStage(operator.name, label, LINK, load, seconds_to_ps(seconds - latency), exposed, tiles)
     compute = stretch(seconds_to_ps(machine.arithmetic_seconds(operator, share)))
     depth = 3 if isinstance(operator, Attention) else 1  # scores, softmax and values are stages of their own
-    drain: dict[Label, Picoseconds] = {FILL_DRAIN: seconds_to_ps(depth * timing.stage_latency)}
+    drain: dict[Hashable, Picoseconds] = {FILL_DRAIN: seconds_to_ps(depth * timing.stage_latency)}
     return StreamStage(operator.name, label, "units", load, compute, drain, tiles)
 
 
@@ -193,25 +194,41 @@ def all_reduce_seconds(machine: DataflowMachine, collective: Collective) -> tupl
 # --- token stream: the decoder's weights on chip, tiles of tokens pass through all stages at once ---
 
 
+class TokenStage(NamedTuple):
+    """One stage of the token stream: its engine, its operator, and the picoseconds of a tile by what they count as."""
+
+    engine: str
+    name: str
+    duration: Mapping[Hashable, int]
+
+    @property
+    def ps(self) -> int:
+        return sum(self.duration.values())
+
+
 @dataclass(frozen=True)
 class TokenPipeline:
-    """A decoder's stages with the time that one tile of tokens takes in each (picoseconds)."""
+    """A decoder's stages through which ``tiles`` of tokens pass. Loads and latency in picoseconds.
+
+    ``weight_load``: the decoder's weights, once; ``tile_load``: what else a tile moves through off-chip memory;
+    ``latency``: of the collectives and of all stages, once.
+    """
 
     tiles: int
-    stages: tuple[tuple[str, str, Mapping[Label, int]], ...]  # engine, name, duration of a tile
+    stages: tuple[TokenStage, ...]
     weight_load: int
     tile_load: int
     latency: int
 
     @property
     def slowest(self) -> int:
-        times = [sum(duration.values()) for _, _, duration in self.stages]
+        times = [stage.ps for stage in self.stages]
         return times.index(max(times))
 
     @property
     def steady_ps(self) -> int:
         """All tiles at the initiation interval, or all loads, whichever is longer: without filling and draining."""
-        interval = max(sum(duration.values()) for _, _, duration in self.stages)
+        interval = self.stages[self.slowest].ps
         return max(self.tiles * interval, self.weight_load + self.tiles * self.tile_load)
 
 
@@ -223,32 +240,30 @@ def token_pipeline(machine: DataflowMachine, step: Step) -> TokenPipeline:
     """
     tiles = -(-tokens_of(step) // TILE_TOKENS)
     units = [operator for operator in step.decoder if not isinstance(operator, Collective)]
-    work = [machine.arithmetic_seconds(operator, 1.0) for operator in units]
-    shares: dict[Label, float] = {}
-    for operator, own in zip(units, work, strict=True):
-        label = Label(operator.part, _limiter(operator))
-        shares[label] = shares.get(label, 0.0) + own / tiles
-    balanced = {label: int(seconds_to_ps(seconds)) for label, seconds in shares.items()}
     collectives = [operator for operator in step.decoder if isinstance(operator, Collective)]
-    stages: list[tuple[str, str, Mapping[Label, int]]] = []
+    shares: dict[Hashable, float] = {}
+    for unit in units:
+        label = Label(unit.part, _limiter(unit))
+        shares[label] = shares.get(label, 0.0) + float(np.max(machine.arithmetic_seconds(unit, 1.0))) / tiles
+    balanced = {label: seconds_to_ps(seconds) for label, seconds in shares.items()}
+    streamed = {operator.name: all_reduce_seconds(machine, operator) for operator in collectives}
+    stages: list[TokenStage] = []
     for index, operator in enumerate(step.decoder):
-        if isinstance(operator, Collective):
-            latency, seconds = all_reduce_seconds(machine, operator)
-            streamed = len(collectives) * (seconds - latency) / tiles
-            stages.append(
-                (f"{LINK} {index}", operator.name, {Label("allreduce", "link"): int(seconds_to_ps(streamed))})
-            )
+        if operator.name in streamed:
+            latency, seconds = streamed[operator.name]
+            a_tile = seconds_to_ps(len(collectives) * (seconds - latency) / tiles)
+            stages.append(TokenStage(f"{LINK} {index}", operator.name, {Label("allreduce", "link"): a_tile}))
         else:
-            stages.append((f"stage {index}", operator.name, balanced))
-    latency = sum(all_reduce_seconds(machine, operator)[0] for operator in collectives)
+            stages.append(TokenStage(f"stage {index}", operator.name, balanced))
     weights = weight_bytes(step)
-    streamed = sum(float(np.max(o.stream_bytes)) for o in step.decoder) - weights + step.kept_bytes
+    others = sum(float(np.max(operator.stream_bytes)) for operator in step.decoder) - weights + step.kept_bytes
+    latency = sum(latency for latency, _ in streamed.values()) + len(units) * machine.chip.timing.stage_latency
     return TokenPipeline(
         tiles,
         tuple(stages),
-        weight_load=int(seconds_to_ps(weights / machine.memory_bandwidth)),
-        tile_load=int(seconds_to_ps(streamed / tiles / machine.memory_bandwidth)),
-        latency=int(seconds_to_ps(latency + len(units) * machine.chip.timing.stage_latency)),
+        weight_load=seconds_to_ps(weights / machine.memory_bandwidth),
+        tile_load=seconds_to_ps(others / tiles / machine.memory_bandwidth),
+        latency=seconds_to_ps(latency),
     )
 
 
@@ -271,11 +286,11 @@ def run_token_pipeline(
         if pipeline.tile_load:
             moved = clock.task(memory, tile_load, label=Label("attention", "HBM"), name="KV cache")
             ready = clock.join(ready, moved)
-        for index, (engine, name, duration) in enumerate(pipeline.stages):
-            booked = {FILL_DRAIN: sum(duration.values())} if edge and index != slowest else duration
-            ready = cluster.meet(clock, ready) if engine.startswith(LINK) else ready
+        for index, stage in enumerate(pipeline.stages):
+            booked = {FILL_DRAIN: stage.ps} if edge and index != slowest else stage.duration
             stretched = {label: stretch(ps) for label, ps in booked.items()}
-            ready = clock.task(clock.engine(engine), stretched, after=(ready,), name=name)
+            ready = cluster.meet(clock, ready) if stage.engine.startswith(LINK) else ready
+            ready = clock.task(clock.engine(stage.engine), stretched, after=(ready,), name=stage.name)
         return ready
 
     start = clock.join(first, loaded)

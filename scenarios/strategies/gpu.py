@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from chips.kernels.kernel_time import MEMORY
-from chips.timeline import Time, Timeline, seconds_to_ps
+from chips.timeline import Picoseconds, Time, Timeline, seconds_to_ps
 from scenarios.machine import DEPENDENCY, FILL_DRAIN, HOST, LAUNCH, GpuMachine
 from scenarios.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Step
 from scenarios.strategies.stream import BUFFER_TILES, LINK, StreamStage, run_stages, stream_tiles
@@ -72,7 +72,8 @@ def _kernel(clock: Timeline, machine: GpuMachine, operator: Operator, gap: int, 
     collective = isinstance(operator, Collective)
     ready = machine.cluster.meet(clock, ready) if collective else ready
     engine = clock.engine(LINK if collective else "compute")
-    durations = {LAUNCH: gap * kernels} | price.durations(machine.cluster, kernels)
+    gaps: dict[Hashable, Picoseconds] = {LAUNCH: gap * kernels}
+    durations = gaps | price.durations(machine.cluster, kernels)
     return clock.task(engine, durations, after=(ready,), name=operator.name)
 
 
@@ -129,7 +130,7 @@ def fused_stages(machine: GpuMachine, operators: Sequence[Operator]) -> list[Str
 def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:
     chip = machine.chip
     price, stretch = machine.price(operator), machine.cluster.stretch
-    synchronization = {DEPENDENCY: seconds_to_ps(chip.generation.launch.dependency)}
+    synchronization: dict[Hashable, Picoseconds] = {DEPENDENCY: seconds_to_ps(chip.generation.launch.dependency)}
     match operator:
         case Elementwise():
             return StreamStage(operator.name, price.label, "compute", 0, stretch(price.steady), {})

@@ -8,7 +8,7 @@ until the buffer is full: what a boundary costs then follows from the clock, not
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -42,7 +42,7 @@ class StreamStage:
     engine: str
     load: Picoseconds
     compute: Picoseconds
-    latency: Mapping[Label, Picoseconds]
+    latency: Mapping[Hashable, Picoseconds]
     tiles: int = 0
 
 
