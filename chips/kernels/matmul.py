@@ -18,6 +18,7 @@ from chips.spec import ELEMENT_BYTES, Gpu, Precision
 CHUNK = 256
 """Shapes priced at once, so that all their candidates stay in the cache of the processor that runs this."""
 FEW_SPLITS = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+"""Parts of k that even out the last wave where there are almost as many tiles as the chip takes at once."""
 LEAST_STEPS = 4.0
 """Steps over k that a part has at least: the depth of the pipeline of operand tiles."""
 _LIMITERS = np.array([MATRIX_UNIT, ON_CHIP_NETWORK, MEMORY, LATENCY])
@@ -35,14 +36,16 @@ def price_matmul(
 ) -> KernelTime:
     """C[m,n] = A[m,k] B[k,n], ``count`` independent ones in one kernel; C is written in 16 bits.
 
-    ``resident_weights``: the same call ran just before (a repeated measurement), so that operands may still lie in
-    L2; else they come from HBM. Raises ValueError on a dimension or count below 1, CatalogError on a precision that
-    the chip lacks.
+    A, the activations, was written by the kernel before and lies in L2 as far as it fits. B, the weights, comes from
+    HBM; with ``resident_weights`` the same call ran just before (a repeated measurement), and small weights are still
+    in L2. ``bound_seconds`` counts no bytes that L2 could hold so.
+    Raises ValueError on a dimension or count below 1, CatalogError on a precision that the chip lacks.
     """
     given = [np.asarray(value, np.float64) for value in (m, n, k, count)]
     for name, value in zip(("m", "n", "k", "count"), given, strict=True):
-        if not (value >= 1.0).all():
-            raise ValueError(f"{name} of a matrix product is {value.min():g}; it must be at least 1.")
+        valid = (value >= 1.0) & np.isfinite(value)
+        if not valid.all():
+            raise ValueError(f"{name} of a matrix product is {value[~valid].flat[0]:g}; it must be at least 1.")
     chip.peak_flops(precision)
     shape = np.broadcast_shapes(*(value.shape for value in given))
     flat = np.stack([np.broadcast_to(value, shape).reshape(-1) for value in given])
@@ -57,53 +60,45 @@ def price_matmul(
 def _price(
     chip: Gpu, dimensions: Floats, precision: Precision, resident_weights: bool
 ) -> tuple[Floats, Floats, Floats, NDArray[np.intp]]:
-    """Seconds, fill and drain, bound and index of the limiter; rows of ``dimensions``: m, n, k and count of shapes."""
-    m, n, k, count = dimensions
-    coefficients, compute = chip.generation.matmul, chip.compute
-    clock, tiles = compute.highest_clock_hz, tiles_of(chip, precision)
-    element = ELEMENT_BYTES[precision]
+    """Seconds, fill and drain, bound and index of the limiter; rows of ``dimensions``: m, n, k and count of shapes.
 
-    # Shapes are axis 0, tile shapes axis 1, splits of k axis 2: into a few parts, and into as many as fill the chip
-    # once, alone or with all the tiles that fit side by side.
-    steps = np.ceil(k * element / STEP_BYTES)[:, None, None]
+    Every kernel of the library is priced for every shape: shapes are axis 0, tile shapes axis 1, splits of k axis 2.
+    """
+    m, n, k, count = dimensions
+    coefficients, clock, tiles = chip.generation.matmul, chip.compute.highest_clock_hz, tiles_of(chip, precision)
+    element, units = ELEMENT_BYTES[precision], chip.compute.units
+    activation_bytes, weight_bytes = count * m * k * element, count * n * k * element
+    output_bytes = count * m * n * OUTPUT_BYTES
+
     result_tiles = count[:, None] * np.ceil(m[:, None] / tiles.rows) * np.ceil(n[:, None] / tiles.columns)
-    filling = np.floor(compute.units / result_tiles)
-    fuller = np.floor(compute.units * tiles.resident / result_tiles)
-    few = np.broadcast_to(FEW_SPLITS, (*filling.shape, FEW_SPLITS.size))
-    split = np.concatenate([few, filling[:, :, None], fuller[:, :, None]], axis=2)
-    split = np.clip(split, 1.0, np.ceil(steps / LEAST_STEPS))
-    split = np.minimum(split, coefficients.most_splits)
+    steps = np.ceil(k * element / STEP_BYTES)[:, None, None]
+    split = _splits(result_tiles, steps, units, tiles.resident, coefficients.most_splits)
     steps_each = np.ceil(steps / split)
     items = result_tiles[:, :, None] * split
 
     # One streaming multiprocessor: its share of the items, as fast as its engines, or as its chains of dependent
     # steps where few items run side by side.
-    per_unit = np.ceil(items / compute.units)
-    resident, store = tiles.resident[:, None], tiles.store[:, None]
-    busiest = np.maximum(tiles.multiply, tiles.feed)[:, None]
-    work = per_unit * (steps_each * busiest + store)
-    rounds = np.ceil(per_unit / resident)
-    chain = rounds * (steps_each * np.maximum(busiest, coefficients.step_cycles) + store)
-    on_unit = np.maximum(work, chain) / clock
+    per_unit = np.ceil(items / units)
+    busiest, store = np.maximum(tiles.multiply, tiles.feed)[:, None], tiles.store[:, None]
+    work = per_unit * (steps_each * busiest + store) / clock
+    rounds = np.ceil(per_unit / tiles.resident[:, None])
+    chain = rounds * (steps_each * np.maximum(busiest, coefficients.step_cycles) + store) / clock
+    on_unit = np.maximum(work, chain)
 
-    # The whole chip: L2 delivers every operand tile, and takes and returns the partial sums of splits.
-    read_rate = chip.memory.bandwidth * coefficients.memory_efficiency
-    write_rate = chip.memory.bandwidth * coefficients.write_efficiency
+    # The whole chip: L2 delivers every operand tile, HBM what L2 does not hold, and takes the result.
     l2_rate = coefficients.l2_bytes_per_clock * clock
     l2 = items * steps_each * tiles.load_bytes[:, None] / l2_rate
-    outputs = (count * m * n)[:, None, None]
-    was_split = split > 1.0
-    partial_bytes = ACCUMULATOR_BYTES * outputs * split
-    spilled = _missing(partial_bytes, coefficients.activation_share * chip.on_chip.l2_bytes)
-    partial = 2.0 * (partial_bytes / l2_rate + spilled / read_rate)
-    reduction = np.where(was_split, coefficients.reduction_seconds + partial, 0.0)
-
-    operand_bytes = count * (m + n) * k * element
-    output_bytes = count * m * n * OUTPUT_BYTES
-    read_bytes = _missing(count * m * k * element, coefficients.activation_share * chip.on_chip.l2_bytes)
+    kept = coefficients.activation_share * chip.on_chip.l2_bytes
     kept_weights = coefficients.weight_share * chip.on_chip.l2_bytes if resident_weights else 0.0
-    read_bytes = read_bytes + _missing(count * n * k * element, kept_weights)
+    read_bytes = _missing(activation_bytes, kept) + _missing(weight_bytes, kept_weights)
+    read_rate = chip.memory.bandwidth * coefficients.memory_efficiency
+    write_rate = chip.memory.bandwidth * coefficients.write_efficiency
     hbm = (read_bytes / read_rate + output_bytes / write_rate)[:, None, None]
+
+    # Partial sums of a split k are written and read back, through L2 and, where they outgrow it, HBM.
+    partial_bytes = ACCUMULATOR_BYTES * (count * m * n)[:, None, None] * split
+    partial = 2.0 * (partial_bytes / l2_rate + _missing(partial_bytes, kept) / read_rate)
+    reduction = np.where(split > 1.0, coefficients.reduction_seconds + partial, 0.0)
 
     start = coefficients.startup_seconds + coefficients.memory_latency_cycles / clock
     longest = np.maximum(np.maximum(on_unit, l2), hbm)
@@ -122,15 +117,29 @@ def _price(
         return np.take_along_axis(every, best, axis=1)[:, 0]
 
     seconds = chosen(whole)
-    fill = start + chosen(reduction) + chosen(store) / clock
-    peak = chip.peak_flops(precision) * clock / compute.clock_hz
-    may_rest = output_bytes + (operand_bytes if resident_weights else count * m * k * element)
-    must_move = operand_bytes + output_bytes - np.minimum(may_rest, chip.on_chip.l2_bytes)
+    fill = np.minimum(start + chosen(reduction) + chosen(store) / clock, seconds)
+    peak = chip.peak_flops(precision) * clock / chip.compute.clock_hz
+    may_rest = output_bytes + activation_bytes + (weight_bytes if resident_weights else 0.0)
+    must_move = activation_bytes + weight_bytes + output_bytes - np.minimum(may_rest, chip.on_chip.l2_bytes)
     bound = np.maximum(flops / peak, must_move / chip.memory.bandwidth)
+    limiter = _limiter(chosen(work), chosen(l2), hbm[:, 0, 0], start + chosen(chain))
+    return seconds, fill, bound, limiter
 
-    waits = np.stack([chosen(work), chosen(l2) * clock, hbm[:, 0, 0] * clock, start * clock + chosen(chain)])
-    waits[3] = np.where(waits[3] > 2.0 * waits[:3].max(axis=0), waits[3], 0.0)
-    return seconds, np.minimum(fill, seconds), bound, np.argmax(waits, axis=0)
+
+def _splits(result_tiles: Floats, steps: Floats, units: int, resident: Floats, most: int) -> Floats:
+    """Parts of k that the library tries: a few, and as many as fill the chip once, with one or all resident tiles."""
+    filling = np.floor(units / result_tiles)[:, :, None]
+    fuller = np.floor(units * resident / result_tiles)[:, :, None]
+    few = np.broadcast_to(FEW_SPLITS, (*result_tiles.shape, FEW_SPLITS.size))
+    split = np.concatenate([few, filling, fuller], axis=2)
+    possible: Floats = np.minimum(np.clip(split, 1.0, np.ceil(steps / LEAST_STEPS)), most)
+    return possible
+
+
+def _limiter(work: Floats, l2: Floats, hbm: Floats, latency: Floats) -> NDArray[np.intp]:
+    """Which engine is busiest; latency where start and chain of dependent steps take twice as long as any of them."""
+    engines = np.stack([work, l2, hbm])
+    return np.where(latency > 2.0 * engines.max(axis=0), _LIMITERS.size - 1, np.argmax(engines, axis=0))
 
 
 def _missing(operand_bytes: Floats, kept_bytes: float) -> Floats:

@@ -106,7 +106,7 @@ def test_limiter_names_what_the_kernel_waits_for() -> None:
     assert list(price.limiter) == ["matrix unit", "HBM", "dependency"]
 
 
-@pytest.mark.parametrize("bad", [0, -1, float("nan")])
+@pytest.mark.parametrize("bad", [0, -1, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["m", "n", "k", "count"])
 def test_sizes_below_one_are_refused(name: str, bad: float) -> None:
     sizes = {"m": 8.0, "n": 8.0, "k": 8.0, "count": 1.0} | {name: bad}
