@@ -17,6 +17,7 @@ class Framework(BaseModel):
     """``collectives``: the library of its AllReduce kernels; ``host_step_seconds``: host work between two passes.
 
     ``fuses``: whether an element-wise operator is one kernel; else it is its ``plain_calls`` kernels.
+    ``fused_attention``: whether training uses FlashAttention. ``named``: other names of it in published rows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,6 +27,8 @@ class Framework(BaseModel):
     collectives: Library
     host_step_seconds: PositiveFloat
     fuses: bool
+    fused_attention: bool
+    named: list[str]
 
 
 @cache
@@ -41,8 +44,10 @@ def default_framework(phase: str, eager: bool) -> Framework:
     return frameworks()["training" if phase == "train" else "pytorch" if eager else "tensorrt-llm"]
 
 
-def framework_named(text: str) -> Framework:
-    """The framework that a published row names, perhaps among other words; a serving one if none is known."""
+def framework_named(text: str, phase: str = "decode") -> Framework:
+    """The framework that a published row names, perhaps among other words; the default of ``phase`` if none is."""
     words = text.lower()
-    known = [framework for name, framework in frameworks().items() if name in words]
-    return known[0] if known else default_framework("decode", eager=False)
+    for name, framework in frameworks().items():
+        if any(word.lower() in words for word in (name, *framework.named)):
+            return framework
+    return default_framework(phase, eager=False)

@@ -86,8 +86,8 @@ class GpuMachine:
 
     def _kernel_time(self, operator: Attention | Elementwise | MatrixProduct) -> KernelTime:
         match operator:
-            case MatrixProduct(m=m, n=n, k=k, precision=precision):
-                return price_matmul(self.chip, m, n, k, precision=precision)
+            case MatrixProduct(m=m, n=n, k=k, precision=precision, count=count):
+                return price_matmul(self.chip, m, n, k, precision=precision, count=count)
             # The cache write is an operator of its own, with the rotary embedding.
             case Attention(backward=True) as a:
                 return price_attention_backward(self.chip, a.batch, a.tokens, a.heads, a.kv_heads, a.head_dim)

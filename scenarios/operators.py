@@ -26,7 +26,7 @@ Part = Literal["matmul", "attention", "other", "allreduce"]
 class MatrixProduct:
     """C[m,n] = A[m,k] B[k,n] with B the weights; ``weights`` False when B is an activation or gradient.
 
-    ``accumulates`` marks a product whose output is added to fp32 gradients in memory.
+    ``count`` independent products of this shape are one kernel.
     """
 
     name: str
@@ -37,10 +37,11 @@ class MatrixProduct:
     plain_calls: int = 1
     part: Part = "matmul"
     weights: bool = True
+    count: int = 1
 
     @property
     def flops(self) -> float:
-        return 2.0 * self.m * self.n * self.k
+        return 2.0 * self.count * self.m * self.n * self.k
 
     @property
     def stream_bytes(self) -> float:
@@ -50,7 +51,7 @@ class MatrixProduct:
     @property
     def activation_bytes(self) -> float:
         """Bytes of input and output that cross memory when the operator is a kernel of its own."""
-        return float((self.m * self.k + self.m * self.n) * ACTIVATION_BYTES)
+        return float(self.count * (self.m * self.k + self.m * self.n) * ACTIVATION_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,7 @@ def decoder(
     precision: Precision,
     *,
     sequence: bool = False,
+    fused_attention: bool = True,
 ) -> tuple[Operator, ...]:
     """One decoder on one of ``shard.ranks`` chips: ``tokens`` new tokens in each of ``batch`` sequences.
 
@@ -227,7 +229,7 @@ def decoder(
             operations=6.0 * rows * rotated if model.rotary else 0.0,
             plain_calls=PLAIN_ROTARY if model.rotary else 2,
         ),
-        Attention("attention", batch, tokens, context, shard.heads, shard.kv_heads, model.head_dim),
+        *_attention(model, shard, batch, tokens, context, fused=fused_attention),
         MatrixProduct("output projection", rows, model.hidden, shard.heads * model.head_dim, precision),
         *_reduce("attention", payload, shard.ranks, sequence),
         norm("MLP normalisation", model, own_rows, add=True),
@@ -251,6 +253,39 @@ def decoder(
         *_reduce("MLP", payload, shard.ranks, sequence),
     ]
     return tuple(operators)
+
+
+def _attention(
+    model: Model, shard: Shard, batch: int, tokens: int, context: int | NDArray[np.float64], *, fused: bool
+) -> list[Operator]:
+    """Attention as one kernel, or as training ran it before FlashAttention: scores and their dropout through memory."""
+    if fused or not isinstance(context, int):
+        return [Attention("attention", batch, tokens, context, shard.heads, shard.kv_heads, model.head_dim)]
+    heads = batch * shard.heads
+    scores = float(heads * tokens * context)
+    product = MatrixProduct(
+        "attention scores", tokens, context, model.head_dim, "bf16", part="attention", weights=False, count=heads
+    )
+    return [
+        product,
+        Elementwise(
+            "masked softmax",
+            bytes_read=scores * ACTIVATION_BYTES,
+            bytes_written=scores * ACTIVATION_BYTES,
+            operations=5.0 * scores,
+            special_functions=scores,
+            passes=2,
+            part="attention",
+        ),
+        Elementwise(
+            "attention dropout",
+            bytes_read=scores * ACTIVATION_BYTES,
+            bytes_written=scores * (ACTIVATION_BYTES + 1),
+            operations=2.0 * scores,
+            part="attention",
+        ),
+        replace(product, name="attention values", n=model.head_dim, k=context),
+    ]
 
 
 def _gather(name: str, payload: float, ranks: int, sequence: bool) -> list[Operator]:
@@ -277,6 +312,7 @@ def forward(
     *,
     every_logit: bool = False,
     sequence: bool = False,
+    fused_attention: bool = True,
 ) -> Step:
     """A forward pass of ``tokens`` new tokens a sequence that ends at ``context`` tokens.
 
@@ -306,5 +342,5 @@ def forward(
             plain_calls=4,
         )
     )
-    layer = decoder(model, shard, batch, tokens, context, precision, sequence=sequence)
+    layer = decoder(model, shard, batch, tokens, context, precision, sequence=sequence, fused_attention=fused_attention)
     return Step(tuple(before), layer, model.layers, tuple(after))

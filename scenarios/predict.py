@@ -18,7 +18,7 @@ from chips.spec import CatalogError, Gpu, load_chip
 from chips.timeline import Timeline
 from cluster import Cluster
 from scenarios.errors import DoesNotFit, ScenarioError, Unpredictable
-from scenarios.framework import Framework, framework_named, frameworks
+from scenarios.framework import Framework, framework_named
 from scenarios.memory import needed_bytes
 from scenarios.model import load_model, shard
 from scenarios.operators import Attention, MatrixProduct, Operator, Step, forward
@@ -139,7 +139,7 @@ def _seconds(chip: Gpu, ranks: int, step: Step, framework: Framework) -> float:
 def predict_training(row: Row) -> float:
     """Seconds of one row of ``training.csv``: one decoder forward, backward or both, or a whole step."""
     chip, model = load_chip(str(row["chip"])), load_model(str(row["model"]))
-    framework = frameworks()["training"]
+    framework = framework_named(str(row["source"]), "train")
     if not isinstance(chip, Gpu):
         raise Unpredictable(f"training on {chip.name}")
     if int(row["cp"]) != 1:
@@ -150,11 +150,20 @@ def predict_training(row: Row) -> float:
     try:
         split = shard(model, ranks)
         work = training_step(
-            model, split, micro_batch, length, row["precision"], recompute=recompute, sequence=sequence
+            model,
+            split,
+            micro_batch,
+            length,
+            row["precision"],
+            recompute=recompute,
+            sequence=sequence,
+            fused_attention=framework.fused_attention,
         )
     except (ScenarioError, CatalogError) as refusal:
         raise Unpredictable(str(refusal)) from None
-    forward_seconds, backward_seconds = (_layer_seconds(chip, ranks, step) for step in (work.forward, work.backward))
+    forward_seconds, backward_seconds = (
+        _layer_seconds(chip, ranks, step, framework) for step in (work.forward, work.backward)
+    )
     if row["what"] != "step":
         layers = {
             "layer_forward": forward_seconds,
@@ -181,9 +190,9 @@ def pipeline_seconds(busy: float, micro_batches: int, stages: int, chunks: int) 
     return busy * micro_batches + busy * (stages - 1) / chunks
 
 
-def _layer_seconds(chip: Gpu, ranks: int, step: Step) -> float:
+def _layer_seconds(chip: Gpu, ranks: int, step: Step, framework: Framework) -> float:
     """What one more decoder adds to a pass."""
-    one, two = (_seconds(chip, ranks, replace(step, layers=layers), frameworks()["training"]) for layers in (1, 2))
+    one, two = (_seconds(chip, ranks, replace(step, layers=layers), framework) for layers in (1, 2))
     return two - one
 
 

@@ -49,16 +49,27 @@ def training_step(
     *,
     recompute: Recompute = "none",
     sequence: bool = False,
+    fused_attention: bool = True,
 ) -> TrainingStep:
     """One step on ``batch`` sequences of ``tokens`` tokens, the model split over ``shard.ranks`` chips."""
-    ahead = forward(model, shard, batch, tokens, tokens, precision, every_logit=True, sequence=sequence)
+    ahead = forward(
+        model,
+        shard,
+        batch,
+        tokens,
+        tokens,
+        precision,
+        every_logit=True,
+        sequence=sequence,
+        fused_attention=fused_attention,
+    )
     kept = kept_activation_bytes(model, shard, batch, tokens, recompute, sequence=sequence)
     ahead = replace(ahead, kept_bytes=kept)
     layer = [back for operator in reversed(ahead.decoder) for back in backward(operator)]
     if recompute == "full":
         layer = [operator for operator in ahead.decoder if not _last_exchange(operator, ahead)] + layer
     elif recompute == "selective":
-        layer = [operator for operator in ahead.decoder if isinstance(operator, Attention)] + layer
+        layer = [operator for operator in ahead.decoder if operator.part == "attention"] + layer
     back = Step(
         before=tuple(b for operator in reversed(ahead.after) for b in backward(operator)),
         decoder=tuple(layer),
@@ -104,8 +115,9 @@ def kept_activation_bytes(
     """Activations that one decoder keeps for its backward pass, on one chip.
 
     Korthikanti et al. 2022, table 2, with s tokens, b sequences, h hidden, t ranks: 10 s b h that every chip keeps
-    (or 1/t of it under sequence parallelism), and 24 s b h / t inside the parallel parts; attention scores are never
-    kept, because FlashAttention recomputes them. Full recomputation keeps only the input, 2 s b h.
+    (or 1/t of it under sequence parallelism), and 24 s b h / t inside the parallel parts; attention scores are not
+    counted, because FlashAttention and selective recomputation do not keep them. Full recomputation keeps only the
+    input, 2 s b h.
     """
     elements = float(batch * tokens * model.hidden)
     if recompute == "full":
