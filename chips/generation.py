@@ -142,6 +142,7 @@ class MatmulCoefficients(Coefficients):
     ``instruction_rows``: of one operand, that one matrix instruction reads with all columns of the other.
     ``matrix_efficiency``: of the matrix peak, in the steady state of a tile.
     ``memory_efficiency``, ``write_efficiency``: of the HBM bandwidth, reading and writing.
+    ``in_flight_bytes``: operand loads from HBM that one streaming multiprocessor keeps on their way.
     ``activation_share``: of the L2, that still holds the operand which the kernel before has written.
     ``weight_share``: of the L2, that still holds the weights of a repeated call.
     ``startup_seconds``: blocks start, read their arguments, store the last result, and retire.
@@ -161,6 +162,7 @@ class MatmulCoefficients(Coefficients):
     instruction_rows: PositiveInt
     matrix_efficiency: Fraction
     memory_efficiency: Fraction
+    in_flight_bytes: PositiveFloat
     write_efficiency: Fraction
     activation_share: Fraction
     weight_share: Fraction

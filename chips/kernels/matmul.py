@@ -91,7 +91,7 @@ def _price(
     kept = coefficients.activation_share * chip.on_chip.l2_bytes
     kept_weights = coefficients.weight_share * chip.on_chip.l2_bytes if resident_weights else 0.0
     read_bytes = _missing(activation_bytes, kept) + _missing(weight_bytes, kept_weights)
-    read_rate = chip.memory.bandwidth * coefficients.memory_efficiency
+    read_rate = hbm_read_rate(chip)
     write_rate = chip.memory.bandwidth * coefficients.write_efficiency
     hbm = (read_bytes / read_rate + output_bytes / write_rate)[:, None, None]
 
@@ -134,6 +134,14 @@ def _splits(result_tiles: Floats, steps: Floats, units: int, resident: Floats, m
     split = np.concatenate([few, filling, fuller], axis=2)
     possible: Floats = np.minimum(np.clip(split, 1.0, np.ceil(steps / LEAST_STEPS)), most)
     return possible
+
+
+def hbm_read_rate(chip: Gpu) -> float:
+    """Bytes/s at which weights stream in: what HBM achieves, or what the loads in flight allow (Little's law)."""
+    coefficients = chip.generation.matmul
+    latency = coefficients.memory_latency_cycles / chip.compute.highest_clock_hz
+    in_flight = chip.compute.units * coefficients.in_flight_bytes
+    return min(chip.memory.bandwidth * coefficients.memory_efficiency, in_flight / latency)
 
 
 def _limiter(work: Floats, l2: Floats, hbm: Floats, latency: Floats) -> NDArray[np.intp]:

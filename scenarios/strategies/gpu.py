@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 
 from chips.kernels.kernel_time import MEMORY
+from chips.kernels.matmul import hbm_read_rate
 from chips.timeline import Picoseconds, Time, Timeline, seconds_to_ps
 from scenarios.machine import DEPENDENCY, FILL_DRAIN, HOST, LAUNCH, GpuMachine
 from scenarios.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Step
@@ -137,7 +138,7 @@ def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:
         case Collective():
             return StreamStage(operator.name, price.label, LINK, 0, price.steady, synchronization)
         case MatrixProduct() | Attention():
-            bandwidth = chip.memory.bandwidth * chip.generation.matmul.memory_efficiency
+            bandwidth = hbm_read_rate(chip)
             precision = operator.precision if isinstance(operator, MatrixProduct) else "bf16"
             arithmetic = seconds_to_ps(operator.flops / chip.peak_flops(precision))
             return StreamStage(
