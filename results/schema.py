@@ -1,0 +1,169 @@
+"""The one tidy schema of a comparison: its columns with meaning, unit and dtype, and the checks every frame passes.
+
+A row is one point: a chip, a count, a strategy. Nothing that prints or draws belongs here.
+
+The simulator's clock counts integer picoseconds; a column in seconds is such an integer divided by 1e12. Up to 4096 s
+the division loses nothing: neighbouring float64 numbers are then less than a picosecond apart, and rounding
+``seconds * 1e12`` restores the integer (``to_picoseconds``). Longer times keep 16 digits, as float64 does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Dtype = Literal["str", "int64", "float64", "bool"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: what it means, its unit (empty where it has none) and its dtype."""
+
+    meaning: str
+    unit: str
+    dtype: Dtype
+
+
+COLUMNS: dict[str, Column] = {
+    "chip": Column("name of the chip in the catalog", "", "str"),
+    "count": Column("chips in the tensor-parallel group", "chips", "int64"),
+    "model": Column("name of the model", "", "str"),
+    "phase": Column("decode, prefill, request (prefill and all output tokens) or train (one step)", "", "str"),
+    "strategy": Column("per_operator, fused_decoder or kernel_loop", "", "str"),
+    "launch": Column("who sequences the launches, in the chip's own word", "", "str"),
+    "precision": Column("of weights and matrix products", "", "str"),
+    "batch": Column("sequences side by side", "sequences", "int64"),
+    "context": Column("tokens of a sequence that the phase sees", "tokens", "int64"),
+    "seconds": Column("per token for decode; per prefill, request or step otherwise", "s", "float64"),
+    "tokens_per_s_user": Column("tokens a second of one sequence", "tokens/s", "float64"),
+    "tokens_per_s": Column("tokens a second of the whole batch", "tokens/s", "float64"),
+    "roofline_fraction": Column("bytes that must move / HBM bandwidth of all chips / seconds", "1", "float64"),
+    "matmul_s": Column("matrix products that nothing else hides", "s", "float64"),
+    "attention_s": Column("attention over the context", "s", "float64"),
+    "other_s": Column("other operators: norms, rotary embedding, sampling", "s", "float64"),
+    "allreduce_s": Column("communication between chips that no computation hides", "s", "float64"),
+    "launch_s": Column("kernel launches and synchronization", "s", "float64"),
+    "fill_drain_s": Column("pipelines filling and draining", "s", "float64"),
+    "bound_s": Column("physical lower bound of the whole: no such machine can be faster", "s", "float64"),
+    "limiter": Column("what most of the time waited for; empty where it does not fit", "", "str"),
+    "fits": Column("whether the chip can hold the model and the strategy", "", "bool"),
+    "reason": Column("why it does not fit: needs, has, what would fit; empty where it does", "", "str"),
+}
+PARTS = ("matmul_s", "attention_s", "other_s", "allreduce_s", "launch_s", "fill_drain_s")
+PICOSECONDS_PER_SECOND = 1e12
+EXACT_SECONDS = 4096.0
+# A bound is a float, a time a sum of rounded picoseconds: what rounding alone can put below a bound, relative to it.
+ROUNDING = 1e-9
+
+
+class SchemaError(ValueError):
+    """A record has not the columns, types or sums of the schema; the message names the row and the column."""
+
+
+class PhysicsError(RuntimeError):
+    """An internal error: a result beats its physical lower bound, which the message names."""
+
+
+def frame(records: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """A frame of ``records`` with the schema's columns, in its order and dtypes.
+
+    Raises SchemaError if a column is missing, unknown or of the wrong type, if the parts do not sum to ``seconds``
+    (exactly, as integer picoseconds, up to 4096 s), or if a row that does not fit has a time or lacks a reason;
+    PhysicsError if a time is below its bound or a fraction of the roofline above 1.
+    """
+    for number, record in enumerate(records):
+        _check_columns(number, record)
+    columns = {name: _values(name, column, records) for name, column in COLUMNS.items()}
+    result = pd.DataFrame(columns).astype({name: "str" for name, column in COLUMNS.items() if column.dtype == "str"})
+    _check_fit(result, columns)
+    _check_sums(result, columns)
+    _check_physics(result, columns)
+    return result
+
+
+def to_picoseconds(results: pd.DataFrame) -> pd.DataFrame:
+    """The simulator's own integers: ``seconds`` and the parts in picoseconds, dtype Int64, <NA> where nothing fits.
+
+    The parts of a row sum to its ``seconds`` exactly. Raises SchemaError for times of 4096 s and more, which float64
+    no longer holds to the picosecond.
+    """
+    seconds = results[["seconds", *PARTS]]
+    if (seconds["seconds"] >= EXACT_SECONDS).any():
+        longest = seconds["seconds"].max()
+        raise SchemaError(f"a time of {longest:.0f} s is not exact to the picosecond; below {EXACT_SECONDS:.0f} s is.")
+    return (seconds * PICOSECONDS_PER_SECOND).round().astype("Int64")
+
+
+def _check_columns(number: int, record: Mapping[str, object]) -> None:
+    if record.keys() == COLUMNS.keys():
+        return
+    for name in COLUMNS:
+        if name not in record:
+            raise SchemaError(f"record {number} lacks the column '{name}'.")
+    unknown = next(name for name in record if name not in COLUMNS)
+    raise SchemaError(f"record {number} has a column '{unknown}' that the schema does not know.")
+
+
+def _values(name: str, column: Column, records: Sequence[Mapping[str, object]]) -> NDArray[np.generic]:
+    """One column as an array. A float column takes ints too; every other type must match."""
+    accepted = {
+        "str": (str,),
+        "int64": (int, np.integer),
+        "float64": (float, int, np.floating),
+        "bool": (bool, np.bool_),
+    }
+    values = [record[name] for record in records]
+    for number, value in enumerate(values):
+        if not isinstance(value, accepted[column.dtype]) or (isinstance(value, bool) and column.dtype != "bool"):
+            raise SchemaError(f"record {number}: column '{name}' is {value!r}; expected {column.dtype}.")
+    return np.array(values, dtype=object if column.dtype == "str" else column.dtype)
+
+
+def _check_fit(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]]) -> None:
+    fits = columns["fits"].astype(bool)
+    told = columns["reason"] != ""
+    _refuse(result, fits == told, "must have a reason exactly if it does not fit")
+    for name in ("seconds", *PARTS, "bound_s", "roofline_fraction", "tokens_per_s", "tokens_per_s_user"):
+        known = np.isfinite(columns[name].astype(np.float64))
+        _refuse(result, known != fits, f"must have a finite '{name}' if it fits, and NaN if it does not")
+    for name in PARTS:
+        _refuse(result, columns[name].astype(np.float64) < 0, f"has a negative '{name}'")
+
+
+def _check_sums(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]]) -> None:
+    whole = columns["seconds"].astype(np.float64)
+    picoseconds = np.rint(whole * PICOSECONDS_PER_SECOND)
+    parts = np.sum([np.rint(columns[name].astype(np.float64) * PICOSECONDS_PER_SECOND) for name in PARTS], axis=0)
+    lost = np.where(whole < EXACT_SECONDS, 0.0, ROUNDING * picoseconds)
+    _refuse(result, np.abs(parts - picoseconds) > lost, "has parts that do not sum to its 'seconds'")
+
+
+def _check_physics(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]]) -> None:
+    seconds, bound = columns["seconds"].astype(np.float64), columns["bound_s"].astype(np.float64)
+    for row in np.flatnonzero(seconds < bound * (1 - ROUNDING)):
+        raise PhysicsError(
+            f"internal error: {_row_name(result, int(row))} takes {seconds[row]:.6g} s, "
+            f"below its physical lower bound bound_s of {bound[row]:.6g} s."
+        )
+    fraction = columns["roofline_fraction"].astype(np.float64)
+    for row in np.flatnonzero(fraction > 1 + ROUNDING):
+        raise PhysicsError(
+            f"internal error: {_row_name(result, int(row))} reaches {fraction[row]:.6g} of its HBM roofline; "
+            "the bytes that must move cannot move faster than 1."
+        )
+    result["roofline_fraction"] = np.minimum(fraction, 1.0)
+
+
+def _refuse(result: pd.DataFrame, wrong: NDArray[np.bool_], what: str) -> None:
+    for row in np.flatnonzero(wrong):
+        raise SchemaError(f"record {row} ({_row_name(result, int(row))}) {what}.")
+
+
+def _row_name(result: pd.DataFrame, row: int) -> str:
+    values = result.iloc[row]
+    return f"{values['chip']} x{values['count']} {values['strategy']} {values['phase']} of {values['model']}"

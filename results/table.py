@@ -1,0 +1,133 @@
+"""Results as text: tables for a terminal, plain when piped, CSV and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal, TextIO
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from results.schema import COLUMNS, PARTS
+from results.units import format_seconds, percent, three_digits
+
+Form = Literal["table", "csv", "json"]
+PLAIN_WIDTH = 160
+
+PART_TITLES = {
+    "matmul_s": "matmul",
+    "attention_s": "attention",
+    "other_s": "other",
+    "allreduce_s": "All-\nReduce",
+    "launch_s": "launch\n+ sync",
+    "fill_drain_s": "fill +\ndrain",
+}
+TIME_TITLES = {"decode": "time per\ntoken", "prefill": "time per\nprefill", "request": "time per\nrequest"}
+
+
+def print_comparison(results: pd.DataFrame, stream: TextIO, form: Form = "table") -> None:
+    """Print a frame of ``results.schema`` to ``stream``: a table to read, CSV, or JSON (records; NaN is null)."""
+    if form == "csv":
+        results.to_csv(stream, index=False, lineterminator="\n")
+    elif form == "json":
+        print(json.dumps(json_records(results), indent=1), file=stream)
+    else:
+        console = open_console(stream)
+        for _, same in results.groupby(["model", "phase", "precision", "batch", "context"], sort=False):
+            _print_table(same, console)
+
+
+def json_records(results: pd.DataFrame) -> list[dict[str, object]]:
+    """The rows as records of plain values; NaN becomes None."""
+    records = results[list(COLUMNS)].to_dict("records")
+    return [{str(key): _plain(value) for key, value in record.items()} for record in records]
+
+
+def print_records(records: Sequence[Mapping[str, object]], stream: TextIO, *, json: bool = False) -> None:
+    """Print any records (a catalog, a datasheet) as a table whose columns are their keys, or as JSON."""
+    if json:
+        print(_dump(records), file=stream)
+        return
+    names = list(dict.fromkeys(name for record in records for name in record))
+    table = new_table(stream.isatty())
+    for name in names:
+        numbers = all(isinstance(record.get(name), int | float | None) for record in records)
+        table.add_column(name.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
+    for record in records:
+        table.add_row(*(_cell(record.get(name)) for name in names))
+    open_console(stream).print(table)
+
+
+def open_console(stream: TextIO) -> Console:
+    """A console on ``stream``: as wide as the terminal, or without colour and a fixed width when piped."""
+    if stream.isatty():
+        return Console(file=stream, highlight=False)
+    return Console(file=stream, width=PLAIN_WIDTH, no_color=True, highlight=False)
+
+
+def new_table(terminal: bool) -> Table:
+    """An empty table: ruled on a terminal, blanks between the columns when piped."""
+    style = box.SIMPLE_HEAD if terminal else None
+    return Table(box=style, padding=(0, 1), collapse_padding=True, pad_edge=False, header_style="bold")
+
+
+def _print_table(results: pd.DataFrame, console: Console) -> None:
+    """One table; times differ between its rows only by chip, count, strategy and launch."""
+    first = results.iloc[0]
+    sequences = f"batch {first['batch']}" if first["phase"] != "train" else f"{first['batch']} sequences"
+    console.print(
+        f"[bold]{first['model']}[/bold]  {first['phase']}  {first['precision']}  {sequences}  "
+        f"context {first['context']}"
+    )
+    table = new_table(console.is_terminal)
+    table.add_column("chips", no_wrap=True)
+    table.add_column("strategy", no_wrap=True)
+    table.add_column("launch", no_wrap=True)
+    time_title = TIME_TITLES.get(first["phase"], "time per\nstep")
+    for title in (time_title, "tokens/s\na user", "tokens/s\nin all", "of HBM\nroofline", *PART_TITLES.values()):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("limited by")
+    notes: list[str] = []
+    for (chip, count), group in results.groupby(["chip", "count"], sort=False):
+        name = f"{chip} x{count}"
+        for position, (_, row) in enumerate(group.iterrows()):
+            table.add_row(name if position == 0 else "", *_cells(row), end_section=position == len(group) - 1)
+            if not row["fits"]:
+                notes.append(f"{name} {row['strategy']}: {row['reason']}")
+        if not console.is_terminal:
+            table.add_row()
+    console.print(table)
+    if notes:
+        console.print("[bold]does not fit[/bold]")
+        for note in notes:
+            console.print(f"  {note}", markup=False, soft_wrap=True)
+        console.print()
+
+
+def _cells(row: pd.Series) -> list[str]:
+    names = [row["strategy"], row["launch"]]
+    if not row["fits"]:
+        return [*names, "does not fit"]
+    speeds = [three_digits(row["tokens_per_s_user"]), three_digits(row["tokens_per_s"])]
+    shares = [percent(row[part] / row["seconds"]) for part in PARTS]
+    return [*names, format_seconds(row["seconds"]), *speeds, percent(row["roofline_fraction"]), *shares, row["limiter"]]
+
+
+def _cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.6g}" if 1e-3 <= abs(value) < 1e6 else f"{value:g}"
+    return str(value)
+
+
+def _plain(value: object) -> object:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _dump(records: Sequence[Mapping[str, object]]) -> str:
+    return json.dumps([{key: _plain(value) for key, value in record.items()} for record in records], indent=1)
