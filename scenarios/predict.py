@@ -114,8 +114,8 @@ def predict_serving(row: Row) -> tuple[float, float]:
     share = prompts_an_iteration / together
     alone = iteration(0)
     time_per_token = (1 - share) * alone + share * with_prompts if share < 1 else share * with_prompts
-    waiting = time_per_token / 2
-    return waiting + with_prompts, time_per_token
+    slot = output * time_per_token / max(1, active - 1)
+    return slot + time_per_token + with_prompts, time_per_token
 
 
 def _with_prefill(decode: Step, prefill: Step) -> Step:
