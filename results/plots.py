@@ -116,7 +116,6 @@ def _annotate(axes: Axes, bars: pd.DataFrame, places: list[float]) -> None:
     size, _ = seconds_unit(float(bars["seconds"].max()) if bars["fits"].any() else 1.0)
     for place, seconds, fits in zip(places, bars["seconds"], bars["fits"], strict=True):
         text = format_seconds(seconds) if fits else "does not fit"
-        style = {"color": "black"} if fits else {"color": "#777777", "style": "italic"}
         axes.annotate(
             text,
             (seconds / size if fits else 0.0, place),
@@ -124,7 +123,8 @@ def _annotate(axes: Axes, bars: pd.DataFrame, places: list[float]) -> None:
             textcoords="offset points",
             va="center",
             fontsize=8,
-            **style,
+            color="black" if fits else "#777777",
+            style="normal" if fits else "italic",
         )
 
 

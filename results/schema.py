@@ -79,7 +79,14 @@ def frame(records: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     for number, record in enumerate(records):
         _check_columns(number, record)
     columns = {name: _values(name, column, records) for name, column in COLUMNS.items()}
-    result = pd.DataFrame(columns).astype({name: "str" for name, column in COLUMNS.items() if column.dtype == "str"})
+    # Strings become an array of pandas here, not by a conversion of the frame, which takes longer than pricing a point.
+    result = pd.DataFrame(
+        {
+            name: pd.array(values, dtype="str") if COLUMNS[name].dtype == "str" else values
+            for name, values in columns.items()
+        },
+        copy=False,
+    )
     _check_fit(result, columns)
     _check_sums(result, columns)
     _check_physics(result, columns)

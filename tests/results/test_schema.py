@@ -1,0 +1,65 @@
+"""The schema: what a frame holds, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from results.schema import COLUMNS, PARTS, PhysicsError, SchemaError, frame, to_picoseconds
+
+picoseconds = st.integers(min_value=0, max_value=10**14)
+
+
+def record(parts=(1, 2, 3, 4, 5, 6), **changes):
+    """A row whose parts are so many picoseconds."""
+    values = dict(zip(PARTS, (part / 1e12 for part in parts), strict=True))
+    whole = sum(parts) / 1e12
+    row = {name: values.get(name, "") for name in COLUMNS}
+    row |= {"chip": "h100", "count": 8, "model": "m", "phase": "decode", "strategy": "kernel_loop", "batch": 1}
+    row |= {"context": 9, "seconds": whole, "tokens_per_s_user": 1.0, "tokens_per_s": 1.0, "roofline_fraction": 0.5}
+    return row | {"bound_s": whole / 2, "limiter": "HBM", "fits": True} | changes
+
+
+def unfit(**changes):
+    times = ("seconds", *PARTS, "bound_s", "roofline_fraction", "tokens_per_s", "tokens_per_s_user")
+    return record(**dict.fromkeys(times, float("nan")), fits=False, reason="too large", limiter="") | changes
+
+
+@given(st.tuples(*[picoseconds] * len(PARTS)).filter(any))
+def test_picoseconds_come_back_as_the_integers_they_were(parts):
+    whole = to_picoseconds(frame([record(parts)])).iloc[0]
+    assert [whole[name] for name in PARTS] == list(parts)
+    assert whole["seconds"] == sum(parts)
+
+
+def test_columns_have_the_schemas_order_and_types():
+    result = frame([record(), unfit()])
+    assert list(result.columns) == list(COLUMNS)
+    assert all(result[name].dtype == column.dtype for name, column in COLUMNS.items())
+    assert np.isnan(result["seconds"].iloc[1])
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({name: value for name, value in record().items() if name != "limiter"}, "lacks the column 'limiter'"),
+        (record(extra=1), "'extra'"),
+        (record(count="8"), "'count' is '8'"),
+        (record(seconds=1.0), "do not sum"),
+        (record(reason="why"), "reason"),
+        (unfit(reason=""), "reason"),
+        (unfit(matmul_s=1.0), "matmul_s"),
+        (record((1, 2, 3, 4, 5, -6)), "negative"),
+    ],
+)
+def test_a_row_that_is_not_of_the_schema_is_refused_by_name(row, words):
+    with pytest.raises(SchemaError, match=words):
+        frame([row])
+
+
+@pytest.mark.parametrize("changes", [{"bound_s": 1.0}, {"roofline_fraction": 1.01}])
+def test_a_result_that_beats_the_machine_is_an_internal_error(changes):
+    with pytest.raises(PhysicsError, match="internal error"):
+        frame([record(**changes)])
