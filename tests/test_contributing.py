@@ -1,9 +1,10 @@
-"""CONTRIBUTING.md is true: a chip, a generation, a model, a topology and a collective are one file or function each."""
+"""CONTRIBUTING.md is true: whatever its table names is added in one file."""
 
 from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,20 @@ import pytest
 from chips import spec
 from chips.datasheet import datasheet, key_figures
 from chips.spec import CATALOG, Gpu, chip_names, load_chip
+from chips.timeline import Time, Timeline
+from cluster import Cluster
 from collectives.algorithms import ring
 from collectives.price import price
 from collectives.schedule import Schedule, once
 from collectives.topology import Level, Topology
 from collectives.verify import verify
-from scenarios import model
-from scenarios.model import load_model, model_figures, model_names
+from scenarios import compare, framework, model, simulate
+from scenarios.machine import GpuMachine
+from scenarios.model import load_model, model_figures, model_names, shard
+from scenarios.operators import Elementwise, Step
+from scenarios.point import make_point
+from scenarios.pricing import point_steps
+from scenarios.strategies import STRATEGIES, registry, run_strategy
 
 TABLE = re.compile(r"^\| ([a-zA-Z ]+) \| (\d) \| ", re.MULTILINE)
 
@@ -36,7 +44,9 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_table_claims_one_file_for_everything_tested_here() -> None:
     text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
     claims = {name: int(files) for name, files in TABLE.findall(text)}
-    assert claims == dict.fromkeys(["chip", "GPU generation", "model", "topology", "collective"], 1)
+    assert claims == dict.fromkeys(
+        ["chip", "GPU generation", "model", "topology", "collective", "operator", "strategy", "framework"], 1
+    )
 
 
 def test_a_chip_is_one_file(catalog: Path) -> None:
@@ -95,3 +105,50 @@ def test_a_collective_is_one_function() -> None:
     verify(star(5))
     switch = Topology((Level("switch", 5, 100e9, 1e-6),))
     assert np.max(price(star(5), switch, 10**9)) > np.max(price(ring(5), switch, 10**9))
+
+
+def test_an_operator_is_one_more_of_its_decoder() -> None:
+    point = make_point("llama-3.1-8b", "h100", 8)
+    (step, _), *_ = point_steps(point, shard(point.model, 8))
+    extra = Elementwise("soft cap", bytes_read=1e6, bytes_written=1e6, operations=1e6)
+    longer = replace(step, decoder=(*step.decoder, extra))
+    for name in STRATEGIES:
+        for chip, launch in (("h100", "graph"), ("sn40l", "hardware")):
+            cluster = Cluster(load_chip(chip), 8)
+            plain, more = (
+                run_strategy(Timeline(), cluster, name, one, launch, point.framework).ps for one in (step, longer)
+            )
+            assert more > plain
+
+
+def test_a_strategy_is_one_function_under_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STRATEGIES, "free_launches", {})  # and so it leaves again at the end
+
+    @registry.strategy("free_launches", "gpu")
+    def free_launches(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:
+        engine = clock.engine("compute")
+        for operator in step.before + step.layers * step.decoder + step.after:
+            clock.task(engine, machine.price(operator).durations(machine.cluster), name=operator.name)
+        return clock.now
+
+    frame = compare("llama-3.1-8b", ["h100", "sn40l"], [8], strategies=["per_operator", "free_launches"])
+    seconds = frame.set_index(["chip", "strategy"])["seconds"]
+    assert seconds["h100", "free_launches"] < seconds["h100", "per_operator"]
+    assert frame["reason"].iloc[-1].startswith("free_launches is not written for dataflow chips")
+
+
+def test_a_framework_is_one_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = (
+        '[mine]\ntitle = "Mine"\ncollectives = "sglang"\nfuses = true\n'
+        "fused_attention = true\nnamed = []\nhost_step_seconds = 1e-6\n"
+    )
+    (tmp_path / "frameworks.toml").write_text(framework.CATALOG.read_text() + section)
+    monkeypatch.setattr(framework, "CATALOG", tmp_path / "frameworks.toml")
+    framework.frameworks.cache_clear()
+    try:
+        mine, usual = (
+            simulate("llama-3.1-8b", "h100", 8, framework=name)["seconds"].iloc[0] for name in ("mine", None)
+        )
+    finally:
+        framework.frameworks.cache_clear()
+    assert mine < usual

@@ -1,25 +1,28 @@
-"""How operators become kernels: three strategies on the same operator list, for each kind of chip.
+"""How operators become kernels: strategies on the same operator list, for each kind of chip.
 
 A strategy is one function ``(clock, machine, step, launch) -> Time`` that issues a whole pass on the clock. Adding one
-is adding a function to the module of its kind of chip and its name to ``STRATEGIES``.
+is adding a module to this folder with its functions under ``@strategy(name, kind)``; every module here is found.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from chips.spec import Dataflow, Gpu
 from chips.timeline import Time, Timeline
 from cluster import Cluster
 from scenarios.errors import DoesNotFit
 from scenarios.framework import Framework
-from scenarios.machine import gpu_machine
+from scenarios.machine import GpuMachine, gpu_machine
 from scenarios.operators import Step
-from scenarios.strategies import dataflow, gpu
+from scenarios.strategies.dataflow import DataflowMachine
+from scenarios.strategies.registry import STRATEGIES
 
-STRATEGIES = {
-    "per_operator": (gpu.per_operator, dataflow.per_operator),
-    "fused_decoder": (gpu.fused_decoder, dataflow.fused_decoder),
-    "kernel_loop": (gpu.kernel_loop, dataflow.kernel_loop),
-}
+__all__ = ["BY_DEVICE", "BY_HOST", "LAUNCHES", "STRATEGIES", "run_strategy"]
+
+for _module in iter_modules(__path__, f"{__name__}."):
+    import_module(_module.name)
 
 # The two ways to sequence launches, as users of each kind of chip call them: by the host, or on the device.
 LAUNCHES = {"gpu": ("eager", "graph"), "dataflow": ("software", "hardware"), "systolic": ("software", "hardware")}
@@ -39,12 +42,14 @@ def run_strategy(
     ``launch`` is one of the chip's two words in ``LAUNCHES``. Raises DoesNotFit with numbers when the strategy does not
     fit the chip.
     """
-    on_gpu, on_dataflow = STRATEGIES[strategy]
     chip = cluster.chip
+    machine: GpuMachine | DataflowMachine
     if isinstance(chip, Gpu):
-        return on_gpu(clock, gpu_machine(chip, cluster, framework), step, launch)
-    if isinstance(chip, Dataflow):
-        return on_dataflow(clock, dataflow.DataflowMachine(chip, cluster), step, launch)
-    raise DoesNotFit(
-        f"{chip.name} computes matrix products only; a decoder needs softmax, normalisation and a KV cache"
-    )
+        machine = gpu_machine(chip, cluster, framework)
+    elif isinstance(chip, Dataflow):
+        machine = DataflowMachine(chip, cluster)
+    else:
+        raise DoesNotFit(f"{chip.name} computes products; a decoder needs softmax, normalisation and a KV cache")
+    if chip.kind not in STRATEGIES[strategy]:
+        raise DoesNotFit(f"{strategy} is not written for {chip.kind} chips such as {chip.name}")
+    return STRATEGIES[strategy][chip.kind](clock, machine, step, launch)

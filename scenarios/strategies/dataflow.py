@@ -30,6 +30,7 @@ from scenarios.operators import (
     Quantity,
     Step,
 )
+from scenarios.strategies.registry import strategy
 from scenarios.strategies.stream import BUFFER_TILES, LINK, StreamStage, run_stages, stream_tiles
 
 TILE_TOKENS = 64  # tokens in a tile of the token stream: two passes of a unit's 32 lanes hide its 6 stages
@@ -65,6 +66,7 @@ class DataflowMachine:
                 return 0.0
 
 
+@strategy("per_operator", "dataflow")
 def per_operator(clock: Timeline, machine: DataflowMachine, step: Step, launch: str) -> Time:
     """Every operator is a kernel: its activations cross off-chip memory, and the whole chip drains between kernels."""
     buffer = clock.buffer(BUFFER_TILES)
@@ -84,11 +86,13 @@ def per_operator(clock: Timeline, machine: DataflowMachine, step: Step, launch: 
     return kernels(stages(step.after), ready)
 
 
+@strategy("fused_decoder", "dataflow")
 def fused_decoder(clock: Timeline, machine: DataflowMachine, step: Step, launch: str) -> Time:
     """One kernel a decoder, launched once for each layer: the pipeline fills and drains at every layer boundary."""
     return _fused(clock, machine, step, launch, looped=False)
 
 
+@strategy("kernel_loop", "dataflow")
 def kernel_loop(clock: Timeline, machine: DataflowMachine, step: Step, launch: str) -> Time:
     """One kernel for all decoders: while a layer's dependent tail finishes, the next layer's weights stream in."""
     return _fused(clock, machine, step, launch, looped=True)

@@ -9,9 +9,11 @@ from chips.kernels.matmul import hbm_read_rate
 from chips.timeline import Picoseconds, Time, Timeline, seconds_to_ps
 from scenarios.machine import DEPENDENCY, FILL_DRAIN, HOST, LAUNCH, GpuMachine
 from scenarios.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Step
+from scenarios.strategies.registry import strategy
 from scenarios.strategies.stream import BUFFER_TILES, LINK, StreamStage, run_stages, stream_tiles
 
 
+@strategy("per_operator", "gpu")
 def per_operator(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:
     """Every operator is a kernel, a collective too; the next one starts when the one before has drained."""
     _prepare(clock, machine)
@@ -78,11 +80,13 @@ def _kernel(clock: Timeline, machine: GpuMachine, operator: Operator, gap: int, 
     return clock.task(engine, durations, after=(ready,), name=operator.name)
 
 
+@strategy("fused_decoder", "gpu")
 def fused_decoder(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:
     """One persistent kernel a decoder: inside, operators wait for counters in memory; between, a kernel boundary."""
     return _persistent(clock, machine, step, launch, looped=False)
 
 
+@strategy("kernel_loop", "gpu")
 def kernel_loop(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:
     """One persistent kernel for the whole pass (a megakernel): a single launch, weights prefetched across operators.
 
