@@ -19,6 +19,7 @@ from chips.kernels.vector import price_vector
 from chips.spec import ChipBase, Gpu
 from chips.timeline import Picoseconds, seconds_to_ps
 from cluster import Cluster
+from collectives.collective_time import Library
 from collectives.library import price_collective
 from scenarios.framework import Framework
 from scenarios.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Quantity, Step
@@ -34,6 +35,7 @@ class Label(NamedTuple):
 LAUNCH = Label("launch", "launch")
 HOST = Label("launch", "host")
 DEPENDENCY = Label("launch", "dependency")
+DIRECT: Library = "trtllm"  # the fastest direct kernels known, and NCCL's where they do not reach
 FILL_DRAIN = Label("fill_drain", "dependency")
 
 
@@ -64,25 +66,29 @@ class GpuMachine:
         return 1 if self.framework.fuses else operator.plain_calls
 
     def price(self, operator: Operator) -> KernelPrice:
-        """The kernel of one operator. An ``Attention`` whose context is an array is priced for all its entries."""
+        """The kernel of one operator. An ``Attention`` whose context is an array is priced for all its entries.
+
+        Collectives are the framework's own kernels; inside a persistent kernel see ``price_inside``.
+        """
         if isinstance(operator, Attention) and not isinstance(operator.context, int):
             return self._price(operator)
         if operator not in self._prices:
             self._prices[operator] = self._price(operator)
         return self._prices[operator]
 
+    def price_inside(self, operator: Operator) -> KernelPrice:
+        """The same inside a persistent kernel, which stores to its peers directly where links allow it."""
+        return self._collective(operator, DIRECT) if isinstance(operator, Collective) else self.price(operator)
+
     def _price(self, operator: Operator) -> KernelPrice:
         if isinstance(operator, Collective):
-            cost = price_collective(
-                self.chip,
-                operator.operation,
-                self.cluster.count,
-                operator.payload_bytes,
-                library=self.framework.collectives,
-                mode="graph",
-            )
-            return KernelPrice(Label("allreduce", "link"), seconds_to_ps(float(np.max(cost.seconds))), 0)
+            return self._collective(operator, self.framework.collectives)
         return _rounded(operator.part, self._kernel_time(operator))
+
+    def _collective(self, operator: Collective, library: Library) -> KernelPrice:
+        ranks, payload = self.cluster.count, operator.payload_bytes
+        cost = price_collective(self.chip, operator.operation, ranks, payload, library=library, mode="graph")
+        return KernelPrice(Label("allreduce", "link"), seconds_to_ps(float(np.max(cost.seconds))), 0)
 
     def _kernel_time(self, operator: Attention | Elementwise | MatrixProduct) -> KernelTime:
         match operator:
@@ -90,7 +96,9 @@ class GpuMachine:
                 return price_matmul(self.chip, m, n, k, precision=precision, count=count)
             # The cache write is an operator of its own, with the rotary embedding.
             case Attention(backward=True) as a:
-                return price_attention_backward(self.chip, a.batch, a.tokens, a.heads, a.kv_heads, a.head_dim)
+                # Queries that also see the keys of other groups (context parallelism) are more of the same blocks.
+                blocks = a.batch * (2 * a.context / a.tokens - 1)
+                return price_attention_backward(self.chip, blocks, a.tokens, a.heads, a.kv_heads, a.head_dim)
             case Attention(tokens=1) as a:
                 return price_attention_decode(
                     self.chip, a.batch, a.context, a.heads, a.kv_heads, a.head_dim, writes_cache=False

@@ -142,8 +142,6 @@ def predict_training(row: Row) -> float:
     framework = framework_named(str(row["source"]), "train")
     if not isinstance(chip, Gpu):
         raise Unpredictable(f"training on {chip.name}")
-    if int(row["cp"]) != 1:
-        raise Unpredictable("context parallelism")
     ranks, stages, replicas = int(row["tp"]), int(row["pp"]), int(row["dp"])
     recompute, sequence = _recompute(str(row["recompute"]))
     micro_batch, length = int(row["micro_batch"]), int(row["seq_len"])
@@ -158,6 +156,7 @@ def predict_training(row: Row) -> float:
             recompute=recompute,
             sequence=sequence,
             fused_attention=framework.fused_attention,
+            context_parallel=int(row["cp"]),
         )
     except (ScenarioError, CatalogError) as refusal:
         raise Unpredictable(str(refusal)) from None

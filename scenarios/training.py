@@ -50,20 +50,27 @@ def training_step(
     recompute: Recompute = "none",
     sequence: bool = False,
     fused_attention: bool = True,
+    context_parallel: int = 1,
 ) -> TrainingStep:
-    """One step on ``batch`` sequences of ``tokens`` tokens, the model split over ``shard.ranks`` chips."""
+    """One step on ``batch`` sequences of ``tokens`` tokens, the model split over ``shard.ranks`` chips.
+
+    ``context_parallel`` groups share each sequence: a group has its part of the tokens, and its queries attend to half
+    of the others' keys on average (causal, balanced), which travel around while it computes.
+    """
+    own = tokens // context_parallel
+    context = (tokens + own) // 2
     ahead = forward(
         model,
         shard,
         batch,
-        tokens,
-        tokens,
+        own,
+        context,
         precision,
         every_logit=True,
         sequence=sequence,
         fused_attention=fused_attention,
     )
-    kept = kept_activation_bytes(model, shard, batch, tokens, recompute, sequence=sequence)
+    kept = kept_activation_bytes(model, shard, batch, own, recompute, sequence=sequence)
     ahead = replace(ahead, kept_bytes=kept)
     layer = [back for operator in reversed(ahead.decoder) for back in backward(operator)]
     if recompute == "full":

@@ -134,7 +134,7 @@ def fused_stages(machine: GpuMachine, operators: Sequence[Operator]) -> list[Str
 
 def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:
     chip = machine.chip
-    price, stretch = machine.price(operator), machine.cluster.stretch
+    price, stretch = machine.price_inside(operator), machine.cluster.stretch
     synchronization: dict[Hashable, Picoseconds] = {DEPENDENCY: seconds_to_ps(chip.generation.launch.dependency)}
     match operator:
         case Elementwise():
