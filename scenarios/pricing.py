@@ -18,7 +18,7 @@ from scenarios.memory import check_memory
 from scenarios.model import Model, Shard, shard
 from scenarios.operators import Attention, Step, forward
 from scenarios.point import Point, make_point
-from scenarios.strategies import STRATEGIES, run_strategy
+from scenarios.strategies import STRATEGIES, run_strategy, side_by_side
 from scenarios.training import training_step
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def trace_point(point: Point) -> list[Event]:
     split, cluster = split_model(point), Cluster(point.chip, point.count)
     events: list[Event] = []
     start = 0
-    for step, lanes in point_steps(point, split):
+    for step, lanes in point_steps(point, split)[: 2 if point.phase == "request" else None]:
         if lanes > 1:
             step = _first_lane(step)
         clock = Timeline(record=True)
@@ -180,10 +180,9 @@ def point_steps(point: Point, split: Shard) -> list[tuple[Step, int]]:
     prompt = context - (point.output_tokens or 0)
     prefill = forward(model, split, batch, prompt, prompt, precision)
     contexts = np.arange(prompt + 1, context, dtype=np.float64)
-    if contexts.size == 0:
-        return [(prefill, 1)]
-    decode = forward(model, split, batch, 1, contexts if contexts.size > 1 else int(contexts[0]), precision)
-    return [(prefill, 1), (decode, contexts.size)]
+    if contexts.size > 1 and side_by_side(point.chip, batch):
+        return [(prefill, 1), (forward(model, split, batch, 1, contexts, precision), contexts.size)]
+    return [(prefill, 1), *((forward(model, split, batch, 1, int(each), precision), 1) for each in contexts)]
 
 
 def _first_lane(step: Step) -> Step:

@@ -9,17 +9,17 @@ from __future__ import annotations
 from importlib import import_module
 from pkgutil import iter_modules
 
-from chips.spec import Dataflow, Gpu
+from chips.spec import Dataflow, Gpu, Systolic
 from chips.timeline import Time, Timeline
 from cluster import Cluster
 from scenarios.errors import DoesNotFit
 from scenarios.framework import Framework
 from scenarios.machine import GpuMachine, gpu_machine
 from scenarios.operators import Step
-from scenarios.strategies.dataflow import DataflowMachine
+from scenarios.strategies.dataflow_machine import TILE_TOKENS, DataflowMachine
 from scenarios.strategies.registry import STRATEGIES
 
-__all__ = ["BY_DEVICE", "BY_HOST", "LAUNCHES", "STRATEGIES", "run_strategy"]
+__all__ = ["BY_DEVICE", "BY_HOST", "LAUNCHES", "STRATEGIES", "run_strategy", "side_by_side"]
 
 for _module in iter_modules(__path__, f"{__name__}."):
     import_module(_module.name)
@@ -53,3 +53,11 @@ def run_strategy(
     if chip.kind not in STRATEGIES[strategy]:
         raise DoesNotFit(f"{strategy} is not written for {chip.kind} chips such as {chip.name}")
     return STRATEGIES[strategy][chip.kind](clock, machine, step, launch)
+
+
+def side_by_side(chip: Gpu | Dataflow | Systolic, tokens: int) -> bool:
+    """Whether passes of ``tokens`` tokens at many contexts can be one pass with a lane for each, mapped alike.
+
+    A dataflow chip may map a batch that fills several tiles of tokens differently as its context grows.
+    """
+    return not isinstance(chip, Dataflow) or tokens < 2 * TILE_TOKENS

@@ -86,8 +86,9 @@ def test_a_longer_context_never_decodes_faster():
 
 @pytest.mark.parametrize("chip", ["h100", "sn40l"])
 @pytest.mark.parametrize("strategy", ["per_operator", "fused_decoder", "kernel_loop"])
-def test_a_request_is_its_prefill_and_every_output_token(chip, strategy):
-    options = {"strategy": strategy, "batch": 2}
+@pytest.mark.parametrize("batch", [2, 200])
+def test_a_request_is_its_prefill_and_every_output_token(chip, strategy, batch):
+    options = {"strategy": strategy, "batch": batch}
     request = simulate("llama-3.2-1b", chip, 2, phase="request", context=40, output_tokens=8, **options)
     prefill = simulate("llama-3.2-1b", chip, 2, phase="prefill", context=32, **options)
     tokens = [
