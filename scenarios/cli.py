@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from scenarios.point import Options
 
 app = typer.Typer(
     help="What kernel boundaries cost when a cluster of AI accelerators runs Llama, and what removing them wins.",
@@ -104,22 +107,23 @@ def compare(
     from results.plots import check_plot_path, plot_breakdown
     from results.table import print_comparison
     from scenarios import pricing
+    from scenarios.point import Options
     from scenarios.strategies import STRATEGIES
 
     if plot is not None:
         check_plot_path(plot)
 
-    options: dict[str, str | int | None] = {
-        "phase": phase,
-        "batch": batch,
-        "context": context,
-        "output_tokens": output_tokens,
-        "launch": launch,
-        "precision": precision,
-        "framework": framework,
-    }
     strategies = strategy or list(STRATEGIES)
-    frame = pricing.compare(model, chips, count, strategies=strategies, **options)
+    options = Options(
+        phase=phase,
+        launch=launch,
+        precision=precision,
+        batch=batch,
+        context=context,
+        output_tokens=output_tokens,
+        framework=framework,
+    )
+    frame = pricing.compare(model, chips, count, strategy=strategies, **options)
     print_comparison(frame, sys.stdout, form="json" if json else "csv" if csv else "table")
     if plot is not None:
         plot_breakdown(frame, plot)
@@ -137,7 +141,7 @@ def _write_trace(
     chips: list[str],
     count: list[int],
     strategies: list[str],
-    options: dict[str, str | int | None],
+    options: Options,
 ) -> None:
     from results.trace import write_trace
     from scenarios.errors import DoesNotFit
@@ -148,7 +152,7 @@ def _write_trace(
     for chip in chips:
         for number in count:
             for name in strategies:
-                point = make_point(model, chip, number, strategy=name, **options)  # type: ignore[arg-type]
+                point = make_point(model, chip, number, strategy=name, **options)
                 try:
                     processes[f"{chip} x{number} {name}"] = trace_point(point)
                 except DoesNotFit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import cast
+from typing import TypedDict, cast
 
 from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Precision, Systolic, load_chip
 from scenarios.errors import ScenarioError
@@ -14,6 +14,18 @@ from scenarios.strategies import BY_DEVICE, BY_HOST, LAUNCHES, STRATEGIES
 
 PHASES = ("decode", "prefill", "request", "train")
 LAUNCH_NAMES = ("eager", "graph", "software", "hardware")
+
+
+class Options(TypedDict, total=False):
+    """What a point may say beside its model, chip, count and strategy, as on the command line."""
+
+    phase: str
+    launch: str
+    precision: str
+    batch: int
+    context: int
+    output_tokens: int | None
+    framework: str | None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from scenarios.machine import Label, lower_bound
 from scenarios.memory import check_memory
 from scenarios.model import Model, Shard, shard
 from scenarios.operators import Attention, Step, forward
-from scenarios.point import Point, make_point
+from scenarios.point import Options, Point, make_point
 from scenarios.strategies import STRATEGIES, run_strategy, side_by_side
 from scenarios.training import training_step
 
@@ -53,25 +53,26 @@ class Outcome:
         return max(waited, key=lambda limiter: waited[limiter])
 
 
-def simulate(model: str | Model, chip: str, count: int = 1, **options: str | int | None) -> pd.DataFrame:
+def simulate(
+    model: str | Model, chip: str, count: int = 1, *, strategy: str = "per_operator", **options: Unpack[Options]
+) -> pd.DataFrame:
     """Price one point: one row in the schema of ``results.schema``; where it does not fit, ``reason`` says why.
 
-    ``options``: phase, strategy, launch, precision, batch, context, output_tokens, framework, as
-    ``scenarios.point.make_point`` takes them, with its defaults. Raises ScenarioError or CatalogError in one sentence
-    for a wrong request.
+    ``options`` are those of the command line, with its defaults (``scenarios.point.Options``). Raises ScenarioError or
+    CatalogError in one sentence for a wrong request.
     """
     from results.schema import frame
 
-    return frame([price_point(make_point(model, chip, count, **options))])  # type: ignore[arg-type]
+    return frame([price_point(make_point(model, chip, count, strategy=strategy, **options))])
 
 
 def compare(
     model: str | Model,
-    chips: Sequence[str],
-    counts: Sequence[int] = (1,),
+    chips: str | Sequence[str],
+    count: int | Sequence[int] = 1,
     *,
-    strategies: Sequence[str] = tuple(STRATEGIES),
-    **options: str | int | None,
+    strategy: str | Sequence[str] = tuple(STRATEGIES),
+    **options: Unpack[Options],
 ) -> pd.DataFrame:
     """Price every chip, count and strategy: a row each, in that order. ``options`` as for ``simulate``.
 
@@ -80,10 +81,10 @@ def compare(
     from results.schema import frame
 
     points = [
-        make_point(model, chip, count, strategy=strategy, **options)  # type: ignore[arg-type]
-        for chip in chips
-        for count in counts
-        for strategy in strategies
+        make_point(model, chip, number, strategy=name, **options)
+        for chip in ([chips] if isinstance(chips, str) else chips)
+        for number in ([count] if isinstance(count, int) else count)
+        for name in ([strategy] if isinstance(strategy, str) else strategy)
     ]
     return frame([price_point(point) for point in points])
 

@@ -131,7 +131,7 @@ def test_a_strategy_is_one_function_under_its_name(monkeypatch: pytest.MonkeyPat
             clock.task(engine, machine.price(operator).durations(machine.cluster), name=operator.name)
         return clock.now
 
-    frame = compare("llama-3.1-8b", ["h100", "sn40l"], [8], strategies=["per_operator", "free_launches"])
+    frame = compare("llama-3.1-8b", ["h100", "sn40l"], [8], strategy=["per_operator", "free_launches"])
     seconds = frame.set_index(["chip", "strategy"])["seconds"]
     assert seconds["h100", "free_launches"] < seconds["h100", "per_operator"]
     assert frame["reason"].iloc[-1].startswith("free_launches is not written for dataflow chips")

@@ -57,7 +57,7 @@ def test_no_result_beats_its_physical_bound(chip, model, count, strategy, phase,
 @pytest.mark.parametrize("chip", CHIPS)
 @pytest.mark.parametrize("phase", ["decode", "prefill", "train"])
 def test_looping_is_never_slower_than_launching_each_decoder(chip, phase):
-    frame = compare("llama-3.1-8b", [chip], [4, 8, 16], phase=phase, strategies=["fused_decoder", "kernel_loop"])
+    frame = compare("llama-3.1-8b", [chip], [4, 8, 16], phase=phase, strategy=["fused_decoder", "kernel_loop"])
     fused, looped = (frame[frame["strategy"] == name].set_index("count") for name in ("fused_decoder", "kernel_loop"))
     assert (looped["seconds"] <= fused["seconds"]).all()
 
@@ -70,7 +70,7 @@ def test_launches_by_the_device_are_never_slower_than_by_the_host(chip):
 
 
 def test_adding_gpus_shrinks_products_and_grows_the_share_of_all_reduce():
-    frame = compare("llama-3.1-8b", ["h100"], [1, 2, 4, 8], strategies=["per_operator"])
+    frame = compare("llama-3.1-8b", ["h100"], [1, 2, 4, 8], strategy=["per_operator"])
     assert frame["matmul_s"].is_monotonic_decreasing
     share = frame["allreduce_s"] / frame["seconds"]
     assert share.is_monotonic_increasing
