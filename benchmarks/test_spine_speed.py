@@ -13,9 +13,9 @@ from chips import load_chip
 from chips.timeline import Timeline
 from cluster import Cluster
 from scenarios import simulate
+from scenarios.decoder import forward
 from scenarios.framework import default_framework
 from scenarios.model import load_model, shard
-from scenarios.operators import forward
 from scenarios.strategies import run_strategy
 
 FRAMEWORK = default_framework("decode", eager=False)

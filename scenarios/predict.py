@@ -17,11 +17,12 @@ from chips.explained_time import PICOSECONDS_PER_SECOND
 from chips.spec import CatalogError, Gpu, load_chip
 from chips.timeline import Timeline
 from cluster import Cluster
+from scenarios.decoder import forward
 from scenarios.errors import DoesNotFit, ScenarioError, Unpredictable
 from scenarios.framework import Framework, framework_named
 from scenarios.memory import needed_bytes
 from scenarios.model import load_model, shard
-from scenarios.operators import Attention, MatrixProduct, Operator, Step, forward
+from scenarios.operators import Attention, MatrixProduct, Operator, Step
 from scenarios.point import Point, make_point
 from scenarios.pricing import run_point
 from scenarios.strategies import run_strategy

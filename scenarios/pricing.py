@@ -12,11 +12,12 @@ from chips.explained_time import PICOSECONDS_PER_SECOND
 from chips.spec import CatalogError
 from chips.timeline import Event, Time, Timeline
 from cluster import Cluster
+from scenarios.decoder import forward
 from scenarios.errors import DoesNotFit
 from scenarios.machine import Label, lower_bound
 from scenarios.memory import check_memory
 from scenarios.model import Model, Shard, shard
-from scenarios.operators import Attention, Step, forward
+from scenarios.operators import Attention, Step
 from scenarios.point import Options, Point, make_point
 from scenarios.strategies import STRATEGIES, run_strategy, side_by_side
 from scenarios.training import training_step

@@ -11,17 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from chips.spec import Precision
+from scenarios.decoder import forward
 from scenarios.model import Model, Shard
-from scenarios.operators import (
-    ACTIVATION_BYTES,
-    Attention,
-    Collective,
-    Elementwise,
-    MatrixProduct,
-    Operator,
-    Step,
-    forward,
-)
+from scenarios.operators import ACTIVATION_BYTES, Attention, Collective, Elementwise, MatrixProduct, Operator, Step
 
 Recompute = Literal["none", "selective", "full"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from scenarios.decoder import forward
 from scenarios.model import load_model, shard
-from scenarios.operators import Attention, Collective, MatrixProduct, forward
+from scenarios.operators import Attention, Collective, MatrixProduct
 from scenarios.training import training_step
 
 MODELS = ("llama-3.2-1b", "llama-3.1-8b", "llama-2-70b", "qwen3-8b", "gpt-22b")

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from chips.timeline import Timeline
 from cluster import Cluster
 from scenarios import compare, simulate
+from scenarios.decoder import forward
 from scenarios.errors import ScenarioError
 from scenarios.framework import default_framework
 from scenarios.model import load_model, shard
-from scenarios.operators import forward
 from scenarios.point import make_point
 from scenarios.pricing import PARTS, run_point
 from scenarios.strategies import run_strategy
