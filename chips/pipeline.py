@@ -338,11 +338,11 @@ class Metapipeline:
     def _default_depth(self, buffer: Buffer) -> int:
         """Spatial's rule (computeMemoryBufferPorts): stage distance between writer and reader, plus one.
 
-        Besides room for the iterations by which the reader lags, or over which the value is carried.
+        At least room for the iterations by which the reader lags; besides, those over which the value is carried.
         """
         lags = {stage.name: stage.lag for stage in self.stages}
         distance = max(self.levels[buffer.target] - self.levels[buffer.source], 0)
-        return distance + 1 + max(lags[buffer.target] - lags[buffer.source], 0) + buffer.carried
+        return max(distance, lags[buffer.target] - lags[buffer.source]) + 1 + buffer.carried
 
     def _mean(self, stage: Stage) -> int:
         duration = stage.duration_ps

@@ -107,7 +107,7 @@ def _price(
     flops = 2.0 * count * m * n * k
     joules = flops * coefficients.joules_per_flop * element / 2.0
     joules += (read_bytes + output_bytes) * coefficients.joules_per_byte
-    whole += on_unit * (_slowdown(chip, joules[:, None, None] / whole) - 1.0)
+    whole += on_unit * (clock_stretch(chip, joules[:, None, None] / whole) - 1.0)
 
     kernels = tiles.rows.size * split.shape[2]
     best = np.argmin(whole.reshape(m.size, kernels), axis=1)[:, None]
@@ -158,7 +158,7 @@ def _missing(operand_bytes: Floats, kept_bytes: float) -> Floats:
     return np.clip(2.0 * (operand_bytes - kept_bytes), 0.0, operand_bytes)
 
 
-def _slowdown(chip: Gpu, dynamic_watts: Floats) -> Floats:
+def clock_stretch(chip: Gpu, dynamic_watts: Floats) -> Floats:
     """How much longer a cycle is than at the highest clock, so that power stays within the limit.
 
     ``dynamic_watts``: what the kernel would draw at the highest clock, beside the static share. Dynamic power goes

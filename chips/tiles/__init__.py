@@ -1,0 +1,45 @@
+"""Tile programs: one text that computes values (``run``) and becomes a metapipeline on a chip (``compile_program``).
+
+language.py   what a program says: tiles, loads, products, buffers, metapipelines
+stages.py     what a trace's loops consist of: stages, and the buffers that the dataflow needs
+compiler.py   stages on a chip's engines, and their time
+programs/     programs shipped with the simulator
+"""
+
+from chips.tiles.language import (
+    Tensor,
+    Tile,
+    TileError,
+    buffer,
+    empty,
+    exp,
+    fill,
+    load_tile,
+    map,
+    matmul,
+    metapipe,
+    reduce,
+    run,
+    store_tile,
+    trace,
+    transpose,
+)
+
+__all__ = [
+    "Tensor",
+    "Tile",
+    "TileError",
+    "buffer",
+    "empty",
+    "exp",
+    "fill",
+    "load_tile",
+    "map",
+    "matmul",
+    "metapipe",
+    "reduce",
+    "run",
+    "store_tile",
+    "trace",
+    "transpose",
+]

@@ -1,0 +1,93 @@
+"""A tile program on a chip: its stages on the chip's engines, their bytes and FLOP, and the time of it all.
+
+Belongs here: what both kinds of chip share. ``chips.tiles.spatial`` lays stages out side by side on a dataflow chip,
+``chips.tiles.gpu`` runs them on the warps of streaming multiprocessors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+from chips.pipeline import Metapipeline
+from chips.spec import Dataflow, Gpu
+from chips.tiles.language import Loop, Operation, Shape, TileError, Trace, trace
+
+ELEMENT_BYTES = 2
+"""Tiles are bf16; the matrix units accumulate in fp32."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One program on one chip.
+
+    ``pipeline``: what the picture shows, the loop in which the program spends most of its time. ``seconds``: all of
+    it, launch apart; ``limiter``: what it waits for. ``engines``: share of that time in which each engine works.
+    ``units``: compute units of each stage, where each has its own. ``buffer_bytes``: on-chip memory taken; ``flop``: in
+    matrix products; ``memory_bytes``: to and from the chip's memory. ``stages``: a record of each.
+    """
+
+    program: str
+    chip: str
+    pipeline: Metapipeline
+    seconds: float
+    engines: dict[str, float]
+    units: dict[str, int]
+    buffer_bytes: int
+    flop: int
+    memory_bytes: int
+    stages: list[dict[str, object]]
+    limiter: str
+
+    @property
+    def flops(self) -> float:
+        """Matrix FLOP/s achieved."""
+        return self.flop / self.seconds
+
+
+def compile_program(
+    program: Callable[..., None], chip: Gpu | Dataflow, asynchronous: bool | None = None, **shapes: Shape
+) -> Compiled:
+    """Compile ``program`` for tensors of ``shapes``.
+
+    ``asynchronous``: on a GPU, whether matrix instructions run beside the vector work of the same thread block
+    (default: as the generation does). Raises TileError on the program's mistakes, with file and line.
+    """
+    from chips.tiles.gpu import compile_gpu
+    from chips.tiles.spatial import compile_spatial
+
+    found = trace(program, **shapes)
+    if not found.operations:
+        raise TileError(f"'{found.name}' does nothing: it loads no tile.")
+    if isinstance(chip, Gpu):
+        return compile_gpu(
+            found, chip, chip.generation.attention.asynchronous if asynchronous is None else asynchronous
+        )
+    return compile_spatial(found, chip)
+
+
+def executions(loop: Loop) -> int:
+    """How often the body of ``loop`` runs in all."""
+    return prod(each.iterations for each in loop.ancestors())
+
+
+def tile_bytes(operation: Operation) -> int:
+    """Bytes of the tile that an operation makes or stores."""
+    return prod(operation.shape) * ELEMENT_BYTES
+
+
+def total(found: Trace, count: Callable[[Operation], int]) -> int:
+    """A count summed over all executions of all operations."""
+    return sum(count(operation) * executions(operation.loop) for operation in found.operations)
+
+
+def check_tiles(found: Trace, room: int, memory: str) -> None:
+    """Raise TileError with the line of the first tile that is larger than ``room`` bytes."""
+    for operation in found.operations:
+        size = tile_bytes(operation)
+        if size > room:
+            rows, columns = operation.shape
+            raise TileError(
+                f"{operation.place}: a tile of {rows} x {columns} takes {size:,} bytes; {memory} holds {room:,}."
+            )

@@ -1,0 +1,184 @@
+"""Tile programs on a GPU: thread blocks of a producer warp, consumer warps and a store on streaming multiprocessors.
+
+The producer's copies (TMA) run ahead as far as shared memory holds tiles; consumers compute; the store drains beside
+the next work item. Iterations of the grid's loops are work items, dealt out in waves. L2 and HBM are shared by all.
+The pipeline is ThunderKittens' (arXiv 2410.20399), the coefficients are the generation's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, prod
+
+import numpy as np
+
+from chips.kernels.matmul import clock_stretch, hbm_read_rate
+from chips.pipeline import Buffer, Metapipeline, Stage
+from chips.spec import Gpu
+from chips.tiles.compiler import Compiled, check_tiles, executions, tile_bytes, total
+from chips.tiles.language import Loop, Operation, TileError, Trace
+from chips.tiles.stages import Body, bodies
+from chips.timeline import seconds_to_ps
+
+
+@dataclass
+class _Cycles:
+    """Clock cycles of a loop body's operations on the engines of one streaming multiprocessor."""
+
+    load: float = 0.0
+    matrix: float = 0.0
+    vector: float = 0.0
+    store: float = 0.0
+
+    def consumers(self, chip: Gpu, asynchronous: bool) -> float:
+        """Matrix and vector work of one thread block: in turn, or hidden behind each other up to ``overlap``."""
+        both = self.matrix + self.vector
+        overlap = chip.generation.attention.overlap if asynchronous else 0.0
+        return both - overlap * min(self.matrix, self.vector)
+
+
+def compile_gpu(found: Trace, chip: Gpu, asynchronous: bool) -> Compiled:
+    """Run ``found`` on ``chip``'s streaming multiprocessors, one launch, its outermost loops one after the other.
+
+    Raises TileError where tiles do not fit shared memory or registers.
+    """
+    check_tiles(
+        found, int(chip.on_chip.shared_bytes), f"the shared memory of a streaming multiprocessor of {chip.title}"
+    )
+    parts = bodies(found)
+    coefficients = chip.generation.matmul
+    clock = chip.compute.highest_clock_hz
+    mixed = any(operation.flop for operation in found.operations) and any(
+        operation.exponentials for operation in found.operations
+    )
+    if mixed:
+        clock = chip.compute.clock_hz  # at which attention's coefficients hold
+    phases = [item for item in found.root.body if isinstance(item, Loop)]
+    built = [_phase(loop, found, parts, chip, clock, asynchronous) for loop in phases]
+    loads = total(
+        found, lambda operation: tile_bytes(operation) // _shared_by(operation, chip) if operation.kind == "load" else 0
+    )
+    stores = total(found, lambda operation: tile_bytes(operation) if operation.kind == "store" else 0)
+    unique = sum(prod(tensor.shape) * 2 for tensor in found.tensors if not tensor.stores)
+    memory = unique + stores
+    hbm = unique / hbm_read_rate(chip) + stores / (chip.memory.bandwidth * coefficients.write_efficiency)
+    l2 = loads / (coefficients.l2_bytes_per_clock * clock)
+    on_units = sum(pipeline.total_ps for pipeline, _, _ in built) / 1e12
+    longest = max(on_units, l2, hbm)
+    start = coefficients.startup_seconds + coefficients.memory_latency_cycles / clock
+    ends = sum(items for _, items, _ in built) * chip.generation.attention.tile_latency if mixed else 0.0
+    seconds = start + ends + longest + coefficients.exposed * (on_units + l2 + hbm - longest)
+    flop = total(found, lambda operation: operation.flop)
+    joules = flop * coefficients.joules_per_flop + memory * coefficients.joules_per_byte
+    seconds += on_units * (float(clock_stretch(chip, np.array(joules / seconds))) - 1.0)
+
+    cycles = _sum(found.operations, chip, asynchronous, lambda operation: executions(operation.loop))
+    spread = chip.compute.units * clock * seconds
+    engines = {
+        "matrix unit": flop / (chip.compute.units * chip.compute.matrix_flop_per_clock["bf16"] * clock * seconds),
+        "vector and exponential units": cycles.vector / spread,
+        "copy engine": cycles.load / spread,
+        "store": cycles.store / spread,
+        "L2": l2 / seconds,
+        "HBM": hbm / seconds,
+    }
+    shown, _, taken = max(built, key=lambda phase: phase[0].total_ps)
+    inner = [stage.work for stage in shown.stages if isinstance(stage.work, Metapipeline)]
+    picture = max(inner, key=lambda pipeline: pipeline.total_ps) if inner else shown
+    rows = [_row(stage, picture) for stage in picture.stages]
+    limiter = {on_units: picture.limiter, l2: "L2", hbm: "HBM"}[longest]
+    return Compiled(found.name, chip.name, picture, seconds, engines, {}, taken, flop, memory, rows, limiter)
+
+
+def _shared_by(operation: Operation, chip: Gpu) -> int:
+    """Thread blocks that a load serves at once: as many as the program says and a cluster holds."""
+    return min(operation.shared_by, chip.on_chip.cluster_units)
+
+
+def _row(stage: Stage, pipeline: Metapipeline) -> dict[str, object]:
+    spent = int(stage.duration_ps)
+    return {
+        "stage": stage.name,
+        "runs": pipeline.iterations,
+        "microseconds": spent / 1e6,
+        "busy": spent * pipeline.iterations / pipeline.total_ps,
+    }
+
+
+def _phase(
+    loop: Loop, found: Trace, parts: dict[int, Body], chip: Gpu, clock: float, asynchronous: bool
+) -> tuple[Metapipeline, int, int]:
+    """One outermost loop: the pipeline of a streaming multiprocessor, its work items, its bytes of shared memory."""
+    grid = [loop]
+    while len(inner := [item for item in grid[-1].body if isinstance(item, Loop) and item.grid]) == 1 and grid[-1].grid:
+        grid.append(inner[0])
+    items = prod(each.iterations for each in grid) if loop.grid else 1
+    waves = ceil(items / chip.compute.units)
+    # A loop that no thread blocks share runs all its iterations on one of them.
+    rounds = waves if loop.grid else loop.iterations
+    outer = [item for each in grid[:-1] for item in each.body if isinstance(item, Operation)]
+    pipeline, taken = _block(outer, grid[-1], parts, rounds, chip, clock, asynchronous)
+    return pipeline, waves, taken
+
+
+def _block(
+    outer: list[Operation], loop: Loop, parts: dict[int, Body], rounds: int, chip: Gpu, clock: float, asynchronous: bool
+) -> tuple[Metapipeline, int]:  # fmt: skip
+    """Load, compute and store of ``rounds`` iterations; inner loops are pipelines of the same kind in between."""
+    operations = [*outer, *(item for item in loop.body if isinstance(item, Operation))]
+    cycles = _sum(operations, chip, asynchronous, lambda _: 1)
+    stages: list[Stage] = []
+    held = sum(tile_bytes(operation) for operation in operations if operation.kind == "load")
+    if cycles.load:
+        names = ", ".join(dict.fromkeys(operation.name for operation in operations if operation.kind == "load"))
+        stages.append(Stage(names.replace(", load ", ", "), seconds_to_ps(cycles.load / clock), engine="copy"))
+    taken = held
+    for item in loop.body:
+        if isinstance(item, Loop):
+            inner, room = _block([], item, parts, item.iterations, chip, clock, asynchronous)
+            stages.append(Stage(f"loop {len(stages)}", inner))
+            taken = max(taken, held + room)
+    computing = cycles.consumers(chip, asynchronous)
+    if computing:
+        # A step of one thread block takes its barriers and dependent instructions at least.
+        least = chip.generation.matmul.step_cycles if cycles.matrix else 0.0
+        stages.append(Stage("consumers", seconds_to_ps(max(computing, least) / clock)))
+    if cycles.store:
+        stages.append(Stage("store", seconds_to_ps(cycles.store / clock)))
+    if not stages:
+        stages.append(Stage("nothing", 0))
+    room = int(chip.on_chip.shared_bytes)
+    depth = min(chip.generation.matmul.stages, room // held) if held else 2
+    if depth < 1:
+        where = next(operation.place for operation in operations if operation.kind == "load")
+        raise TileError(
+            f"{where}: the tiles loaded together take {held:,} bytes; the shared memory of {chip.title} holds {room:,}."
+        )
+    if not any(stage for stage in stages if isinstance(stage.work, Metapipeline)):
+        taken = held * depth
+    buffers = tuple(
+        Buffer(first.name, second.name, depth if first.engine == "copy" else 2) for first, second in pairwise(stages)
+    )
+    return Metapipeline(loop.place, rounds, tuple(stages), buffers), taken
+
+
+def _sum(operations: list[Operation], chip: Gpu, asynchronous: bool, times: Callable[[Operation], int]) -> _Cycles:
+    """Clock cycles of operations, each run ``times``."""
+    coefficients, attention, compute = chip.generation.matmul, chip.generation.attention, chip.compute
+    exponentials = any(operation.exponentials for operation in operations)
+    efficiency = attention.matrix_efficiency if exponentials else coefficients.matrix_efficiency
+    if not asynchronous:
+        efficiency = attention.synchronous_matrix_efficiency
+    found = _Cycles()
+    for operation in operations:
+        runs = times(operation)
+        if operation.kind == "load":
+            found.load += runs * tile_bytes(operation) / coefficients.load_bytes_per_clock
+        elif operation.kind == "store":
+            found.store += runs * tile_bytes(operation) / coefficients.store_bytes_per_clock
+        found.matrix += runs * operation.flop / (compute.matrix_flop_per_clock["bf16"] * efficiency)
+        found.vector += runs * operation.vector / compute.vector_lanes
+        found.vector += runs * operation.exponentials / compute.special_functions_per_clock
+    return found
