@@ -154,7 +154,8 @@ def _write_trace(
             for name in strategies:
                 point = make_point(model, chip, number, strategy=name, **options)
                 try:
-                    processes[f"{chip} x{number} {name}"] = trace_point(point)
+                    alike = " (each chip)" if number > 1 else ""
+                    processes[f"{chip} x{number} {name}{alike}"] = trace_point(point)
                 except DoesNotFit:
                     continue
     write_trace(processes, path)
