@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from scenarios.commands import tiles
+
 if TYPE_CHECKING:
     from scenarios.point import Options
 
@@ -23,7 +25,7 @@ app = typer.Typer(
 )
 
 # Options that take one or more values after a single mention: --count 1 2 4 8
-SEVERAL = ("--chips", "--count", "--strategy")
+SEVERAL = ("--chips", "--count", "--strategy", "--shape")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -202,3 +204,6 @@ def validate(
         print(to_json(results))
     else:
         render(results, sys.stdout)
+
+
+app.command("tiles")(tiles.tiles)

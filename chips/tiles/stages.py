@@ -55,12 +55,11 @@ def bodies(trace: Trace) -> dict[int, Body]:
 
 def _split(loop: Loop, found: dict[int, Body], owner: dict[int, Step]) -> None:
     body = found[id(loop)] = Body(loop, [], [])
-    names: dict[str, int] = {}
     joins = False
     for item in loop.body:
         if isinstance(item, Loop):
             _split(item, found, owner)
-            step = Step(_unique("loop", names), inner=item)
+            step = Step("loop", inner=item)
             body.steps.append(step)
             owner[id(item)] = step
             joins = False
@@ -68,11 +67,21 @@ def _split(loop: Loop, found: dict[int, Body], owner: dict[int, Step]) -> None:
             joins = joins and item.kind != "buffer"
         else:
             if not (joins and item.kind == "vector"):
-                step = Step(_unique("vector" if item.kind == "vector" else item.name, names))
-                body.steps.append(step)
+                body.steps.append(Step(item.name))
             body.steps[-1].operations.append(item)
             owner[id(item)] = body.steps[-1]
             joins = item.kind == "vector"
+    names: dict[str, int] = {}
+    for step in body.steps:
+        step.name = _unique(_title(step), names)
+
+
+def _title(step: Step) -> str:
+    """What a stage does in a few words: a vector stage by its first and last kinds of operation."""
+    if step.kind != "vector":
+        return step.name
+    kinds = list(dict.fromkeys(operation.name.strip("_").replace("_", " ") for operation in step.operations))
+    return f"vector ({', '.join(kinds)})" if len(kinds) < 3 else f"vector ({kinds[0]} ... {kinds[-1]})"
 
 
 def _unique(name: str, names: dict[str, int]) -> str:

@@ -101,14 +101,14 @@ def test_dataflow_gives_stages_buffers_and_carried_values() -> None:
     found = trace(accumulate, a=(32, 8), b=(8, 8))
     inner = next(item for item in found.root.body if isinstance(item, Loop))
     body = bodies(found)[id(inner)]
-    assert [step.name for step in body.steps] == ["load a", "matmul", "vector", "matmul 2"]
+    assert [step.name for step in body.steps] == ["load a", "matmul", "vector (add)", "matmul 2"]
     links = {(link.source, link.target): (link.depth, link.carried) for link, _ in body.passes}
     assert links == {
         ("load a", "matmul"): (None, 0),
-        ("matmul", "vector"): (3, 0),
+        ("matmul", "vector (add)"): (3, 0),
         ("matmul", "matmul 2"): (3, 0),
-        ("vector", "matmul 2"): (None, 0),
-        ("matmul 2", "vector"): (None, 1),
+        ("vector (add)", "matmul 2"): (None, 0),
+        ("matmul 2", "vector (add)"): (None, 1),
     }
     outer = bodies(found)[id(found.root)]
     assert [step.name for step in outer.steps] == ["loop", "store b"]

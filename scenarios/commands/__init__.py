@@ -1,0 +1,1 @@
+"""Commands of ``loopline``, a module each; ``scenarios.cli`` registers them."""
