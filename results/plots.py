@@ -12,7 +12,7 @@ import pandas as pd
 
 from results.atomic_file import OutputError, written_beside
 from results.schema import PARTS
-from results.units import seconds_unit, three_digits
+from results.units import format_seconds, seconds_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,7 +76,7 @@ def breakdown_figure(results: pd.DataFrame) -> Figure:
         widths = bars[part].fillna(0.0) / size
         axes.barh(places, widths, BAR_HEIGHT, left=left, color=colour, label=title, linewidth=0)
         left = left + widths
-    _annotate(axes, bars, places, size, unit)
+    _annotate(axes, bars, places)
     axes.set_yticks(places, [str(strategy).replace("_", " ") for strategy in bars["strategy"]])
     for name, first, last in groups:
         axes.text(
@@ -111,11 +111,13 @@ def _places(bars: pd.DataFrame) -> tuple[list[float], list[tuple[str, float, flo
     return places, groups
 
 
-def _annotate(axes: Axes, bars: pd.DataFrame, places: list[float], size: float, unit: str) -> None:
-    """The total at the end of each bar in the axis' unit, or that the point does not fit."""
+def _annotate(axes: Axes, bars: pd.DataFrame, places: list[float]) -> None:
+    """The total at the end of each bar, or that the point does not fit."""
+    size, _ = seconds_unit(float(bars["seconds"].max()) if bars["fits"].any() else 1.0)
     for place, seconds, fits in zip(places, bars["seconds"], bars["fits"], strict=True):
+        text = format_seconds(seconds) if fits else "does not fit"
         axes.annotate(
-            f"{three_digits(seconds / size)} {unit}" if fits else "does not fit",
+            text,
             (seconds / size if fits else 0.0, place),
             xytext=(4, 0),
             textcoords="offset points",

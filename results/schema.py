@@ -11,20 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 Dtype = Literal["str", "int64", "float64", "bool"]
-Columns = dict[str, NDArray[Any]]
-ACCEPTED: dict[Dtype, tuple[type, ...]] = {
-    "str": (str,),
-    "int64": (int, np.integer),
-    "float64": (float, int, np.floating),
-    "bool": (bool, np.bool_),
-}
 
 
 @dataclass(frozen=True)
@@ -86,11 +79,18 @@ def frame(records: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     for number, record in enumerate(records):
         _check_columns(number, record)
     columns = {name: _values(name, column, records) for name, column in COLUMNS.items()}
-    _check_fit(columns)
-    _check_sums(columns)
-    _check_physics(columns)
-    columns["roofline_fraction"] = np.minimum(_floats(columns, "roofline_fraction"), 1.0)
-    return pd.DataFrame(columns)
+    # Strings become an array of pandas here, not by a conversion of the frame, which takes longer than pricing a point.
+    result = pd.DataFrame(
+        {
+            name: pd.array(values, dtype="str") if COLUMNS[name].dtype == "str" else values
+            for name, values in columns.items()
+        },
+        copy=False,
+    )
+    _check_fit(result, columns)
+    _check_sums(result, columns)
+    _check_physics(result, columns)
+    return result
 
 
 def to_picoseconds(results: pd.DataFrame) -> pd.DataFrame:
@@ -116,60 +116,61 @@ def _check_columns(number: int, record: Mapping[str, object]) -> None:
     raise SchemaError(f"record {number} has a column '{unknown}' that the schema does not know.")
 
 
-def _values(name: str, column: Column, records: Sequence[Mapping[str, object]]) -> NDArray[Any]:
+def _values(name: str, column: Column, records: Sequence[Mapping[str, object]]) -> NDArray[np.generic]:
     """One column as an array. A float column takes ints too; every other type must match."""
+    accepted = {
+        "str": (str,),
+        "int64": (int, np.integer),
+        "float64": (float, int, np.floating),
+        "bool": (bool, np.bool_),
+    }
     values = [record[name] for record in records]
     for number, value in enumerate(values):
-        wrong_flag = isinstance(value, bool) and column.dtype != "bool"
-        if wrong_flag or not isinstance(value, ACCEPTED[column.dtype]):
+        if not isinstance(value, accepted[column.dtype]) or (isinstance(value, bool) and column.dtype != "bool"):
             raise SchemaError(f"record {number}: column '{name}' is {value!r}; expected {column.dtype}.")
     return np.array(values, dtype=object if column.dtype == "str" else column.dtype)
 
 
-def _floats(columns: Columns, name: str) -> NDArray[np.float64]:
-    return columns[name].astype(np.float64, copy=False)
-
-
-def _check_fit(columns: Columns) -> None:
-    fits = columns["fits"].astype(bool, copy=False)
-    _refuse(columns, fits == (columns["reason"] != ""), "must have a reason exactly if it does not fit")
+def _check_fit(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]]) -> None:
+    fits = columns["fits"].astype(bool)
+    told = columns["reason"] != ""
+    _refuse(result, fits == told, "must have a reason exactly if it does not fit")
     for name in ("seconds", *PARTS, "bound_s", "roofline_fraction", "tokens_per_s", "tokens_per_s_user"):
-        known = np.isfinite(_floats(columns, name))
-        _refuse(columns, known != fits, f"must have a finite '{name}' if it fits, and NaN if it does not")
+        known = np.isfinite(columns[name].astype(np.float64))
+        _refuse(result, known != fits, f"must have a finite '{name}' if it fits, and NaN if it does not")
     for name in PARTS:
-        _refuse(columns, _floats(columns, name) < 0, f"has a negative '{name}'")
+        _refuse(result, columns[name].astype(np.float64) < 0, f"has a negative '{name}'")
 
 
-def _check_sums(columns: Columns) -> None:
-    seconds = _floats(columns, "seconds")
-    whole = np.rint(seconds * PICOSECONDS_PER_SECOND)
-    parts = sum(np.rint(_floats(columns, name) * PICOSECONDS_PER_SECOND) for name in PARTS)
-    allowed = np.where(seconds < EXACT_SECONDS, 0.0, ROUNDING * whole)
-    _refuse(columns, np.abs(parts - whole) > allowed, "has parts that do not sum to its 'seconds'")
+def _check_sums(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]]) -> None:
+    whole = columns["seconds"].astype(np.float64)
+    picoseconds = np.rint(whole * PICOSECONDS_PER_SECOND)
+    parts = np.sum([np.rint(columns[name].astype(np.float64) * PICOSECONDS_PER_SECOND) for name in PARTS], axis=0)
+    lost = np.where(whole < EXACT_SECONDS, 0.0, ROUNDING * picoseconds)
+    _refuse(result, np.abs(parts - picoseconds) > lost, "has parts that do not sum to its 'seconds'")
 
 
-def _check_physics(columns: Columns) -> None:
-    seconds, bound = _floats(columns, "seconds"), _floats(columns, "bound_s")
+def _check_physics(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]]) -> None:
+    seconds, bound = columns["seconds"].astype(np.float64), columns["bound_s"].astype(np.float64)
     for row in np.flatnonzero(seconds < bound * (1 - ROUNDING)):
         raise PhysicsError(
-            f"internal error: {_row_name(columns, row)} takes {seconds[row]:.6g} s, "
+            f"internal error: {_row_name(result, int(row))} takes {seconds[row]:.6g} s, "
             f"below its physical lower bound bound_s of {bound[row]:.6g} s."
         )
-    fraction = _floats(columns, "roofline_fraction")
+    fraction = columns["roofline_fraction"].astype(np.float64)
     for row in np.flatnonzero(fraction > 1 + ROUNDING):
         raise PhysicsError(
-            f"internal error: {_row_name(columns, row)} reaches {fraction[row]:.6g} of its HBM roofline; "
-            "the bytes that must move take at least a fraction of 1."
+            f"internal error: {_row_name(result, int(row))} reaches {fraction[row]:.6g} of its HBM roofline; "
+            "the bytes that must move cannot move faster than 1."
         )
+    result["roofline_fraction"] = np.minimum(fraction, 1.0)
 
 
-def _refuse(columns: Columns, wrong: NDArray[np.bool_], what: str) -> None:
+def _refuse(result: pd.DataFrame, wrong: NDArray[np.bool_], what: str) -> None:
     for row in np.flatnonzero(wrong):
-        raise SchemaError(f"record {row} ({_row_name(columns, row)}) {what}.")
+        raise SchemaError(f"record {row} ({_row_name(result, int(row))}) {what}.")
 
 
-def _row_name(columns: Columns, row: np.intp) -> str:
-    chip, count, strategy, phase, model = (
-        columns[name][row] for name in ("chip", "count", "strategy", "phase", "model")
-    )
-    return f"{chip} x{count} {strategy} {phase} of {model}"
+def _row_name(result: pd.DataFrame, row: int) -> str:
+    values = result.iloc[row]
+    return f"{values['chip']} x{values['count']} {values['strategy']} {values['phase']} of {values['model']}"
