@@ -6,7 +6,7 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat
 
 from collectives.collective_time import Library
 
@@ -16,6 +16,8 @@ CATALOG = Path(__file__).parent / "frameworks.toml"
 class Framework(BaseModel):
     """``collectives``: the library of its AllReduce kernels; ``host_step_seconds``: host work between two passes.
 
+    ``host_request_seconds``: what each running request adds to that work under continuous batching (its tokens
+    gathered, its blocks of the KV cache kept, its output handed on); a static batch has none.
     ``fuses``: whether an element-wise operator is one kernel; else it is its ``plain_calls`` kernels.
     ``fused_attention``: whether training uses FlashAttention. ``named``: other names of it in published rows.
     """
@@ -26,6 +28,7 @@ class Framework(BaseModel):
     title: str
     collectives: Library
     host_step_seconds: PositiveFloat
+    host_request_seconds: NonNegativeFloat = 0.0
     fuses: bool
     fused_attention: bool
     named: list[str]

@@ -88,8 +88,9 @@ def predict_serving(row: Row) -> tuple[float, float]:
 
     Continuous batching in its steady state: each of the requests decodes ``output_tokens`` iterations and joins with
     one prefill, so an iteration carries concurrency / output_tokens prompts on average. Modelled: prefill and decode
-    tokens share the iteration's matrix products; prompts are taken up to the scheduler's token limit. Not modelled:
-    the start of a benchmark, in which all requests arrive at once.
+    tokens share the iteration's matrix products; prompts are taken up to the scheduler's token limit; graphs are
+    captured for iterations that only decode, so that one with a prompt is issued call by call; the host's work grows
+    with the requests. Not modelled: the start of a benchmark, in which all requests arrive at once.
     """
     chip, model = load_chip(str(row["chip"])), load_model(str(row["model"]))
     ranks, prompt, output = int(row["tp_size"]), int(row["input_tokens"]), int(row["output_tokens"])
@@ -102,12 +103,14 @@ def predict_serving(row: Row) -> tuple[float, float]:
         raise Unpredictable(str(refusal)) from None
     context = prompt + output // 2
     framework = framework_named(str(row.get("backend", "")))
+    requests_seconds = active * framework.host_request_seconds  # the pass starts when the host is done with them
 
     def iteration(prompts: int) -> float:
-        step = forward(model, split, active, 1, context, "bf16")
-        if prompts:
-            step = _with_prefill(step, forward(model, split, prompts, prompt, prompt, "bf16"))
-        return _seconds(chip, ranks, step, framework)  # type: ignore[arg-type]
+        decode = forward(model, split, active, 1, context, "bf16")
+        if not prompts:
+            return requests_seconds + _seconds(chip, ranks, decode, framework)  # type: ignore[arg-type]
+        both = _with_prefill(decode, forward(model, split, prompts, prompt, prompt, "bf16"))
+        return requests_seconds + _seconds(chip, ranks, both, framework, "eager")  # type: ignore[arg-type]
 
     prompts_an_iteration = active / output
     together = max(1, min(round(prompts_an_iteration), PREFILL_TOKENS // prompt))
@@ -132,8 +135,8 @@ def _with_prefill(decode: Step, prefill: Step) -> Step:
     return replace(prefill, decoder=tuple(layer))
 
 
-def _seconds(chip: Gpu, ranks: int, step: Step, framework: Framework) -> float:
-    finish = run_strategy(Timeline(), Cluster(chip, ranks), "per_operator", step, "graph", framework)
+def _seconds(chip: Gpu, ranks: int, step: Step, framework: Framework, launch: str = "graph") -> float:
+    finish = run_strategy(Timeline(), Cluster(chip, ranks), "per_operator", step, launch, framework)
     return float(np.max(finish.ps)) / PICOSECONDS_PER_SECOND
 
 

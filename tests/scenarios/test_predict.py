@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scenarios.errors import Unpredictable
+from scenarios.framework import framework_named
 from scenarios.predict import pipeline_seconds, predict_inference, predict_serving, predict_training
 
 PUBLISHED = Path(__file__).parent.parent / "reference" / "published" / "inference.csv"
@@ -74,6 +75,13 @@ def test_more_concurrent_requests_take_longer_a_token():
     row |= {"input_tokens": 1024, "output_tokens": 256, "backend": "trtllm"}
     tokens = [predict_serving(row | {"concurrency": number})[1] for number in (1, 8, 64)]
     assert tokens == sorted(tokens)
+
+
+def test_host_work_for_every_request_delays_every_token():
+    row = {"chip": "h100", "model": "meta-llama/Llama-3.1-8B-Instruct", "tp_size": 8, "pp_size": 1}
+    row |= {"input_tokens": 1024, "output_tokens": 512, "backend": "trtllm"}
+    few, many = (predict_serving(row | {"concurrency": number})[1] for number in (8, 32))
+    assert many - few > 24 * framework_named("trtllm").host_request_seconds > 0
 
 
 def interleaved_schedule(stages, chunks, micro_batches, forward, backward):
