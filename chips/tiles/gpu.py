@@ -19,7 +19,6 @@ from chips.pipeline import Buffer, Metapipeline, Stage
 from chips.spec import Gpu
 from chips.tiles.compiler import Compiled, check_tiles, executions, tile_bytes, total
 from chips.tiles.language import Loop, Operation, TileError, Trace
-from chips.tiles.stages import Body, bodies
 from chips.timeline import seconds_to_ps
 
 
@@ -47,7 +46,6 @@ def compile_gpu(found: Trace, chip: Gpu, asynchronous: bool) -> Compiled:
     check_tiles(
         found, int(chip.on_chip.shared_bytes), f"the shared memory of a streaming multiprocessor of {chip.title}"
     )
-    parts = bodies(found)
     coefficients = chip.generation.matmul
     clock = chip.compute.highest_clock_hz
     mixed = any(operation.flop for operation in found.operations) and any(
@@ -55,8 +53,7 @@ def compile_gpu(found: Trace, chip: Gpu, asynchronous: bool) -> Compiled:
     )
     if mixed:
         clock = chip.compute.clock_hz  # at which attention's coefficients hold
-    phases = [item for item in found.root.body if isinstance(item, Loop)]
-    built = [_phase(loop, found, parts, chip, clock, asynchronous) for loop in phases]
+    built = [_phase(loop, beside, chip, clock, asynchronous) for loop, beside in _phases(found)]
     loads = total(
         found, lambda operation: tile_bytes(operation) // _shared_by(operation, chip) if operation.kind == "load" else 0
     )
@@ -107,61 +104,81 @@ def _row(stage: Stage, pipeline: Metapipeline) -> dict[str, object]:
     }
 
 
+def _phases(found: Trace) -> list[tuple[Loop, list[Operation]]]:
+    """The outermost loops, each with the operations before it that are in no loop; the last with those after it."""
+    loops = [item for item in found.root.body if isinstance(item, Loop)]
+    if not loops:
+        return [(Loop(1, None, found.name, grid=True, body=found.root.body), [])]
+    beside: list[list[Operation]] = [[] for _ in loops]
+    at = 0
+    for item in found.root.body:
+        if isinstance(item, Operation):
+            beside[min(at, len(loops) - 1)].append(item)
+        else:
+            at += 1
+    return list(zip(loops, beside, strict=True))
+
+
 def _phase(
-    loop: Loop, found: Trace, parts: dict[int, Body], chip: Gpu, clock: float, asynchronous: bool
+    loop: Loop, beside: list[Operation], chip: Gpu, clock: float, asynchronous: bool
 ) -> tuple[Metapipeline, int, int]:
-    """One outermost loop: the pipeline of a streaming multiprocessor, its work items, its bytes of shared memory."""
+    """One outermost loop: the pipeline of a streaming multiprocessor, its work items, its bytes of shared memory.
+
+    Operations between the grid's loops are done by every thread block. A loop that no thread blocks share runs on one.
+    """
+    if not loop.grid:
+        alone = Loop(1, None, loop.place, body=[*beside, loop])
+        pipeline, taken = _block([], alone, 1, int(chip.on_chip.shared_bytes), chip, clock, asynchronous)
+        return pipeline, 1, taken
     grid = [loop]
     while len(inner := [item for item in grid[-1].body if isinstance(item, Loop) and item.grid]) == 1 and grid[-1].grid:
         grid.append(inner[0])
-    items = prod(each.iterations for each in grid) if loop.grid else 1
-    waves = ceil(items / chip.compute.units)
-    # A loop that no thread blocks share runs all its iterations on one of them.
-    rounds = waves if loop.grid else loop.iterations
-    outer = [item for each in grid[:-1] for item in each.body if isinstance(item, Operation)]
-    pipeline, taken = _block(outer, grid[-1], parts, rounds, chip, clock, asynchronous)
-    return pipeline, waves, taken
+    rounds = ceil(prod(each.iterations for each in grid) / chip.compute.units)
+    outer = [*beside, *(item for each in grid[:-1] for item in each.body if isinstance(item, Operation))]
+    pipeline, taken = _block(outer, grid[-1], rounds, int(chip.on_chip.shared_bytes), chip, clock, asynchronous)
+    return pipeline, rounds, taken
 
 
 def _block(
-    outer: list[Operation], loop: Loop, parts: dict[int, Body], rounds: int, chip: Gpu, clock: float, asynchronous: bool
-) -> tuple[Metapipeline, int]:  # fmt: skip
-    """Load, compute and store of ``rounds`` iterations; inner loops are pipelines of the same kind in between."""
+    outer: list[Operation], loop: Loop, rounds: int, room: int, chip: Gpu, clock: float, asynchronous: bool
+) -> tuple[Metapipeline, int]:
+    """Load, compute and store of ``rounds`` iterations, with inner loops as stages between, and the bytes of its tiles.
+
+    Innermost loads run ahead as deep as the ``room`` in shared memory allows, up to the generation's stages; around an
+    inner loop they are double-buffered if there is room left, else single.
+    """
     operations = [*outer, *(item for item in loop.body if isinstance(item, Operation))]
     cycles = _sum(operations, chip, asynchronous, lambda _: 1)
+    loads = [operation for operation in operations if operation.kind == "load"]
+    held = sum(tile_bytes(operation) for operation in loads)
+    if held > room:
+        raise TileError(
+            f"{loads[0].place}: the tiles loaded together take {held:,} bytes; {room:,} of the shared memory of "
+            f"{chip.title} are left for them."
+        )
+    inner = [
+        _block([], item, item.iterations, room - held, chip, clock, asynchronous)
+        for item in loop.body
+        if isinstance(item, Loop)
+    ]
     stages: list[Stage] = []
-    held = sum(tile_bytes(operation) for operation in operations if operation.kind == "load")
-    if cycles.load:
-        names = ", ".join(dict.fromkeys(operation.name for operation in operations if operation.kind == "load"))
-        stages.append(Stage(names.replace(", load ", ", "), seconds_to_ps(cycles.load / clock), engine="copy"))
-    taken = held
-    for item in loop.body:
-        if isinstance(item, Loop):
-            inner, room = _block([], item, parts, item.iterations, chip, clock, asynchronous)
-            stages.append(Stage(f"loop {len(stages)}", inner))
-            taken = max(taken, held + room)
-    computing = cycles.consumers(chip, asynchronous)
-    if computing:
+    if loads:
+        names = ", ".join(dict.fromkeys(operation.name.removeprefix("load ") for operation in loads))
+        stages.append(Stage(f"load {names}", seconds_to_ps(cycles.load / clock), engine="copy"))
+    stages += [Stage(f"loop {number}", pipeline) for number, (pipeline, _) in enumerate(inner, 1)]
+    if computing := cycles.consumers(chip, asynchronous):
         # A step of one thread block takes its barriers and dependent instructions at least.
         least = chip.generation.matmul.step_cycles if cycles.matrix else 0.0
         stages.append(Stage("consumers", seconds_to_ps(max(computing, least) / clock)))
     if cycles.store:
         stages.append(Stage("store", seconds_to_ps(cycles.store / clock)))
-    if not stages:
-        stages.append(Stage("nothing", 0))
-    room = int(chip.on_chip.shared_bytes)
-    depth = min(chip.generation.matmul.stages, room // held) if held else 2
-    if depth < 1:
-        where = next(operation.place for operation in operations if operation.kind == "load")
-        raise TileError(
-            f"{where}: the tiles loaded together take {held:,} bytes; the shared memory of {chip.title} holds {room:,}."
-        )
-    if not any(stage for stage in stages if isinstance(stage.work, Metapipeline)):
-        taken = held * depth
+    within = max((taken for _, taken in inner), default=0)
+    most = 2 if inner else chip.generation.matmul.stages
+    depth = min(most, (room - within) // held) if held else 2
     buffers = tuple(
         Buffer(first.name, second.name, depth if first.engine == "copy" else 2) for first, second in pairwise(stages)
     )
-    return Metapipeline(loop.place, rounds, tuple(stages), buffers), taken
+    return Metapipeline(loop.place or "program", rounds, tuple(stages), buffers), within + depth * held
 
 
 def _sum(operations: list[Operation], chip: Gpu, asynchronous: bool, times: Callable[[Operation], int]) -> _Cycles:

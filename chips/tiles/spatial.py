@@ -37,11 +37,10 @@ def compile_spatial(found: Trace, chip: Dataflow) -> Compiled:
     fill = chip.timing.memory_latency + levels * chip.timing.stage_latency
     seconds = max(pipelines[id(found.root)].total_ps / 1e12, memory_seconds) + fill
     flop = total(found, lambda operation: operation.flop)
+    innermost = [body for body in parts.values() if not any(step.inner for step in body.steps)]
     busiest = max(
-        (body for body in parts.values() if body.loop is not found.root or len(parts) == 1),
-        key=lambda body: pipelines[id(body.loop)].total_ps * executions(body.loop) / body.loop.iterations
-        - (1e18 if any(step.inner for step in body.steps) else 0),
-    )  # fmt: skip
+        innermost, key=lambda body: pipelines[id(body.loop)].total_ps * executions(body.loop) / body.loop.iterations
+    )
     shown = pipelines[id(busiest.loop)]
     rows = [
         _row(step, body, chip, units, pipelines, seconds)

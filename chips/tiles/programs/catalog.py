@@ -42,7 +42,7 @@ EXAMPLES = {
         matmul_two_pipes,
         {"a": (16384, 4096), "b": (4096, 4096), "c": (16384, 4096)},
         {"rows": 1024, "columns": 512, "row_par": None},
-        {"rows": 16, "columns": 8, "row_par": None},
+        {"rows": 8, "columns": 8, "row_par": None},
     ),
     "matmul-over-k": Example(
         matmul_over_k,
