@@ -12,7 +12,7 @@ import pandas as pd
 
 from results.atomic_file import OutputError, written_beside
 from results.schema import PARTS
-from results.units import format_seconds, seconds_unit
+from results.units import seconds_unit, three_digits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,9 +113,9 @@ def _places(bars: pd.DataFrame) -> tuple[list[float], list[tuple[str, float, flo
 
 def _annotate(axes: Axes, bars: pd.DataFrame, places: list[float]) -> None:
     """The total at the end of each bar, or that the point does not fit."""
-    size, _ = seconds_unit(float(bars["seconds"].max()) if bars["fits"].any() else 1.0)
+    size, unit = seconds_unit(float(bars["seconds"].max()) if bars["fits"].any() else 1.0)
     for place, seconds, fits in zip(places, bars["seconds"], bars["fits"], strict=True):
-        text = format_seconds(seconds) if fits else "does not fit"
+        text = f"{three_digits(seconds / size)} {unit}" if fits else "does not fit"
         axes.annotate(
             text,
             (seconds / size if fits else 0.0, place),

@@ -64,7 +64,7 @@ def read_tables(folder: Path) -> Iterator[tuple[Path, Callable[[], list[Predicti
 
 
 def _read(path: Path, numbers: tuple[str, ...], words: tuple[str, ...] = ()) -> pd.DataFrame:
-    """A table whose columns are checked: ``numbers`` are finite numbers, ``words`` are there."""
+    """A table whose columns are checked: ``numbers`` are finite and above 0, ``words`` are there."""
     import pandas as pd
 
     try:
@@ -76,10 +76,13 @@ def _read(path: Path, numbers: tuple[str, ...], words: tuple[str, ...] = ()) -> 
             raise ScenarioError(f"{path}: column '{column}' is missing; it has {', '.join(map(str, rows.columns))}.")
     for column in numbers:
         values = pd.to_numeric(rows[column], errors="coerce")
-        wrong = np.flatnonzero(~np.isfinite(values.to_numpy(np.float64)))
+        known = values.to_numpy(np.float64)
+        wrong = np.flatnonzero(~(np.isfinite(known) & (known > 0)))
         if wrong.size:
             value = rows[column].iloc[wrong[0]]
-            raise ScenarioError(f"{path}: row {wrong[0] + 1}, column '{column}' is {value!r}; expected a number.")
+            raise ScenarioError(
+                f"{path}: row {wrong[0] + 1}, column '{column}' is {value!r}; expected a number above 0."
+            )
         rows[column] = values
     return rows.reset_index(drop=True)
 
@@ -91,13 +94,21 @@ def _gpu(name: str) -> Gpu:
     return chip
 
 
-def _kernels(path: Path, rows: pd.DataFrame, predict: Callable[[], Floats]) -> list[Predictions]:
-    """A table of kernels that is predicted whole, or not at all with the reason."""
+def _kernels(path: Path, rows: pd.DataFrame, predict: Callable[[pd.DataFrame], Floats]) -> list[Predictions]:
+    """A table of kernels, predicted whole; if a shape in it cannot be, row by row, with the reasons."""
     measured = rows["us"].to_numpy(np.float64) * 1e-6
+    predicted, reasons = np.full(len(rows), np.nan), [""] * len(rows)
     try:
-        return [Predictions(path.stem, rows, measured, predict(), [""] * len(rows))]
+        predicted = predict(rows)
     except (CatalogError, Unpredictable) as refusal:
-        return [Predictions(path.stem, rows, measured, np.full(len(rows), np.nan), [str(refusal)] * len(rows))]
+        reasons = [str(refusal)] * len(rows)
+    except ValueError:
+        for number in range(len(rows)):
+            try:
+                predicted[number] = predict(rows.iloc[[number]])[0]
+            except ValueError as refusal:
+                reasons[number] = str(refusal)
+    return [Predictions(path.stem, rows, measured, predicted, reasons)]
 
 
 def _gemm(path: Path, chip: str, precision: str) -> list[Predictions]:
@@ -105,7 +116,7 @@ def _gemm(path: Path, chip: str, precision: str) -> list[Predictions]:
 
     rows = _read(path, ("m", "n", "k", "us"))
 
-    def predict() -> Floats:
+    def predict(rows: pd.DataFrame) -> Floats:
         gpu = _gpu(chip)
         shape = (rows[name].to_numpy() for name in ("m", "n", "k"))
         time = price_matmul(gpu, *shape, precision=_precision(precision), resident_weights=True)
@@ -120,7 +131,7 @@ def _attention(path: Path, chip: str, phase: str, precision: str) -> list[Predic
     shape = ("batch_size", "tokens", "context", "heads", "kv_heads", "head_dim")
     rows = _read(path, (*shape, "us"))
 
-    def predict() -> Floats:
+    def predict(rows: pd.DataFrame) -> Floats:
         gpu, number = _gpu(chip), _precision(precision)
         batch, tokens, context, heads, kv_heads, head_dim = (rows[name].to_numpy() for name in shape)
         if phase == "decode":

@@ -86,11 +86,21 @@ def test_rows_that_cannot_be_predicted_are_counted_with_their_reason(folder):
     assert json.loads(to_json([result]))[0]["mean_ape"] is None
 
 
+def test_a_shape_that_cannot_be_priced_costs_only_its_own_row(tmp_path):
+    columns = "batch_size,tokens,context,heads,kv_heads,head_dim,us"
+    rows = ["1,1,1024,32,8,128,20", "1,1,1024,30,8,128,20"]
+    (tmp_path / "h100_attention_decode_bf16.csv").write_text("\n".join([columns, *rows]))
+    (result,) = validate(tmp_path)
+    assert (result.statistics.rows, result.statistics.unpredicted) == (2, 1)
+    assert "kv_heads" in next(iter(result.reasons))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
         ("h100_gemm_bf16.csv", "m,n,us\n1,2,3\n", "column 'k' is missing"),
         ("h100_gemm_bf16.csv", "m,n,k,us\n1,2,3,4\n1,2,x,4\n", "row 2, column 'k' is 'x'"),
+        ("h100_gemm_bf16.csv", "m,n,k,us\n1,2,3,0\n", "row 1, column 'us' is 0"),
         ("h100_gemm_bf16.parquet", "no parquet", "h100_gemm_bf16.parquet"),
         ("notes.csv", "a,b\n1,2\n", "no table whose name is known"),
     ],
