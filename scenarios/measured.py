@@ -7,10 +7,11 @@ Belongs here: one reader for every schema, from a checked frame to predicted sec
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -43,9 +44,13 @@ class Predictions:
     reasons: list[str]
 
 
-def read_tables(folder: Path) -> Iterator[tuple[Path, Callable[[], list[Predictions]]]]:
+def read_tables(
+    folder: Path, coefficients_of: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[Path, Callable[[], list[Predictions]]]]:
     """Every table in ``folder`` and its subfolders measured/ and published/, with the function that predicts it.
 
+    ``coefficients_of``: chips whose kernels and collectives are priced with another chip's generation, to see what
+    a datasheet alone would have told; {"a100": "h100"} prices the A100 with Hopper's coefficients.
     Raises ScenarioError if the folder does not exist or holds no table.
     """
     if not folder.is_dir():
@@ -58,7 +63,10 @@ def read_tables(folder: Path) -> Iterator[tuple[Path, Callable[[], list[Predicti
             match = re.fullmatch(pattern, path.stem)
             if match and path.suffix in (".parquet", ".csv"):
                 found += 1
-                yield path, partial(predict, path, **match.groupdict())
+                known = match.groupdict()
+                if known.get("chip") in coefficients_of:
+                    known["generation_of"] = coefficients_of[known["chip"]]
+                yield path, partial(predict, path, **known)
     if not found:
         raise ScenarioError(f"{folder}: holds no table whose name is known, such as h100_gemm_bf16.parquet.")
 
@@ -87,10 +95,12 @@ def _read(path: Path, numbers: tuple[str, ...], words: tuple[str, ...] = ()) -> 
     return rows.reset_index(drop=True)
 
 
-def _gpu(name: str) -> Gpu:
+def _gpu(name: str, generation_of: str | None = None) -> Gpu:
     chip = load_chip(name)
     if not isinstance(chip, Gpu):
         raise CatalogError(f"{name} is no GPU; kernels of a library are priced for GPUs.")
+    if generation_of is not None:
+        return chip.model_copy(update={"generation": _gpu(generation_of).generation})
     return chip
 
 
@@ -111,13 +121,13 @@ def _kernels(path: Path, rows: pd.DataFrame, predict: Callable[[pd.DataFrame], F
     return [Predictions(path.stem, rows, measured, predicted, reasons)]
 
 
-def _gemm(path: Path, chip: str, precision: str) -> list[Predictions]:
+def _gemm(path: Path, chip: str, precision: str, generation_of: str | None = None) -> list[Predictions]:
     from chips.kernels.matmul import price_matmul
 
     rows = _read(path, ("m", "n", "k", "us"))
 
     def predict(rows: pd.DataFrame) -> Floats:
-        gpu = _gpu(chip)
+        gpu = _gpu(chip, generation_of)
         shape = (rows[name].to_numpy() for name in ("m", "n", "k"))
         time = price_matmul(gpu, *shape, precision=_precision(precision), resident_weights=True)
         return time.seconds + gpu.generation.launch.graph_gap
@@ -125,14 +135,16 @@ def _gemm(path: Path, chip: str, precision: str) -> list[Predictions]:
     return _kernels(path, rows, predict)
 
 
-def _attention(path: Path, chip: str, phase: str, precision: str) -> list[Predictions]:
+def _attention(
+    path: Path, chip: str, phase: str, precision: str, generation_of: str | None = None
+) -> list[Predictions]:
     from chips.kernels.attention import price_attention_decode, price_attention_prefill
 
     shape = ("batch_size", "tokens", "context", "heads", "kv_heads", "head_dim")
     rows = _read(path, (*shape, "us"))
 
     def predict(rows: pd.DataFrame) -> Floats:
-        gpu, number = _gpu(chip), _precision(precision)
+        gpu, number = _gpu(chip, generation_of), _precision(precision)
         batch, tokens, context, heads, kv_heads, head_dim = (rows[name].to_numpy() for name in shape)
         if phase == "decode":
             time = price_attention_decode(
@@ -147,7 +159,7 @@ def _attention(path: Path, chip: str, phase: str, precision: str) -> list[Predic
     return _kernels(path, rows, predict)
 
 
-def _collectives(path: Path, chip: str) -> list[Predictions]:
+def _collectives(path: Path, chip: str, generation_of: str | None = None) -> list[Predictions]:
     """Four tables: AllReduce under a graph, of NCCL, and issued eagerly; and the other operations."""
     from collectives.collective_time import Library, Mode, Operation
     from collectives.library import measured_seconds
@@ -157,7 +169,7 @@ def _collectives(path: Path, chip: str) -> list[Predictions]:
     for (library, mode, operation, ranks), same in rows.groupby(["library", "mode", "op", "n_chips"]):
         try:
             predicted[same.index] = measured_seconds(
-                _gpu(chip),
+                _gpu(chip, generation_of),
                 cast(Operation, OPERATIONS.get(str(operation), str(operation))),
                 int(str(ranks)),
                 same["bytes"].to_numpy(np.float64),
