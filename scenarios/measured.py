@@ -87,10 +87,8 @@ def _read(path: Path, numbers: tuple[str, ...], words: tuple[str, ...] = ()) -> 
         known = values.to_numpy(np.float64)
         wrong = np.flatnonzero(~(np.isfinite(known) & (known > 0)))
         if wrong.size:
-            value = rows[column].iloc[wrong[0]]
-            raise ScenarioError(
-                f"{path}: row {wrong[0] + 1}, column '{column}' is {value!r}; expected a number above 0."
-            )
+            found = f"row {wrong[0] + 1}, column '{column}' is '{rows[column].iloc[wrong[0]]}'"
+            raise ScenarioError(f"{path}: {found}; expected a number above 0.")
         rows[column] = values
     return rows.reset_index(drop=True)
 
