@@ -100,7 +100,7 @@ def test_a_shape_that_cannot_be_priced_costs_only_its_own_row(tmp_path):
     [
         ("h100_gemm_bf16.csv", "m,n,us\n1,2,3\n", "column 'k' is missing"),
         ("h100_gemm_bf16.csv", "m,n,k,us\n1,2,3,4\n1,2,x,4\n", "row 2, column 'k' is 'x'"),
-        ("h100_gemm_bf16.csv", "m,n,k,us\n1,2,3,0\n", "row 1, column 'us' is 0"),
+        ("h100_gemm_bf16.csv", "m,n,k,us\n1,2,3,0\n", "row 1, column 'us' is '0'"),
         ("h100_gemm_bf16.parquet", "no parquet", "h100_gemm_bf16.parquet"),
         ("notes.csv", "a,b\n1,2\n", "no table whose name is known"),
     ],
