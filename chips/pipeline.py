@@ -5,9 +5,10 @@
     tiles.total_ps, tiles.initiation_interval_ps, tiles.limiter    # 900_001_000, 900, "multiply"
     rows = Metapipeline("rows", 64, (Stage("prepare", 5_000), Stage("tiles", tiles)))
 
-Belongs here: what stages and buffers are and when each iteration runs. The algebra is in ``chips.max_plus``, the
-equations of the Spatial compiler in ``chips.spatial_control``, what balances a pipeline in ``chips.pipeline_balance``.
-Times are integer picoseconds, exact; tests hold every schedule equal to the same tasks on ``chips.timeline``.
+Belongs here: the whole and its times. Its parts are in ``chips.pipeline_stage``, what waits for what in
+``chips.pipeline_graph``, the algebra in ``chips.max_plus``, the equations of the Spatial compiler in
+``chips.spatial_control``, what balances a pipeline in ``chips.pipeline_balance``. Times are
+integer picoseconds, exact; tests hold every schedule equal to the same tasks on ``chips.timeline``.
 """
 
 from __future__ import annotations
@@ -20,69 +21,13 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from chips.max_plus import NEVER, Arc, EventGraph, advance, cycle_mean, unrolled
+from chips.max_plus import EventGraph, IntArray, advance, cycle_mean, unrolled
+from chips.pipeline_graph import event_graph, graph_at, weights_of
+from chips.pipeline_stage import Buffer, Stage
 from chips.spatial_control import outer_pipelined
 
-IntArray = NDArray[np.int64]
 Control = Literal["pipelined", "sequential", "streaming", "spatial"]
-
-
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """One step of every iteration.
-
-    ``work``: picoseconds of one iteration on one unit; an int64 array with an entry an iteration; or a metapipeline,
-    which fills and drains within each iteration. ``row_par``: units that share each iteration's work.
-    ``latency_ps``: from first element in to first element out, where control is streaming.
-    ``engine``: stages of one name take turns on it, in the order of the program. ``lag``: iterations by which this
-    stage runs behind on it (software pipelining: with lag 1, the next iteration's stages of lag 0 go first).
-    """
-
-    name: str
-    work: int | IntArray | Metapipeline
-    row_par: int = 1
-    latency_ps: int = 0
-    engine: str = ""
-    lag: int = 0
-
-    def __post_init__(self) -> None:
-        if self.row_par < 1 or self.lag < 0 or self.latency_ps < 0:
-            raise ValueError(
-                f"Stage '{self.name}' has row_par {self.row_par}, lag {self.lag} and latency {self.latency_ps} ps; "
-                "row_par is at least 1, the others at least 0."
-            )
-        if not isinstance(self.work, Metapipeline) and np.any(np.asarray(self.work) < 0):
-            raise ValueError(f"Stage '{self.name}' has negative work; it takes at least 0 picoseconds.")
-
-    @cached_property
-    def duration_ps(self) -> int | IntArray:
-        """Picoseconds of one iteration: its work over its units, rounded up."""
-        work = self.work.total_ps if isinstance(self.work, Metapipeline) else self.work
-        return -(-work // self.row_par)
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """What ``source`` writes and ``target`` reads, with room for the values of ``depth`` iterations.
-
-    A slot is taken when its writer starts and free when its reader has finished: with depth 1 neighbours alternate.
-    Default: the Spatial compiler's rule, the stages it crosses plus one (neighbours: 2, a double buffer).
-    ``carried``: the target reads what was written so many iterations ago (a loop-carried value).
-    """
-
-    source: str
-    target: str
-    depth: int | None = None
-    carried: int = 0
-
-    def __post_init__(self) -> None:
-        if self.carried < 0 or (self.depth is not None and self.depth < max(self.carried, 1)):
-            raise ValueError(
-                f"The buffer from '{self.source}' to '{self.target}' has depth {self.depth} and is carried over "
-                f"{self.carried} iterations; the depth is at least 1 and at least that."
-            )
 
 
 @dataclass(frozen=True)
@@ -123,6 +68,8 @@ class Metapipeline:
                 raise ValueError(
                     f"Stage '{stage.name}' has work of shape {duration.shape}; it has {self.iterations} iterations."
                 )
+        if self.control != "pipelined" and self.most_lag:
+            raise ValueError(f"Stages of '{self.name}' lag on their engines; {self.control} control has no lags.")
         for buffer in self.buffers or ():
             for end in (buffer.source, buffer.target):
                 if end not in names:
@@ -200,12 +147,12 @@ class Metapipeline:
     @cached_property
     def recurrence_ps(self) -> int:
         """The total by powers of the max-plus matrix: exact for every shape whose durations do not change."""
-        state, ramp, latest = self.graph.start(), self._most_lag, 0
+        state, ramp, latest = self.graph.start(), self.most_lag, 0
         slot = 0
         while slot < self.iterations + ramp:
             ends = slot < ramp or slot >= self.iterations
             slots = 1 if ends else self.iterations - ramp
-            state = advance((self._graph_at(slot) if ends else self.graph).step, state, slots)
+            state = advance((graph_at(self, slot) if ends else self.graph).step, state, slots)
             np.maximum(state, 0, out=state)  # a stage without an iteration in a slot has nothing to wait for
             latest, slot = max(latest, int(state.max())), slot + slots
         return latest
@@ -259,8 +206,8 @@ class Metapipeline:
         """When every stage runs every iteration. Memory and time grow with the iterations; ``total_ps`` does not."""
         if self.control == "spatial":
             raise ValueError(f"'{self.name}' has spatial control: an equation for the total, without a schedule.")
-        slots = self.iterations + self._most_lag
-        times = unrolled(self.graph, [self._weights(arc, slots) for arc in self.graph.arcs], slots)
+        slots = self.iterations + self.most_lag
+        times = unrolled(self.graph, [weights_of(self, arc, slots) for arc in self.graph.arcs], slots)
         own = [slice(stage.lag, stage.lag + self.iterations) for stage in self.stages]
         starts = np.stack([times[3 * place, span] for place, span in enumerate(own)])
         finishes = np.stack([times[3 * place + 1, span] for place, span in enumerate(own)])
@@ -268,72 +215,13 @@ class Metapipeline:
 
     @cached_property
     def graph(self) -> EventGraph:
-        """Stage s starts at event 3s and finishes at 3s + 1; at 3s + 2 its engine may go on to the next stage."""
-        position = {stage.name: place for place, stage in enumerate(self.stages)}
-        arcs: list[Arc] = []
-
-        def tie(source: int, target: int, weight: int, delay: int) -> None:
-            """In slots of software pipelining: iteration i of a stage runs in slot i + lag."""
-            slots = delay + self.stages[target // 3].lag - self.stages[source // 3].lag
-            if slots < 0:
-                late, early = self.stages[source // 3].name, self.stages[target // 3].name
-                raise ValueError(
-                    f"Stage '{early}' of '{self.name}' waits for '{late}', which lags {-slots} iterations more than "
-                    "their buffer is deep."
-                )
-            arcs.append(Arc(source, target, weight, slots))
-
-        engines: dict[str, list[int]] = {}
-        for place, stage in enumerate(self.stages):
-            duration = stage.duration_ps
-            tie(3 * place, 3 * place + 1, duration if isinstance(duration, int) else 0, 0)
-            tie(3 * place + 1, 3 * place, 0, 1)
-            engines.setdefault(stage.engine or stage.name, []).append(place)
-        for link in self.links:
-            source, target = position[link.source], position[link.target]
-            if self.control == "streaming" and not link.carried:
-                tie(3 * source, 3 * target, self.stages[source].latency_ps, 0)
-                tie(3 * source + 1, 3 * target + 1, self.stages[target].latency_ps, 0)
-            else:
-                tie(3 * source + 1, 3 * target, 0, link.carried)
-            tie(3 * target + 1, 3 * source, 0, (link.depth or 1) - link.carried)
-        turns = [sorted(places, key=lambda place: self.stages[place].lag) for places in engines.values()]
-        if self.control == "sequential":
-            turns = [sorted(position.values(), key=lambda place: self.levels[self.stages[place].name])]
-        for places in turns:
-            for before, after in zip([places[-1], *places], places, strict=False):
-                if len(places) > 1:  # an engine passes slots by in which a stage has no iteration
-                    delay = int(after == places[0])
-                    arcs.append(Arc(3 * before + 2, 3 * after, 0, delay))
-                    arcs.append(Arc(3 * before + 2, 3 * after + 2, 0, delay))
-                    arcs.append(Arc(3 * after + 1, 3 * after + 2, 0, 0))
-        return EventGraph(3 * len(self.stages), tuple(arcs))
+        """The recurrence of one iteration (``chips.pipeline_graph``)."""
+        return event_graph(self)
 
     @property
-    def _most_lag(self) -> int:
+    def most_lag(self) -> int:
+        """Iterations by which the last stage of software pipelining runs behind the first."""
         return max(stage.lag for stage in self.stages)
-
-    def _weights(self, arc: Arc, slots: int) -> int | IntArray:
-        """An arc's weight in every slot; never where its stages have no iteration in it."""
-        source, target = self.stages[arc.source // 3], self.stages[arc.target // 3]
-        duration = source.duration_ps
-        changes = isinstance(duration, np.ndarray) and arc.source % 3 == 0 and arc.target == arc.source + 1
-        engine_passes = arc.source % 3 == 2 and arc.target % 3 == 2
-        if engine_passes or not (changes or self._most_lag):
-            return arc.weight
-        weights = np.full(slots, NEVER, np.int64)
-        weights[target.lag : target.lag + self.iterations] = duration if changes else arc.weight
-        return weights
-
-    def _graph_at(self, slot: int) -> EventGraph:
-        """The graph of one slot near the ends, without the stages that have no iteration in it."""
-        arcs = []
-        for arc in self.graph.arcs:
-            target = self.stages[arc.target // 3]
-            runs = target.lag <= slot < target.lag + self.iterations
-            passes = arc.source % 3 == 2 and arc.target % 3 == 2
-            arcs.append(arc if runs or passes else replace(arc, weight=NEVER))
-        return replace(self.graph, arcs=tuple(arcs))
 
     def _default_depth(self, buffer: Buffer) -> int:
         """Spatial's rule (computeMemoryBufferPorts): stage distance between writer and reader, plus one.

@@ -201,6 +201,8 @@ def test_mistakes_are_answered_with_the_name_and_the_number() -> None:
         Buffer("a", "b", 0)
     with pytest.raises(ValueError, match="deadlock"):
         _ = Metapipeline("p", 2, (Stage("a", 1), Stage("b", 1)), (Buffer("a", "b"), Buffer("b", "a"))).total_ps
+    with pytest.raises(ValueError, match="sequential control has no lags"):
+        Metapipeline("p", 2, (Stage("a", 1), Stage("b", 1, lag=1)), control="sequential")
     with pytest.raises(ValueError, match="row_par 0"):
         Stage("a", 1, row_par=0)
     with pytest.raises(ValueError, match=r"shape \(3,\)"):
