@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from scenarios.commands import tiles
+from scenarios.commands import accuracy, tiles
 
 if TYPE_CHECKING:
     from scenarios.point import Options
@@ -207,3 +207,4 @@ def validate(
 
 
 app.command("tiles")(tiles.tiles)
+app.command("accuracy")(accuracy.accuracy)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chips.generation import GpuGeneration
 from chips.spec import CatalogError, Gpu, Precision, load_chip
 from scenarios.errors import ScenarioError, Unpredictable
 
@@ -45,12 +46,12 @@ class Predictions:
 
 
 def read_tables(
-    folder: Path, coefficients_of: Mapping[str, str] = MappingProxyType({})
+    folder: Path, coefficients_of: Mapping[str, GpuGeneration] = MappingProxyType({})
 ) -> Iterator[tuple[Path, Callable[[], list[Predictions]]]]:
     """Every table in ``folder`` and its subfolders measured/ and published/, with the function that predicts it.
 
-    ``coefficients_of``: chips whose kernels and collectives are priced with another chip's generation, to see what
-    a datasheet alone would have told; {"a100": "h100"} prices the A100 with Hopper's coefficients.
+    ``coefficients_of``: chips whose kernels and collectives are priced with other coefficients than their own, to see
+    what a datasheet alone would have told, or how much a coefficient matters.
     Raises ScenarioError if the folder does not exist or holds no table.
     """
     if not folder.is_dir():
@@ -63,9 +64,9 @@ def read_tables(
             match = re.fullmatch(pattern, path.stem)
             if match and path.suffix in (".parquet", ".csv"):
                 found += 1
-                known = match.groupdict()
+                known: dict[str, Any] = match.groupdict()
                 if known.get("chip") in coefficients_of:
-                    known["generation_of"] = coefficients_of[known["chip"]]
+                    known["generation"] = coefficients_of[known["chip"]]
                 yield path, partial(predict, path, **known)
     if not found:
         raise ScenarioError(f"{folder}: holds no table whose name is known, such as h100_gemm_bf16.parquet.")
@@ -93,13 +94,11 @@ def _read(path: Path, numbers: tuple[str, ...], words: tuple[str, ...] = ()) -> 
     return rows.reset_index(drop=True)
 
 
-def _gpu(name: str, generation_of: str | None = None) -> Gpu:
+def _gpu(name: str, generation: GpuGeneration | None = None) -> Gpu:
     chip = load_chip(name)
     if not isinstance(chip, Gpu):
         raise CatalogError(f"{name} is no GPU; kernels of a library are priced for GPUs.")
-    if generation_of is not None:
-        return chip.model_copy(update={"generation": _gpu(generation_of).generation})
-    return chip
+    return chip if generation is None else chip.model_copy(update={"generation": generation})
 
 
 def _kernels(path: Path, rows: pd.DataFrame, predict: Callable[[pd.DataFrame], Floats]) -> list[Predictions]:
@@ -119,13 +118,13 @@ def _kernels(path: Path, rows: pd.DataFrame, predict: Callable[[pd.DataFrame], F
     return [Predictions(path.stem, rows, measured, predicted, reasons)]
 
 
-def _gemm(path: Path, chip: str, precision: str, generation_of: str | None = None) -> list[Predictions]:
+def _gemm(path: Path, chip: str, precision: str, generation: GpuGeneration | None = None) -> list[Predictions]:
     from chips.kernels.matmul import price_matmul
 
     rows = _read(path, ("m", "n", "k", "us"))
 
     def predict(rows: pd.DataFrame) -> Floats:
-        gpu = _gpu(chip, generation_of)
+        gpu = _gpu(chip, generation)
         shape = (rows[name].to_numpy() for name in ("m", "n", "k"))
         time = price_matmul(gpu, *shape, precision=_precision(precision), resident_weights=True)
         return time.seconds + gpu.generation.launch.graph_gap
@@ -134,7 +133,7 @@ def _gemm(path: Path, chip: str, precision: str, generation_of: str | None = Non
 
 
 def _attention(
-    path: Path, chip: str, phase: str, precision: str, generation_of: str | None = None
+    path: Path, chip: str, phase: str, precision: str, generation: GpuGeneration | None = None
 ) -> list[Predictions]:
     from chips.kernels.attention import price_attention_decode, price_attention_prefill
 
@@ -142,7 +141,7 @@ def _attention(
     rows = _read(path, (*shape, "us"))
 
     def predict(rows: pd.DataFrame) -> Floats:
-        gpu, number = _gpu(chip, generation_of), _precision(precision)
+        gpu, number = _gpu(chip, generation), _precision(precision)
         batch, tokens, context, heads, kv_heads, head_dim = (rows[name].to_numpy() for name in shape)
         if phase == "decode":
             time = price_attention_decode(
@@ -157,7 +156,7 @@ def _attention(
     return _kernels(path, rows, predict)
 
 
-def _collectives(path: Path, chip: str, generation_of: str | None = None) -> list[Predictions]:
+def _collectives(path: Path, chip: str, generation: GpuGeneration | None = None) -> list[Predictions]:
     """Four tables: AllReduce under a graph, of NCCL, and issued eagerly; and the other operations."""
     from collectives.collective_time import Library, Mode, Operation
     from collectives.library import measured_seconds
@@ -167,7 +166,7 @@ def _collectives(path: Path, chip: str, generation_of: str | None = None) -> lis
     for (library, mode, operation, ranks), same in rows.groupby(["library", "mode", "op", "n_chips"]):
         try:
             predicted[same.index] = measured_seconds(
-                _gpu(chip, generation_of),
+                _gpu(chip, generation),
                 cast(Operation, OPERATIONS.get(str(operation), str(operation))),
                 int(str(ranks)),
                 same["bytes"].to_numpy(np.float64),

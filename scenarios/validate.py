@@ -40,13 +40,18 @@ def validate(data: Path | None = None, *, by: str | None = None, worst: int = 0)
     ``by``: also break each table that has this column down by it. ``worst``: also return so many of the worst rows.
     Raises ScenarioError in one sentence for a missing or malformed file, or a column that no table has.
     """
-    if data is None and not REFERENCE.is_dir():
-        raise ScenarioError("the project's tables are not installed with it; name a folder of tables with --data.")
-    predictions = _predict_all(data or REFERENCE)
+    predictions = _predict_all(tables_folder(data))
     if by is not None and not any(by in table.rows for table in predictions):
         known = sorted({str(column) for table in predictions for column in table.rows})
         raise ScenarioError(f"--by {by}: no table has this column; they have {', '.join(known)}.")
     return [_result(table, by, worst) for table in predictions]
+
+
+def tables_folder(data: Path | None) -> Path:
+    """``data``, or the folder of the project's own tables. Raises ScenarioError where they are not installed."""
+    if data is None and not REFERENCE.is_dir():
+        raise ScenarioError("the project's tables are not installed with it; name a folder of tables with --data.")
+    return data or REFERENCE
 
 
 def _predict_all(folder: Path) -> list[Predictions]:

@@ -1,0 +1,327 @@
+"""The accuracy document: errors of every table, by size and column, where they come from, and what was fitted.
+
+Belongs here: which breakdowns the document has, and its text. Statistics are in ``results.accuracy``, pictures in
+``results.accuracy_plots``, explanations and published figures of others in ``accuracy.toml``.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from chips.generation import GpuGeneration
+from chips.spec import Gpu, load_chip
+from results.accuracy import absolute_percentage_error, error_statistics, statistics_by, worst_rows
+from results.accuracy_plots import Panels, Times
+from results.markdown import markdown_table
+from results.units import format_seconds
+from scenarios.fitted import fitted_constants, framework_constants
+from scenarios.measured import Predictions, read_tables
+
+NOTES = tomllib.loads((Path(__file__).parent / "accuracy.toml").read_text())
+MOST_VALUES = 9  # a column of numbers with more values than this is broken down by powers of 4
+POWER = 4
+WORST = 4
+WORST_SHARE = 0.01
+HELD_OUT = 0.3  # of the shapes
+TIME = "measured time"
+DECADES = ("under 10 us", "10 to 100 us", "100 us to 1 ms", "1 ms to 1 s", "1 s and more")
+DECADE_ENDS = (1e-5, 1e-4, 1e-3, 1.0)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Tables of one kind: their title, the pattern of their names, and the columns that matter."""
+
+    title: str
+    pattern: str
+    columns: tuple[str, ...]
+
+
+FAMILIES = (
+    Family("matrix products", r".*_gemm_.*", ("m", "n", "k", TIME)),
+    Family("attention, prefill", r".*_attention_prefill_.*", ("batch_size", "tokens", "heads", "head_dim", TIME)),
+    Family("attention, decode", r".*_attention_decode_.*", ("batch_size", "context", "head_dim", TIME)),
+    Family("AllReduce", r".*_collectives, AllReduce .*", ("library", "n_chips", "bytes", TIME)),
+    Family("other collectives", r".*_collectives, other operations", ("op", "n_chips", "bytes")),
+    Family("serving", r"serving_.*", ("concurrency", "tp_size", "input_tokens", "output_tokens")),
+    Family("published inference", r"inference", ("chip", "model", "tp", "batch", "launch", "phase", "context", TIME)),
+    Family("published training", r"training", ("model", "what", "recompute")),
+)
+
+
+def predict_tables(folder: Path, coefficients_of: Mapping[str, GpuGeneration] | None = None) -> list[Predictions]:
+    """Every table of ``folder`` predicted; with ``coefficients_of`` only the kernels of the chips that it names."""
+    chosen = coefficients_of or {}
+    return [
+        table
+        for path, predict in read_tables(folder, chosen)
+        if not chosen or any(path.stem.startswith(f"{chip}_") for chip in chosen)
+        for table in predict()
+    ]
+
+
+def panels_of(tables: Sequence[Predictions]) -> Panels:
+    """Measured and predicted seconds of every family, a series a chip (or a quantity, for serving)."""
+    panels: dict[str, dict[str, Times]] = {}
+    for family in FAMILIES:
+        series: dict[str, list[Times]] = {}
+        for table in _of(family, tables):
+            names = table.rows["chip"].to_numpy(str) if "chip" in table.rows else np.full(len(table.rows), _chip(table))
+            if family.title == "serving":
+                names = np.full(len(table.rows), "to first token" if "ttft" in table.table else "per output token")
+            for name in dict.fromkeys(names):
+                rows = (names == name) & np.isfinite(table.predicted)
+                series.setdefault(str(name), []).append((table.measured[rows], table.predicted[rows]))
+        found = {name: _joined(parts) for name, parts in series.items()}
+        found = {name: times for name, times in found.items() if len(times[0])}
+        if found:
+            panels[family.title] = found
+    return panels
+
+
+def document(tables: Sequence[Predictions], folder: Path, pictures: str) -> str:
+    """The whole document, Markdown. ``pictures``: the folder of its pictures, as seen from the document."""
+    return "\n\n".join(_paragraphs(tables, folder, pictures)) + "\n"
+
+
+def _paragraphs(tables: Sequence[Predictions], folder: Path, pictures: str) -> Iterator[str]:
+    yield "# Accuracy"
+    yield (
+        "Every figure here is computed by `loopline accuracy -o docs/accuracy.md` from the tables of measured kernels "
+        "and published runs. Errors are |predicted / measured - 1|. The bias is the median of predicted / measured: "
+        "below 1, predictions are too fast. No row is left out. Two measurements of the same matrix-product library "
+        "differ by 4 to 7%, so that less than that means nothing."
+    )
+    yield "## Every table"
+    yield markdown_table([_overview(table) for table in tables])
+    yield f"![Predicted against measured times, a panel a family]({pictures}/scatter.png)"
+    yield "Each point is a row. On the line, prediction and measurement are equal; the grey band is 20% to either side."
+    yield f"![Predicted over measured time, by measured time]({pictures}/error_by_size.svg)"
+    yield "Lines are medians by size; the shaded band holds 80% of the rows."
+    yield "## Beside others"
+    yield (
+        "What others publish of their own models, or what their own code gives when it is run. Each is on its own "
+        "data, so that only the orders of magnitude compare."
+    )
+    yield markdown_table([{"model": name} | peer for name, peer in NOTES["peers"].items()])
+    yield "## Rows and chips that no fit has seen"
+    yield from _held_out(tables)
+    yield from _other_generation(tables, folder)
+    yield "## Where the error is"
+    yield "A cell is the mean error and the bias of the rows with this value, and how many they are."
+    for family in FAMILIES:
+        for column in family.columns:
+            records = _breakdown(_of(family, tables), column)
+            if len(records) > 1:
+                yield f"### {family.title[0].upper() + family.title[1:]} by {column.replace('_', ' ')}"
+                yield markdown_table(records)
+    yield "## Known causes"
+    yield (
+        "For each known cause, a condition on the columns picks the rows that it can concern. If the error among them "
+        f"is larger than among the others, and they crowd the worst {WORST_SHARE:.0%}, the cause explains something; "
+        "the explanations themselves are what we believe, not what we have proved."
+    )
+    yield markdown_table(list(_causes(tables)))
+    yield "## Worst rows"
+    yield f"The {WORST} rows of each table with the largest error, and the known causes whose condition they meet."
+    yield markdown_table([record for table in tables for record in _worst(table)])
+    yield "## What was fitted"
+    yield (
+        "All other numbers are datasheets, microbenchmarks or the code of the libraries, with their sources in "
+        "`loopline chips h100`; these are fitted, once a generation. The interval says how firmly the measurements "
+        "hold a constant: alone, it can move that far before the mean error of its tables (a sample of their rows) "
+        "grows by a twentieth. Below and beyond: even half or twice the value is tolerated, so that the measurements "
+        "hardly say. Seconds, bytes, bytes/s."
+    )
+    yield markdown_table(fitted_constants(folder))
+    yield "The host work of a framework between two passes, in `scenarios/frameworks.toml`:"
+    yield markdown_table(framework_constants())
+
+
+def _overview(table: Predictions) -> dict[str, str]:
+    found = error_statistics(table.predicted, table.measured)
+    return {
+        "table": table.table,
+        "rows": f"{found.rows:,}",
+        "not predicted": str(found.unpredicted),
+        "mean error": _percent(found.mean_ape),
+        "median": _percent(found.median_ape),
+        "90th percentile": _percent(found.p90_ape),
+        "bias": f"{found.bias:.3f}",
+    }
+
+
+def _breakdown(tables: Sequence[Predictions], column: str) -> list[dict[str, str]]:
+    """A record a value of ``column``, a cell a table."""
+    cells: dict[str, dict[str, str]] = {}
+    for table in tables:
+        if column != TIME and column not in table.rows:
+            continue
+        values, labels = _groups(table, column)
+        for value, found in statistics_by(values, table.predicted, table.measured).items():
+            cell = f"{_percent(found.mean_ape)}, {found.bias:.2f} ({found.rows:,})"
+            cells.setdefault(value, {"": labels.get(value, value)})[table.table] = cell
+    names = [table.table for table in tables]
+    ordered = sorted(cells, key=lambda value: (0, float(value), "") if _is_number(value) else (1, 0.0, value))
+    return [{"": cells[value][""]} | {name: cells[value].get(name, "") for name in names} for value in ordered]
+
+
+def _groups(table: Predictions, column: str) -> tuple[pd.Series, dict[str, str]]:
+    """Values to group by, and how each reads: numbers of many values by powers of 4, times by decades."""
+    if column == TIME:
+        decades = pd.Series(np.searchsorted(DECADE_ENDS, table.measured, side="right"))
+        return decades, {str(number): text for number, text in enumerate(DECADES)}
+    values = table.rows[column].reset_index(drop=True)
+    if not pd.api.types.is_numeric_dtype(values):
+        return values.fillna("not said").astype(str), {}
+    whole = values.astype(np.int64)
+    if whole.nunique() <= MOST_VALUES:
+        return whole, {str(value): f"{value:,}" for value in whole.unique()}
+    size = _binary if column == "bytes" else "{:,}".format
+    lowest = POWER ** np.floor(np.log(whole.clip(lower=1)) / np.log(POWER) + 1e-9).astype(np.int64)
+    return lowest, {str(value): f"{size(value)} to below {size(POWER * value)}" for value in lowest.unique()}
+
+
+def _binary(number: int) -> str:
+    """A power of two of bytes: 4 KiB."""
+    power = min(3, (int(number).bit_length() - 1) // 10)
+    return f"{number >> 10 * power:,} {('B', 'KiB', 'MiB', 'GiB')[power]}"
+
+
+def _held_out(tables: Sequence[Predictions]) -> Iterator[str]:
+    yield (
+        "Kernels were fitted on 70% of their shapes, chosen by a hash of the shape. The other rows are as well "
+        "predicted, because a few constants cannot remember tens of thousands of rows. (Collectives were fitted on "
+        "70% of their rows as well, drawn at random; the draw is not kept.)"
+    )
+    records = []
+    for table in tables:
+        for pattern, rule in NOTES["held_out"].items():
+            if pattern not in table.table:
+                continue
+            unseen = unseen_rows(table.rows[rule["columns"]])
+            seen_error, unseen_error = (
+                error_statistics(table.predicted[rows], table.measured[rows]) for rows in (~unseen, unseen)
+            )
+            records.append(
+                {
+                    "table": table.table,
+                    "fitted rows": f"{seen_error.rows:,}",
+                    "their mean error": _percent(seen_error.mean_ape),
+                    "held-out rows": f"{unseen_error.rows:,}",
+                    "their mean error ": _percent(unseen_error.mean_ape),
+                }
+            )
+    yield markdown_table(records)
+
+
+def unseen_rows(shapes: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows the fits have not seen: a hash of the shape, so that rows of one shape stay together."""
+    numbers = shapes.to_numpy(np.int64)
+    if shapes.shape[1] == 3:
+        return np.asarray(pd.util.hash_pandas_object(shapes, index=False).to_numpy() % 10 >= 7)
+    mixed = (numbers @ np.array([7919, 104729, 1299709, 15485863, 32452843, 49979687])) % 1009
+    return np.asarray((mixed * 2654435761 % 2**32) / 2**32 > 1 - HELD_OUT)
+
+
+def _other_generation(tables: Sequence[Predictions], folder: Path) -> Iterator[str]:
+    yield (
+        "The harder question is a chip that nobody has measured. Here a chip is left out whole: its datasheet, with "
+        "all coefficients taken from the other generation. That includes what is known to differ (FlashAttention-2 "
+        "against 3, instructions that wait for their operands, the speed of the measured hosts), so that these are "
+        "upper limits for a chip of a new generation; another chip of a measured generation changes only its datasheet."
+    )
+    usual = {table.table: error_statistics(table.predicted, table.measured) for table in tables}
+    records = []
+    for chip, donor in (("a100", "h100"), ("h100", "a100")):
+        for table in predict_tables(folder, {chip: cast(Gpu, load_chip(donor)).generation}):
+            found = error_statistics(table.predicted, table.measured)
+            records.append(
+                {
+                    "table": table.table,
+                    "coefficients": f"of the {donor}",
+                    "mean error": _percent(found.mean_ape),
+                    "bias": f"{found.bias:.3f}",
+                    "with its own": _percent(usual[table.table].mean_ape),
+                }
+            )
+    yield markdown_table(records)
+
+
+def _causes(tables: Sequence[Predictions]) -> Iterator[dict[str, str]]:
+    for name, cause in NOTES["mechanisms"].items():
+        for table in tables:
+            meets = _meets(cause, table)
+            if not meets.any():
+                continue
+            inside, outside = (
+                error_statistics(table.predicted[rows], table.measured[rows]) for rows in (meets, ~meets)
+            )
+            worst = worst_rows(table.predicted, table.measured, max(1, round(WORST_SHARE * len(meets))))
+            yield {
+                "cause": name.replace("_", " "),
+                "table": table.table,
+                "rows": f"{inside.rows:,} of {len(meets):,}",
+                "mean error, bias": f"{_percent(inside.mean_ape)}, {inside.bias:.2f}",
+                "of the others": f"{_percent(outside.mean_ape)}, {outside.bias:.2f}",
+                f"of the worst {WORST_SHARE:.0%}": f"{np.mean(meets[worst]):.0%}",
+                "explanation": cause["explanation"],
+            }
+
+
+def _meets(cause: Mapping[str, Any], table: Predictions) -> NDArray[np.bool_]:
+    if not re.fullmatch(cause["tables"], table.table):
+        return np.zeros(len(table.rows), dtype=bool)
+    return np.asarray(table.rows.eval(cause["where"], engine="python"), dtype=bool)
+
+
+def _worst(table: Predictions) -> Iterator[dict[str, str]]:
+    meeting = {name: _meets(cause, table) for name, cause in NOTES["mechanisms"].items()}
+    errors = absolute_percentage_error(table.predicted, table.measured)
+    left_out = ("us", "seconds", "source", "ttft_ms", "tpot_ms", "backend", "backend_version", "pp_size")
+    for position in worst_rows(table.predicted, table.measured, WORST):
+        row = table.rows.iloc[position]
+        shape = ", ".join(f"{name} {_plain(value)}" for name, value in row.items() if name not in left_out)
+        causes = [name.replace("_", " ") for name, meets in meeting.items() if meets[position]]
+        yield {
+            "table": table.table,
+            "row": shape,
+            "measured": format_seconds(float(table.measured[position])),
+            "predicted": format_seconds(float(table.predicted[position])),
+            "error": f"{errors[position]:.0%}",
+            "cause": ", ".join(causes) or "not known",
+        }
+
+
+def _plain(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _of(family: Family, tables: Sequence[Predictions]) -> list[Predictions]:
+    return [table for table in tables if re.fullmatch(family.pattern, table.table)]
+
+
+def _chip(table: Predictions) -> str:
+    return table.table.split("_")[0]
+
+
+def _joined(parts: Sequence[Times]) -> Times:
+    measured, predicted = zip(*parts, strict=True)
+    return np.concatenate(measured), np.concatenate(predicted)
+
+
+def _is_number(text: str) -> bool:
+    return text.lstrip("-").isdigit()
+
+
+def _percent(fraction: float) -> str:
+    return "-" if np.isnan(fraction) else f"{100 * fraction:.1f}%"

@@ -1,0 +1,39 @@
+"""``loopline accuracy``: write the document that says how accurate the simulator is, and its pictures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def accuracy(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The Markdown file; pictures go into a folder beside it.")
+    ],
+    data: Annotated[Path | None, typer.Option(help="Folder of measured tables (default: the project's).")] = None,
+) -> None:
+    """Write down how accurate every prediction is: errors by table, size and cause, with pictures, as Markdown.
+
+    loopline accuracy -o docs/accuracy.md
+    """
+    from results.accuracy_plots import plot_error_by_size, plot_scatter
+    from results.atomic_file import OutputError, written_beside
+    from scenarios.accuracy import document, panels_of, predict_tables
+    from scenarios.validate import tables_folder
+
+    folder = tables_folder(data)
+    if not output.parent.is_dir():
+        raise OutputError(f"{output}: the folder '{output.parent}' does not exist.")
+    pictures = output.with_suffix("")
+    tables = predict_tables(folder)
+    text = document(tables, folder, pictures.name)
+    pictures.mkdir(exist_ok=True)
+    panels = panels_of(tables)
+    plot_scatter(panels, pictures / "scatter.png")
+    plot_error_by_size(panels, pictures / "error_by_size.svg")
+    with written_beside(output) as beside:
+        beside.write_text(text)
+    print(f"wrote {output}, {pictures}/scatter.png and {pictures}/error_by_size.svg", file=sys.stderr)
