@@ -1,7 +1,7 @@
 """The accuracy document: errors of every table, by size and column, where they come from, and what was fitted.
 
-Belongs here: which breakdowns the document has, and its text. Statistics are in ``results.accuracy``, pictures in
-``results.accuracy_plots``, explanations and published figures of others in ``accuracy.toml``.
+Belongs here: the document's sections and text. Statistics are in ``results.accuracy``, which columns matter in
+``scenarios.breakdown``, pictures in ``results.accuracy_plots``, causes and what others reach in ``accuracy.toml``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,43 +18,18 @@ from numpy.typing import NDArray
 
 from chips.generation import GpuGeneration
 from chips.spec import Gpu, load_chip
-from results.accuracy import absolute_percentage_error, error_statistics, statistics_by, worst_rows
+from results.accuracy import absolute_percentage_error, error_statistics, worst_rows
 from results.accuracy_plots import Panels, Times
 from results.markdown import markdown_table
 from results.units import format_seconds
+from scenarios.breakdown import FAMILIES, breakdown, percent_text, tables_of
 from scenarios.fitted import fitted_constants, framework_constants
 from scenarios.measured import Predictions, read_tables
 
 NOTES = tomllib.loads((Path(__file__).parent / "accuracy.toml").read_text())
-MOST_VALUES = 9  # a column of numbers with more values than this is broken down by powers of 4
-POWER = 4
 WORST = 4
 WORST_SHARE = 0.01
 HELD_OUT = 0.3  # of the shapes
-TIME = "measured time"
-DECADES = ("under 10 us", "10 to 100 us", "100 us to 1 ms", "1 ms to 1 s", "1 s and more")
-DECADE_ENDS = (1e-5, 1e-4, 1e-3, 1.0)
-
-
-@dataclass(frozen=True)
-class Family:
-    """Tables of one kind: their title, the pattern of their names, and the columns that matter."""
-
-    title: str
-    pattern: str
-    columns: tuple[str, ...]
-
-
-FAMILIES = (
-    Family("matrix products", r".*_gemm_.*", ("m", "n", "k", TIME)),
-    Family("attention, prefill", r".*_attention_prefill_.*", ("batch_size", "tokens", "heads", "head_dim", TIME)),
-    Family("attention, decode", r".*_attention_decode_.*", ("batch_size", "context", "head_dim", TIME)),
-    Family("AllReduce", r".*_collectives, AllReduce .*", ("library", "n_chips", "bytes", TIME)),
-    Family("other collectives", r".*_collectives, other operations", ("op", "n_chips", "bytes")),
-    Family("serving", r"serving_.*", ("concurrency", "tp_size", "input_tokens", "output_tokens")),
-    Family("published inference", r"inference", ("chip", "model", "tp", "batch", "launch", "phase", "context", TIME)),
-    Family("published training", r"training", ("model", "what", "recompute")),
-)
 
 
 def predict_tables(folder: Path, coefficients_of: Mapping[str, GpuGeneration] | None = None) -> list[Predictions]:
@@ -74,7 +48,7 @@ def panels_of(tables: Sequence[Predictions]) -> Panels:
     panels: dict[str, dict[str, Times]] = {}
     for family in FAMILIES:
         series: dict[str, list[Times]] = {}
-        for table in _of(family, tables):
+        for table in tables_of(family, tables):
             names = table.rows["chip"].to_numpy(str) if "chip" in table.rows else np.full(len(table.rows), _chip(table))
             if family.title == "serving":
                 names = np.full(len(table.rows), "to first token" if "ttft" in table.table else "per output token")
@@ -120,7 +94,7 @@ def _paragraphs(tables: Sequence[Predictions], folder: Path, pictures: str) -> I
     yield "A cell is the mean error and the bias of the rows with this value, and how many they are."
     for family in FAMILIES:
         for column in family.columns:
-            records = _breakdown(_of(family, tables), column)
+            records = breakdown(tables_of(family, tables), column)
             if len(records) > 1:
                 yield f"### {family.title[0].upper() + family.title[1:]} by {column.replace('_', ' ')}"
                 yield markdown_table(records)
@@ -153,48 +127,11 @@ def _overview(table: Predictions) -> dict[str, str]:
         "table": table.table,
         "rows": f"{found.rows:,}",
         "not predicted": str(found.unpredicted),
-        "mean error": _percent(found.mean_ape),
-        "median": _percent(found.median_ape),
-        "90th percentile": _percent(found.p90_ape),
+        "mean error": percent_text(found.mean_ape),
+        "median": percent_text(found.median_ape),
+        "90th percentile": percent_text(found.p90_ape),
         "bias": f"{found.bias:.3f}",
     }
-
-
-def _breakdown(tables: Sequence[Predictions], column: str) -> list[dict[str, str]]:
-    """A record a value of ``column``, a cell a table."""
-    cells: dict[str, dict[str, str]] = {}
-    for table in tables:
-        if column != TIME and column not in table.rows:
-            continue
-        values, labels = _groups(table, column)
-        for value, found in statistics_by(values, table.predicted, table.measured).items():
-            cell = f"{_percent(found.mean_ape)}, {found.bias:.2f} ({found.rows:,})"
-            cells.setdefault(value, {"": labels.get(value, value)})[table.table] = cell
-    names = [table.table for table in tables]
-    ordered = sorted(cells, key=lambda value: (0, float(value), "") if _is_number(value) else (1, 0.0, value))
-    return [{"": cells[value][""]} | {name: cells[value].get(name, "") for name in names} for value in ordered]
-
-
-def _groups(table: Predictions, column: str) -> tuple[pd.Series, dict[str, str]]:
-    """Values to group by, and how each reads: numbers of many values by powers of 4, times by decades."""
-    if column == TIME:
-        decades = pd.Series(np.searchsorted(DECADE_ENDS, table.measured, side="right"))
-        return decades, {str(number): text for number, text in enumerate(DECADES)}
-    values = table.rows[column].reset_index(drop=True)
-    if not pd.api.types.is_numeric_dtype(values):
-        return values.fillna("not said").astype(str), {}
-    whole = values.astype(np.int64)
-    if whole.nunique() <= MOST_VALUES:
-        return whole, {str(value): f"{value:,}" for value in whole.unique()}
-    size = _binary if column == "bytes" else "{:,}".format
-    lowest = POWER ** np.floor(np.log(whole.clip(lower=1)) / np.log(POWER) + 1e-9).astype(np.int64)
-    return lowest, {str(value): f"{size(value)} to below {size(POWER * value)}" for value in lowest.unique()}
-
-
-def _binary(number: int) -> str:
-    """A power of two of bytes: 4 KiB."""
-    power = min(3, (int(number).bit_length() - 1) // 10)
-    return f"{number >> 10 * power:,} {('B', 'KiB', 'MiB', 'GiB')[power]}"
 
 
 def _held_out(tables: Sequence[Predictions]) -> Iterator[str]:
@@ -216,9 +153,9 @@ def _held_out(tables: Sequence[Predictions]) -> Iterator[str]:
                 {
                     "table": table.table,
                     "fitted rows": f"{seen_error.rows:,}",
-                    "their mean error": _percent(seen_error.mean_ape),
+                    "their mean error": percent_text(seen_error.mean_ape),
                     "held-out rows": f"{unseen_error.rows:,}",
-                    "their mean error ": _percent(unseen_error.mean_ape),
+                    "their mean error ": percent_text(unseen_error.mean_ape),
                 }
             )
     yield markdown_table(records)
@@ -249,9 +186,9 @@ def _other_generation(tables: Sequence[Predictions], folder: Path) -> Iterator[s
                 {
                     "table": table.table,
                     "coefficients": f"of the {donor}",
-                    "mean error": _percent(found.mean_ape),
+                    "mean error": percent_text(found.mean_ape),
                     "bias": f"{found.bias:.3f}",
-                    "with its own": _percent(usual[table.table].mean_ape),
+                    "with its own": percent_text(usual[table.table].mean_ape),
                 }
             )
     yield markdown_table(records)
@@ -271,8 +208,8 @@ def _causes(tables: Sequence[Predictions]) -> Iterator[dict[str, str]]:
                 "cause": name.replace("_", " "),
                 "table": table.table,
                 "rows": f"{inside.rows:,} of {len(meets):,}",
-                "mean error, bias": f"{_percent(inside.mean_ape)}, {inside.bias:.2f}",
-                "of the others": f"{_percent(outside.mean_ape)}, {outside.bias:.2f}",
+                "mean error, bias": f"{percent_text(inside.mean_ape)}, {inside.bias:.2f}",
+                "of the others": f"{percent_text(outside.mean_ape)}, {outside.bias:.2f}",
                 f"of the worst {WORST_SHARE:.0%}": f"{np.mean(meets[worst]):.0%}",
                 "explanation": cause["explanation"],
             }
@@ -306,10 +243,6 @@ def _plain(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _of(family: Family, tables: Sequence[Predictions]) -> list[Predictions]:
-    return [table for table in tables if re.fullmatch(family.pattern, table.table)]
-
-
 def _chip(table: Predictions) -> str:
     return table.table.split("_")[0]
 
@@ -317,11 +250,3 @@ def _chip(table: Predictions) -> str:
 def _joined(parts: Sequence[Times]) -> Times:
     measured, predicted = zip(*parts, strict=True)
     return np.concatenate(measured), np.concatenate(predicted)
-
-
-def _is_number(text: str) -> bool:
-    return text.lstrip("-").isdigit()
-
-
-def _percent(fraction: float) -> str:
-    return "-" if np.isnan(fraction) else f"{100 * fraction:.1f}%"
