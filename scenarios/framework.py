@@ -31,7 +31,7 @@ class Framework(BaseModel):
     host_request_seconds: NonNegativeFloat = 0.0
     fuses: bool
     fused_attention: bool
-    named: list[str]
+    named: tuple[str, ...]
 
 
 @cache

@@ -126,14 +126,14 @@ def _rounded(part: str, time: KernelTime) -> KernelPrice:
     return KernelPrice(Label(part, limiter), whole - fill, fill)
 
 
-_MACHINES: dict[tuple[int, int, str], GpuMachine] = {}
+_MACHINES: dict[tuple[int, int, Framework], GpuMachine] = {}
 
 
 def gpu_machine(chip: Gpu, cluster: Cluster, framework: Framework) -> GpuMachine:
     """The machine of this cluster; where chips are alike, one for the life of the process: prices are computed once."""
     if cluster.slowdown is not None:
         return GpuMachine(chip, cluster, framework)
-    key = (id(chip), cluster.count, framework.name)
+    key = (id(chip), cluster.count, framework)
     if key not in _MACHINES:
         _MACHINES[key] = GpuMachine(chip, cluster, framework)
     return _MACHINES[key]
