@@ -33,7 +33,7 @@ class TileError(ValueError):
     """A mistake in a tile program; the message begins with its file and line."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Loop:
     """One ``metapipe`` of a trace. ``grid``: its iterations are independent, so that thread blocks may share them."""
 
@@ -48,7 +48,7 @@ class Loop:
         return [*(self.parent.ancestors() if self.parent else []), self]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Operation:
     """One operation of a trace. ``flop``: in the matrix unit; ``vector``: instructions over elements, outside it;
     ``exponentials`` apart. ``depth``: what an explicit buffer asks for. ``shared_by``: thread blocks a load serves."""
@@ -69,7 +69,7 @@ class Operation:
     carried: list[Operation] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Trace:
     """What one program does: its outermost loop (one iteration: the program itself) and all operations in order."""
 
@@ -83,7 +83,7 @@ class Trace:
 _active: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Tensor:
     """A matrix in the chip's memory: ``value`` while the program runs, only ``shape`` while it is traced."""
 
@@ -93,7 +93,7 @@ class Tensor:
     stores: list[Operation] = field(default_factory=list)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Tile:
     """A matrix on the chip. Arithmetic is element by element; a side of 1 is repeated to fit."""
 

@@ -16,7 +16,7 @@ ALIASES = ("constant", "buffer", "write", "read", "transpose")
 """Operations that take no time: they say what value, where it lies, and how it is read."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Step:
     """One stage before it is given engines: operations, or an inner loop."""
 
@@ -30,7 +30,7 @@ class Step:
         return "loop" if self.inner else self.operations[0].kind
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Body:
     """The steps of one loop, and the values that pass between them: (buffer, elements of one value)."""
 

@@ -110,6 +110,29 @@ def test_flash_attention_on_h100_in_turn_and_overlapped() -> None:
     assert attention_share(gpu("h100"), True, 128) == pytest.approx(0.70, abs=0.05)
 
 
+@pytest.mark.parametrize(("kernel", "most"), [("flash_attention_3", 0.04), ("flash_attention_2", 0.16)])
+def test_flash_attention_follows_every_published_point(kernel: str, most: float) -> None:
+    """24 points each on an H100, head dimensions 64 to 256, 512 to 16384 tokens: mean error, nothing fitted to them.
+
+    The synchronous kernel's misses are at head dimension 256, where it has fewer registers than its tile asks for.
+    """
+    points = pd.read_csv(MEASURED.parent / "flash_attention_tflops.csv")
+    points = points[(points.chip == "h100") & (points.kernel == kernel)]
+    errors = []
+    for head_dim, causal, tokens, published in points[["head_dim", "causal", "seq_len", "tflops"]].itertuples(
+        index=False
+    ):
+        heads = (tokens, 2048 * (16384 // tokens))
+        program = partial(
+            flash_attention, head_dim=head_dim, rows=128, keys=64 if head_dim == 256 else 128, causal=bool(causal)
+        )
+        found = compile_program(program, gpu("h100"), kernel.endswith("3"), **dict.fromkeys("qkvo", heads))
+        flops = 4 * heads[0] * heads[0] * heads[1] / (2 if causal else 1) / found.seconds
+        errors.append(abs(flops / (published * 1e12) - 1))
+    assert len(errors) == 24
+    assert sum(errors) / len(errors) < most
+
+
 @pytest.mark.xfail(strict=True, reason="Ampere's coefficients, fitted to attention in vLLM, give 58%; published: 70%")
 def test_flash_attention_on_a100_reaches_the_published_share() -> None:
     assert attention_share(gpu("a100"), True, 64) == pytest.approx(0.70, abs=0.05)

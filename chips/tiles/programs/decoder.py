@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from chips.tiles.language import Tensor, Tile, load_tile, map, matmul, metapipe, store_tile
+from chips.tiles.language import Tensor, Tile, empty, load_tile, map, matmul, metapipe, store_tile
 from chips.tiles.programs.attention import attend
 from chips.tiles.programs.linear import feed_forward
 from chips.tiles.programs.rows import normalised
@@ -36,8 +36,13 @@ def llama_decoder(
                 store_tile(mixed, result, at=(i, head * group + member))
     second_weight = load_tile(norm_2, (1, width), at=(0, 0))
     for i in metapipe(x.shape[0] // rows, grid=True):
-        attended = load_tile(mixed, (rows, wo.shape[0]), at=(i, 0))
-        hidden = load_tile(x, (rows, width), at=(i, 0)) + matmul(attended, load_tile(wo, wo.shape, at=(0, 0)))
+        residual = empty((rows, width))
+        residual.write(load_tile(x, (rows, width), at=(i, 0)))
+        for head in metapipe(wo.shape[0] // head_dim):
+            attended = load_tile(mixed, (rows, head_dim), at=(i, head))
+            weights = load_tile(wo, (head_dim, width), at=(head, 0))
+            residual.write(matmul(attended, weights, add_to=residual.read()))
+        hidden = residual.read()
         store_tile(y, hidden + feed_forward(normalised(hidden, second_weight), gate, up, down, columns), at=(i, 0))
 
 
