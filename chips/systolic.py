@@ -161,12 +161,12 @@ class SystolicArray:
         if self.double_buffered:
             # A tile may come in as soon as the one before it has begun to be used.
             period = max(stream, self._load)
-            start = self._load + period * np.arange(len(row))
-            load = np.maximum(start - period, 0)
+            start = np.asarray(self._load + period * np.arange(len(row)), np.int64)
+            load = np.maximum(start - period, np.int64(0))
         else:
-            length = self._load + stream + tail
-            load = np.cumsum(length) - length
-            start = load + self._load
+            length = np.asarray(self._load + stream + tail, np.int64)
+            load = np.asarray(np.cumsum(length) - length, np.int64)
+            start = np.asarray(load + self._load, np.int64)
         return Folds(row, column, height, width, load, start, int((start + stream + tail).max()))
 
 
