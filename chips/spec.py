@@ -159,7 +159,10 @@ class Dataflow(ChipBase):
 
 
 class Systolic(ChipBase):
-    """A systolic-array accelerator: one large array fed from a weight FIFO and a unified buffer."""
+    """A systolic-array accelerator: one large array fed from a weight FIFO and a unified buffer.
+
+    ``sustained_weight_bandwidth``: bytes/s at which tiles reach the FIFO, of the memory's peak ``memory.bandwidth``.
+    """
 
     kind: Literal["systolic"]
     rows: PositiveInt
@@ -167,6 +170,7 @@ class Systolic(ChipBase):
     unified_buffer_bytes: PositiveInt
     accumulator_bytes: PositiveInt
     weight_fifo_tiles: PositiveInt
+    sustained_weight_bandwidth: PositiveFloat
     host_bandwidth: PositiveFloat
 
 

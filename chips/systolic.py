@@ -158,15 +158,12 @@ class SystolicArray:
         height, width = np.minimum(self.rows, tall - row), np.minimum(self.columns, wide - column)
         tail_rows = height if self.trimmed and self.dataflow == "output" else np.full_like(height, self.rows)
         tail = tail_rows + (width if self.trimmed else self.columns) - 2
-        if self.double_buffered:
-            # A tile may come in as soon as the one before it has begun to be used.
-            period = max(stream, self._load)
-            start = np.asarray(self._load + period * np.arange(len(row)), np.int64)
-            load = np.maximum(start - period, np.int64(0))
-        else:
-            length = np.asarray(self._load + stream + tail, np.int64)
-            load = np.asarray(np.cumsum(length) - length, np.int64)
-            start = np.asarray(load + self._load, np.int64)
+        serial = self._load + stream + tail
+        length = np.full_like(serial, max(stream, self._load)) if self.double_buffered else serial
+        begin = np.asarray(np.cumsum(length) - length, np.int64)
+        start = begin + self._load
+        # With double buffers a tile may come in as soon as the one before it has begun to be used.
+        load = np.maximum(start - length, 0) if self.double_buffered else begin
         return Folds(row, column, height, width, load, start, int((start + stream + tail).max()))
 
 
