@@ -5,6 +5,9 @@ executor keeps all chips in this process; chips that are all alike collapse to o
 """
 
 from cluster.cluster import Cluster
+from cluster.communicator import Communicator
+from cluster.errors import ClusterError
 from cluster.local import start_clock
+from cluster.ranks import Executor, run_ranks
 
-__all__ = ["Cluster", "start_clock"]
+__all__ = ["Cluster", "ClusterError", "Communicator", "Executor", "run_ranks", "start_clock"]

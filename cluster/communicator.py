@@ -1,0 +1,50 @@
+"""What the program of one rank sees of the others: who it is, and collectives in which all ranks take part together.
+
+Here: the interface alone. Ranks that are threads of one process meet it in ``cluster.threads``, MPI ranks in
+``cluster.mpi``; ``cluster.ranks`` starts either. A sum of floats depends on its order, so an AllReduce follows a schedule
+of ``collectives``: the same bits on every rank, wherever the ranks live.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chips.explained_time import Time
+from collectives.algorithms import recursive_doubling
+from collectives.schedule import Schedule
+
+Float32 = NDArray[np.float32]
+
+
+class Communicator(Protocol):
+    """One rank's way to the others. Every rank must make the same calls in the same order."""
+
+    rank: int
+    ranks: int
+
+    def all_reduce(self, values: Float32) -> Float32:
+        """The sum of every rank's ``values`` (same shape on all): the same bits on every rank and executor."""
+        ...
+
+    def all_gather(self, values: Float32) -> list[Float32]:
+        """Every rank's ``values``, by rank."""
+        ...
+
+    def meet(self, time: Time) -> Time:
+        """The latest of all ranks' simulated times, with the explanation of the first rank that has it."""
+        ...
+
+    def report(self, item: object) -> None:
+        """Hand an intermediate result to whoever started the ranks; only what rank 0 reports arrives there."""
+        ...
+
+
+def sum_schedule(ranks: int) -> Schedule:
+    """How values are summed between ranks. Both partners of a step add the same two numbers, so all have the same bits.
+
+    Not the schedule that a simulated machine is priced with: that is the choice of its library.
+    """
+    return recursive_doubling(ranks)
