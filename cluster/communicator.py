@@ -1,8 +1,8 @@
 """What the program of one rank sees of the others: who it is, and collectives in which all ranks take part together.
 
 Here: the interface alone. Ranks that are threads of one process meet it in ``cluster.threads``, MPI ranks in
-``cluster.mpi``; ``cluster.ranks`` starts either. A sum of floats depends on its order, so an AllReduce follows a schedule
-of ``collectives``: the same bits on every rank, wherever the ranks live.
+``cluster.mpi``; ``cluster.ranks`` starts either. A sum of floats depends on its order, so an AllReduce follows a
+schedule of ``collectives``: the same bits on every rank, wherever the ranks live.
 """
 
 from __future__ import annotations

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
+
 
 class ClusterError(RuntimeError):
     """Ranks could not be started, or one was lost while the others waited for it; the message says which and why."""
+
+
+def picklable(error: Exception, rank: int) -> Exception:
+    """``error``, or a ClusterError that says the same if it does not survive the way to another process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return ClusterError(f"Rank {rank} failed with {type(error).__name__}: {error}")
+    return error

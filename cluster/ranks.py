@@ -40,7 +40,7 @@ def run_ranks(
     program: Callable[..., Result],
     *arguments: object,
     count: int,
-    executor: Executor = Executor(),  # noqa: B008 (frozen)
+    executor: Executor = Executor(),
     on_report: Callable[[object], None] = _ignore,
 ) -> list[Result]:
     """Run ``program(communicator, *arguments)`` as ``count`` ranks; their results, by rank.
@@ -53,4 +53,8 @@ def run_ranks(
         raise ClusterError(f"A program on {count} ranks computes nothing; the count is at least 1.")
     if executor.name == "local":
         return run_threads(program, arguments, count, on_report)
+    if executor.name == "mpi":
+        from cluster.mpiexec import run_mpi
+
+        return run_mpi(program, arguments, count, on_report)
     raise NotImplementedError(executor.name)
