@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chips.explained_time import PICOSECONDS_PER_SECOND, seconds_to_ps
-from collectives.schedule import Messages, Schedule
-from collectives.topology import SWITCH, Topology
+from collectives.schedule import SWITCH, Messages, Schedule
+from collectives.topology import Topology
 
 Clocks = NDArray[np.int64]
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chips.spec import Link
+from collectives.schedule import SWITCH
 
 Ranks = NDArray[np.int64]
 Seconds = NDArray[np.float64]
-SWITCH = -1  # the switch itself as the source or the destination of a message
 
 
 @dataclass(frozen=True)

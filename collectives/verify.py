@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from collectives.schedule import Messages, Schedule
-from collectives.topology import SWITCH
+from collectives.schedule import SWITCH, Messages, Schedule
 
 
 class ScheduleError(ValueError):

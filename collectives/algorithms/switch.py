@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from collectives.schedule import Schedule, once
-from collectives.topology import SWITCH
+from collectives.schedule import SWITCH, Schedule, once
 
 
 def in_switch(ranks: int) -> Schedule:

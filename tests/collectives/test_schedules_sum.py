@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectives.algorithms import ALGORITHMS, hierarchical
-from collectives.schedule import Messages, Schedule, once
-from collectives.topology import SWITCH
+from collectives.schedule import SWITCH, Messages, Schedule, once
 from collectives.verify import ScheduleError, execute, verify
 
 
