@@ -1,29 +1,23 @@
 """A schedule's time on a topology: when each rank is ready goes in, when each is finished comes out.
 
-Clocks are int64 picoseconds; a duration is computed in float seconds and rounded once. A step is the recurrence
-
-    begin_r  = t_r + step
-    finish_r = max(begin_r + sending_r, max over senders s of max(begin_r, begin_s + latency + transfer) + reduction_r)
-
-where ``sending`` is until a rank's own messages have left and ``reduction`` adds all that came. It depends on
-differences of clocks alone, so the steps of a phase need not be walked one by one: see ``_shift_steps``.
+Clocks are int64 picoseconds and follow the recurrence of ``step_times``. It depends on differences of clocks alone, so
+the steps of a phase need not be walked one by one: ranks that are alike and ready together stay together; where each
+passes to one neighbour, all steps are one maximum over a window (``_shift_steps``); elsewhere, clocks that have come to
+move alike do so for ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chips.explained_time import PICOSECONDS_PER_SECOND, seconds_to_ps
-from collectives.schedule import SWITCH, Messages, Schedule
+from collectives.schedule import Schedule
+from collectives.step_times import Clocks, Costs, PhasePlan, StepTimes, plan
 from collectives.topology import Topology
-
-Clocks = NDArray[np.int64]
 
 
 def price(
@@ -37,35 +31,45 @@ def price(
 ) -> Clocks:
     """When every rank has its result, int64 picoseconds, shape (ranks,).
 
-    ``payload_bytes``: a rank's buffer, cut into the schedule's chunks (the last may be short; all are priced as full).
-    ``ready_ps``: when every rank enters; None: all at 0. ``step_seconds``: software cost of a rank for every step;
-    ``reduce_seconds_per_byte``: of adding what has arrived. Raises ValueError if topology and schedule differ in ranks.
+    ``payload_bytes``: as ``Schedule.chunk_bytes`` counts it. ``ready_ps``: when every rank enters; None: all at 0.
+    ``step_seconds``: software cost of a rank for every step; ``reduce_seconds_per_byte``: of adding what has arrived.
+    Raises ValueError if topology and schedule differ in ranks, MissingLink if a message has no way.
     """
-    if topology.ranks < schedule.ranks:
-        raise ValueError(f"the schedule is for {schedule.ranks} ranks, the topology has {topology.ranks}.")
-    ready = np.zeros(schedule.ranks, dtype=np.int64) if ready_ps is None else np.asarray(ready_ps, dtype=np.int64)
-    if ready.shape != (schedule.ranks,):
-        raise ValueError(f"ready times have shape {ready.shape}; expected ({schedule.ranks},).")
-    chunk_bytes = -(-payload_bytes // schedule.chunks)
-    # The switch is one more clock behind those of the ranks; it is ready first and has no port of its own.
-    clocks = np.append(ready, ready.min())
-    port_out, port_in = np.zeros(clocks.shape), np.zeros(clocks.shape)
-    for phase in schedule.phases:
-        messages = phase.messages(0)
-        if phase.count == 0 or len(messages.source) == 0:
-            continue
-        size = float(messages.chunks * chunk_bytes)
-        latency, transfer = topology.message_seconds(
-            messages.source, messages.destination, np.full(messages.source.shape, size)
-        )
-        if schedule.streamed:
-            port_out += phase.count * _busiest(messages.source, transfer, len(clocks))
-            port_in += phase.count * _busiest(messages.destination, transfer, len(clocks))
-            transfer = np.zeros_like(transfer)
-        reduction = reduce_seconds_per_byte * size if messages.reduce else 0.0
-        step = _step(messages, latency, transfer, reduction, step_seconds, len(clocks))
-        clocks = _shift_steps(clocks, step, phase.count) if step.is_shift else _walk_steps(clocks, step, phase.count)
-    return (clocks + seconds_to_ps(np.maximum(port_out, port_in)))[:-1]
+    phases, chunk_bytes = plan(schedule, topology), schedule.chunk_bytes(payload_bytes)
+    costs = Costs(step_seconds, reduce_seconds_per_byte)
+    if ready_ps is None and not schedule.streamed and all(phase.alike for phase in phases):
+        finish = sum(phase.count * phase.together_ps(chunk_bytes, costs) for phase in phases)
+        return np.full(schedule.ranks, finish, dtype=np.int64)
+    clocks = _first_clocks(schedule, ready_ps)
+    for phase in phases:
+        step = phase.step_times(chunk_bytes, costs, schedule.streamed)
+        clocks = _shift_steps(clocks, step, phase.count) if _is_shift(step) else _walk_steps(clocks, step, phase.count)
+    return _finish(schedule, phases, chunk_bytes, clocks)
+
+
+def price_by_step(
+    schedule: Schedule,
+    topology: Topology,
+    payload_bytes: int,
+    *,
+    ready_ps: Clocks | None = None,
+    step_seconds: float = 0.0,
+    reduce_seconds_per_byte: float = 0.0,
+) -> Iterator[Clocks]:
+    """When every rank is ready, and then after every step that has messages; the last is what ``price`` gives.
+
+    For pictures and traces: it walks every step.
+    """
+    phases, chunk_bytes = plan(schedule, topology), schedule.chunk_bytes(payload_bytes)
+    costs = Costs(step_seconds, reduce_seconds_per_byte)
+    clocks = _first_clocks(schedule, ready_ps)
+    steps = [
+        step for phase in phases for step in [phase.step_times(chunk_bytes, costs, schedule.streamed)] * phase.count
+    ]
+    for step in steps:
+        yield clocks[:-1]
+        clocks = _advance(clocks, step)
+    yield _finish(schedule, phases, chunk_bytes, clocks)
 
 
 class LinearCost(NamedTuple):
@@ -84,69 +88,34 @@ def linear_cost(algorithm: Callable[[int], Schedule], ranks: int, topology: Topo
     return LinearCost(latency / PICOSECONDS_PER_SECOND, (loaded - latency) / PICOSECONDS_PER_SECOND / payload)
 
 
-def _busiest(ends: NDArray[np.int64], transfer: NDArray[np.float64], clocks: int) -> NDArray[np.float64]:
-    """The slowest transfer of every rank at this end of its messages, seconds; the switch (-1) comes last."""
-    busiest = np.zeros(clocks)
-    np.maximum.at(busiest, ends, transfer)
-    return busiest
+def _first_clocks(schedule: Schedule, ready_ps: Clocks | None) -> Clocks:
+    """The clocks of the ranks, and the switch's, which is ready with the first."""
+    ready = np.zeros(schedule.ranks, dtype=np.int64) if ready_ps is None else np.asarray(ready_ps, dtype=np.int64)
+    if ready.shape != (schedule.ranks,):
+        raise ValueError(f"ready times have shape {ready.shape}; expected ({schedule.ranks},).")
+    return np.append(ready, ready.min())
 
 
-def _taking_part(source: NDArray[np.int64], destination: NDArray[np.int64], clocks: int) -> NDArray[np.bool_]:
-    part = np.zeros(clocks, dtype=np.bool_)
-    part[source] = part[destination] = True
-    return part
+def _finish(schedule: Schedule, phases: tuple[PhasePlan, ...], chunk_bytes: int, clocks: Clocks) -> Clocks:
+    """The ranks' clocks; of a streamed schedule, when the busier of a rank's ports has carried all phases."""
+    if not schedule.streamed or not phases:
+        return clocks[:-1]
+    busy = [phase.port_seconds(chunk_bytes) for phase in phases]
+    out, into = (np.sum(side, axis=0) for side in zip(*busy, strict=True))
+    return (clocks + seconds_to_ps(np.maximum(out, into)))[:-1]
 
 
-@dataclass(frozen=True)
-class _Step:
-    """One step in picoseconds.
-
-    ``staying``: from a rank's beginning until it has sent and could have reduced, 0 if it takes no part;
-    ``arriving``: from the sender's beginning until a message is there and reduced.
-    """
-
-    source: NDArray[np.int64]
-    destination: NDArray[np.int64]
-    staying: Clocks
-    arriving: Clocks
-
-    @property
-    def is_shift(self) -> bool:
-        """Every rank sends one message and receives one, all alike: a permutation of equal steps."""
-        ranks = len(self.staying) - 1
-        return (
-            len(self.source) == ranks
-            and bool(np.all(np.bincount(self.source, minlength=ranks + 1)[:ranks] == 1))
-            and bool(np.all(np.bincount(self.destination, minlength=ranks + 1)[:ranks] == 1))
-            and int(np.ptp(self.arriving)) == 0
-            and int(np.ptp(self.staying[:ranks])) == 0
-        )
+def _advance(clocks: Clocks, step: StepTimes) -> Clocks:
+    after = clocks + step.staying
+    np.maximum.at(after, step.destination, clocks[step.source] + step.arriving)
+    return after
 
 
-def _step(
-    messages: Messages,
-    latency: NDArray[np.float64],
-    transfer: NDArray[np.float64],
-    reduction: float,
-    step_seconds: float,
-    clocks: int,
-) -> _Step:
-    """The step that these messages make; ``reduction`` seconds a message, which a switch spends on the way."""
-    source, destination = messages.source % clocks, messages.destination % clocks
-    reducing = reduction * np.bincount(destination, minlength=clocks)
-    reducing[SWITCH] = 0.0
-    staying = np.maximum(_busiest(source, transfer, clocks), reducing)
-    staying[_taking_part(source, destination, clocks)] += step_seconds
-    arriving = step_seconds + latency + transfer + reducing[destination]
-    return _Step(source, destination, seconds_to_ps(staying), seconds_to_ps(arriving))
-
-
-def _walk_steps(clocks: Clocks, step: _Step, count: int) -> Clocks:
+def _walk_steps(clocks: Clocks, step: StepTimes, count: int) -> Clocks:
     """The recurrence, step by step; once all clocks that take part move alike they do so for ever, and it leaps."""
-    involved = _taking_part(step.source, step.destination, len(clocks))
+    involved = np.union1d(step.source, step.destination)
     for walked in range(count):
-        after = clocks + step.staying
-        np.maximum.at(after, step.destination, clocks[step.source] + step.arriving)
+        after = _advance(clocks, step)
         moved = (after - clocks)[involved]
         clocks = after
         if np.ptp(moved) == 0:
@@ -155,7 +124,19 @@ def _walk_steps(clocks: Clocks, step: _Step, count: int) -> Clocks:
     return clocks
 
 
-def _shift_steps(clocks: Clocks, step: _Step, count: int) -> Clocks:
+def _is_shift(step: StepTimes) -> bool:
+    """Every rank sends one message and receives one, all alike: a permutation of equal steps."""
+    ranks = len(step.staying) - 1
+    return (
+        len(step.source) == ranks
+        and bool(np.all(np.bincount(step.source, minlength=ranks + 1)[:ranks] == 1))
+        and bool(np.all(np.bincount(step.destination, minlength=ranks + 1)[:ranks] == 1))
+        and int(np.ptp(step.arriving)) == 0
+        and int(np.ptp(step.staying[:ranks])) == 0
+    )
+
+
+def _shift_steps(clocks: Clocks, step: StepTimes, count: int) -> Clocks:
     """The recurrence of a shift, all steps at once, exactly.
 
     After k steps rank r waits for the latest of the ranks up to k places before it, from each of whom j of the k

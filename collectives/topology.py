@@ -1,7 +1,8 @@
-"""Links between ranks: how long a message takes where others share its way.
+"""Topologies: which links there are between ranks, and constructors of the usual ones.
 
-A topology is levels from the inside out (chips of a node, nodes of a rack): a message crosses the innermost level
-whose group holds both ends. A rank owns its links at every level. Torus-like shapes are levels of rings.
+A topology is levels from the inside out (chips of a node, nodes of a rack). A message crosses the innermost level whose
+group holds both ends, and what that level says lies on the way. How long messages take where they share links is in
+``routing``.
 """
 
 from __future__ import annotations
@@ -11,28 +12,32 @@ from functools import cache
 from math import prod
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from chips.spec import Link
-from collectives.schedule import SWITCH
 
-Ranks = NDArray[np.int64]
-Seconds = NDArray[np.float64]
+Shape = Literal["switch", "fully_connected", "ring", "line", "tree"]
 
 
 @dataclass(frozen=True)
 class Level:
-    """Groups of ``size`` units (ranks, or groups of the level below).
+    """Groups of ``size`` units (ranks, or groups of the level below); ``bandwidth`` in bytes/s one way.
 
-    ``bandwidth``: bytes/s one way. ``switch``: of a rank's port. ``fully_connected``: of all links of a rank together,
-    an equal share for each peer. ``ring``: of each link to a neighbour. ``latency``: seconds a message; a ring, a hop.
+    * ``switch``: a port for every rank, ``bandwidth`` each; any pair at full rate.
+    * ``fully_connected``: a link for every pair; ``bandwidth`` of all links of a rank together, shared equally.
+    * ``ring``: a link to either neighbour, ``bandwidth`` each; the shorter way round, clockwise when equal.
+      Rings around rings are a torus, crossed in dimension order, from the innermost ring outwards.
+    * ``line``: a ring without the link that closes it (a mesh, where a torus has no wraparound).
+    * ``tree``: an uplink and a downlink for every unit, ``bandwidth`` each, shared by all ranks of the unit; a message
+      also crosses the switch and tree levels inside.
+
+    ``latency``: seconds a message; of a ring or line, a hop. ``forwarding``: whether the ranks of a ring or line pass on
+    messages of others; if not, only neighbours reach each other.
     """
 
-    shape: Literal["switch", "fully_connected", "ring"]
+    shape: Shape
     size: int
     bandwidth: float
     latency: float
+    forwarding: bool = True
 
 
 @dataclass(frozen=True)
@@ -45,23 +50,42 @@ class Topology:
     def ranks(self) -> int:
         return prod(level.size for level in self.levels)
 
-    def message_seconds(self, source: Ranks, destination: Ranks, sizes: Seconds) -> tuple[Seconds, Seconds]:
-        """(latency, transfer) of messages that all start together; a link shared by several carries their sum.
 
-        ``sizes``: bytes of each message. A message is as slow as the busiest link on its way.
-        """
-        latency, transfer = np.zeros(source.shape), np.zeros(source.shape)
-        below = 1
-        crossing = np.ones(source.shape, dtype=np.bool_)
-        for level in self.levels:
-            group = below * level.size
-            here = crossing & ((source // group == destination // group) | (source < 0) | (destination < 0))
-            if np.any(here):
-                link_seconds = _LINK_SECONDS[level.shape]
-                latency[here], transfer[here] = link_seconds(level, below, source[here], destination[here], sizes[here])
-            crossing &= ~here
-            below = group
-        return latency, transfer
+def switched(ranks: int, bandwidth: float, latency: float) -> Topology:
+    """All ranks at one non-blocking switch, a port of ``bandwidth`` bytes/s one way each."""
+    return Topology((Level("switch", ranks, bandwidth, latency),))
+
+
+def fully_connected(ranks: int, bandwidth: float, latency: float) -> Topology:
+    """A link between any two ranks; ``bandwidth`` bytes/s one way of all links of a rank together."""
+    return Topology((Level("fully_connected", ranks, bandwidth, latency),))
+
+
+def torus(sides: tuple[int, ...], bandwidth: float, latency: float, *, wraps: bool = True) -> Topology:
+    """A torus of any number of dimensions: one is a ring, two rows and columns. Without ``wraps`` a mesh.
+
+    ``bandwidth``: bytes/s one way of each of a rank's two links a dimension; ``latency``: seconds a hop.
+    """
+    return Topology(tuple(Level("ring" if wraps else "line", side, bandwidth, latency) for side in sides))
+
+
+def fat_tree(
+    radices: tuple[int, ...], bandwidth: float, hop_latency: float, *, oversubscription: float = 1.0
+) -> Topology:
+    """Switches of switches: ``radices[0]`` ranks a leaf switch, ``radices[1]`` leaves a spine, and so on.
+
+    ``bandwidth``: bytes/s one way of a rank's port. A switch's uplinks together carry what enters it from below, less
+    by ``oversubscription`` at each level above the leaves (1: full bisection, no contention above the ports;
+    traffic is taken to spread evenly over parallel uplinks). ``hop_latency``: seconds a switch, of which a message that
+    turns round at level l passes 2 l + 1.
+    """
+    levels = [Level("switch", radices[0], bandwidth, hop_latency)]
+    below, uplink = radices[0], bandwidth
+    for height, radix in enumerate(radices[1:], start=1):
+        uplink /= oversubscription
+        levels.append(Level("tree", radix, below * uplink, (2 * height + 1) * hop_latency))
+        below *= radix
+    return Topology(tuple(levels))
 
 
 def rank_bandwidth(link: Link, ranks: int) -> float:
@@ -90,60 +114,3 @@ def topology_of(link: Link, ranks: int, latency: float) -> Topology:
         return Topology((inside,))
     outside = Level("switch", -(-ranks // local), link.network_bandwidth, link.network_latency)
     return Topology((inside, outside))
-
-
-def _through_switch(
-    level: Level, below: int, source: Ranks, destination: Ranks, sizes: Seconds
-) -> tuple[Seconds, Seconds]:
-    """A port out and a port in for every rank; the switch as an end of a message has no port of its own."""
-    out = np.bincount(source[source >= 0], weights=sizes[source >= 0], minlength=1)
-    into = np.bincount(destination[destination >= 0], weights=sizes[destination >= 0], minlength=1)
-    busiest = np.maximum(
-        np.where(source < 0, 0.0, out[np.maximum(source, 0)]),
-        np.where(destination < 0, 0.0, into[np.maximum(destination, 0)]),
-    )
-    return np.full(source.shape, level.latency), busiest / level.bandwidth
-
-
-def _over_own_link(
-    level: Level, below: int, source: Ranks, destination: Ranks, sizes: Seconds
-) -> tuple[Seconds, Seconds]:
-    """A link of its own for every pair, in each direction."""
-    _refuse_switch(level, source, destination)
-    pair = source * level.size + destination // below % level.size
-    _, index = np.unique(pair, return_inverse=True)
-    load = np.bincount(index, weights=sizes)[index]
-    return np.full(source.shape, level.latency), load / (level.bandwidth / (level.size - 1))
-
-
-def _around_ring(
-    level: Level, below: int, source: Ranks, destination: Ranks, sizes: Seconds
-) -> tuple[Seconds, Seconds]:
-    """The shorter way round (clockwise when equal), over every link between."""
-    _refuse_switch(level, source, destination)
-    forward = (destination // below - source // below) % level.size
-    clockwise = forward <= level.size - forward
-    hops = np.where(clockwise, forward, level.size - forward)
-    direction = np.where(clockwise, 1, -1)
-    base = source // (below * level.size) * (below * level.size) + source % below
-    place = source // below % level.size
-    span = int(source.max()) + below * level.size + 1
-    load = np.zeros(2 * span)
-    ways = [
-        (hops > hop, np.where(clockwise, 0, span) + base + (place + direction * hop) % level.size * below)
-        for hop in range(int(hops.max()))
-    ]
-    for on_way, link in ways:
-        np.add.at(load, link[on_way], sizes[on_way])
-    busiest = np.zeros(source.shape)
-    for on_way, link in ways:
-        busiest[on_way] = np.maximum(busiest[on_way], load[link[on_way]])
-    return hops * level.latency, busiest / level.bandwidth
-
-
-def _refuse_switch(level: Level, source: Ranks, destination: Ranks) -> None:
-    if np.any(source < 0) or np.any(destination < 0):
-        raise ValueError(f"a {level.shape} level has no switch that could reduce; in-switch schedules need one.")
-
-
-_LINK_SECONDS = {"switch": _through_switch, "fully_connected": _over_own_link, "ring": _around_ring}

@@ -11,6 +11,7 @@ from chips.explained_time import seconds_to_ps
 from chips.spec import load_chip
 from collectives.algorithms import ALGORITHMS, hierarchical, one_shot, ring
 from collectives.price import linear_cost, price
+from collectives.routing import route
 from collectives.topology import Level, Topology, topology_of
 
 
@@ -25,8 +26,8 @@ def walk(schedule, topology, payload, ready, step_seconds, gamma=0.0):
         for step in range(phase.count):
             messages = phase.messages(step)
             size = float(messages.chunks * -(-payload // schedule.chunks))
-            sizes = np.full(messages.source.shape, size)
-            latency, transfer = topology.message_seconds(messages.source, messages.destination, sizes)
+            ways = route(topology, messages.source, messages.destination, messages.sizes())
+            latency, transfer = ways.latency, -(-payload // schedule.chunks) * ways.load / ways.bandwidth
             after = list(clocks)
             for i, (source, destination) in enumerate(zip(messages.source, messages.destination, strict=True)):
                 incoming = np.count_nonzero(messages.destination == destination)
