@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from scenarios.commands import accuracy, tiles
+from scenarios.commands import accuracy, generate, tiles
 
 if TYPE_CHECKING:
     from scenarios.point import Options
@@ -208,3 +208,4 @@ def validate(
 
 app.command("tiles")(tiles.tiles)
 app.command("accuracy")(accuracy.accuracy)
+app.command("generate")(generate.generate)

@@ -1,0 +1,186 @@
+"""``loopline generate``: a real Llama writes text, split over the chips, while the simulated clock runs beside it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cluster.ranks import Executor
+    from scenarios.llama.generation import Generation
+    from scenarios.llama.simulated_time import SimulatedMachine
+    from scenarios.llama.vocabulary import Vocabulary
+
+
+def generate(
+    prompt: Annotated[str, typer.Option(help="The text to continue.")],
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="A .gguf file, a Hugging Face folder with safetensors, or a model of `loopline models` or a "
+            "config.json for random weights."
+        ),
+    ],
+    chips: Annotated[list[str], typer.Option("--chips", help="Chips to time it on.")] = ["sn40l"],  # noqa: B006
+    count: Annotated[int, typer.Option(help="Chips in the tensor-parallel group; as many ranks compute.")] = 1,
+    strategy: Annotated[
+        list[str] | None, typer.Option("--strategy", help="per_operator | fused_decoder | kernel_loop (default: all)")
+    ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Give the prompt as a message in the chat template.")] = False,
+    tokens: Annotated[int, typer.Option(help="At most so many tokens.")] = 128,
+    temperature: Annotated[float, typer.Option(help="0: always the most likely token.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Draw from the fewest tokens that are so probable together.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of sampling, and of random weights.")] = 0,
+    dtype: Annotated[str, typer.Option(help="In which values are computed: float32 | bf16 (emulated)")] = "float32",
+    executor: Annotated[str, typer.Option(help="Where ranks compute: local | mpi | ray")] = "local",
+    address: Annotated[str | None, typer.Option(help="A Ray cluster (default: one on this machine).")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, at the end.")] = False,
+) -> None:
+    """Generate text with a real Llama split over the chips, and show what each token takes on them.
+
+    loopline generate --weights model.gguf --chips sn40l --count 3 --strategy kernel_loop --prompt "Once upon a time"
+
+    loopline generate --weights path/to/folder --chips h100 sn40l --count 1 --chat --prompt "What is a cat?"
+
+    loopline generate --weights llama-3.2-1b --tokens 8 --prompt "random weights speak nonsense"
+    """
+    from scenarios.errors import DoesNotFit
+    from scenarios.llama import Generation, open_vocabulary, open_weights
+    from scenarios.llama.number_format import number_format
+    from scenarios.llama.simulated_time import SimulatedMachine
+    from scenarios.model import shard
+    from scenarios.strategies import STRATEGIES
+
+    source = open_weights(weights, seed)
+    vocabulary, model = open_vocabulary(source), source.config.model
+    request = Generation(
+        weights=weights,
+        prompt=tuple(vocabulary.encode(prompt, chat=chat)),
+        tokens=tokens,
+        stop_tokens=vocabulary.stop_tokens,
+        number_format=number_format(dtype),
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+    )
+    request.check(model)
+    shard(model, count)
+    machines = [SimulatedMachine(model, chip, count, name) for chip in chips for name in strategy or list(STRATEGIES)]
+    where = _executor(executor, address)
+    try:
+        for machine in machines:  # refuse what does not fit before anything is computed
+            machine.token_seconds(len(request.prompt), tokens - 1)
+        _run(request, vocabulary, machines, where, json=json)
+    except DoesNotFit as refusal:
+        print(f"loopline: {refusal}.", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def _run(
+    request: Generation, vocabulary: Vocabulary, machines: list[SimulatedMachine], where: Executor, *, json: bool
+) -> None:
+    from cluster.ranks import run_ranks
+    from results.generation_view import GenerationView
+    from scenarios.llama.generation import GeneratedToken, generate_tokens
+
+    decode = vocabulary.decoder()
+    here = f"computed here ({where.name})"
+    tokens: list[int] = []
+    texts: list[str] = []
+    seconds: dict[str, list[float]] = {name: [] for name in (*(machine.name for machine in machines), here)}
+    with GenerationView(None if json else sys.stdout, sys.stderr) as view:
+
+        def take(report: object) -> None:
+            if not isinstance(report, GeneratedToken):
+                view.status(f"reading a prompt of {len(request.prompt)} tokens")
+                return
+            for machine in machines:
+                seconds[machine.name].append(machine.token_seconds(len(request.prompt), len(tokens)))
+            seconds[here].append(report.seconds)
+            tokens.append(report.token)
+            texts.append("" if report.token in request.stop_tokens else decode(report.token))
+            view.token(texts[-1], {name: times[-1] for name, times in seconds.items()})
+
+        view.status(f"loading {request.weights}")
+        run_ranks(generate_tokens, request, count=machines[0].count, executor=where, on_report=take)
+    frame = _whole_request(machines, len(request.prompt), len(tokens))
+    if json:
+        _print_json(request, tokens, texts, seconds, frame)
+    else:
+        _print_summary(seconds, len(request.prompt), frame)
+
+
+def _whole_request(machines: list[SimulatedMachine], prompt: int, generated: int) -> pd.DataFrame:
+    """The same request in the schema of the results: where its time goes, on each machine."""
+    from scenarios.pricing import compare
+
+    return compare(
+        machines[0].model,
+        list(dict.fromkeys(machine.chip for machine in machines)),
+        machines[0].count,
+        strategy=list(dict.fromkeys(machine.strategy for machine in machines)),
+        phase="request",
+        context=prompt + generated,
+        output_tokens=generated,
+    )
+
+
+def _print_summary(seconds: dict[str, list[float]], prompt: int, frame: pd.DataFrame) -> None:
+    from results.table import print_comparison, print_records
+    from results.units import format_seconds, three_digits
+
+    records = [
+        {
+            "": name,
+            f"prefill of {prompt} tokens": format_seconds(times[0]),
+            "first decoded token": format_seconds(times[1] if len(times) > 1 else float("nan")),
+            "last decoded token": format_seconds(times[-1] if len(times) > 1 else float("nan")),
+            f"all {len(times)} tokens": format_seconds(sum(times)),
+            "tokens/s": three_digits(len(times) / sum(times)),
+        }
+        for name, times in seconds.items()
+    ]
+    print()
+    print_records(records, sys.stdout)
+    print()
+    print_comparison(frame, sys.stdout)
+
+
+def _print_json(
+    request: Generation, tokens: list[int], texts: list[str], seconds: dict[str, list[float]], frame: pd.DataFrame
+) -> None:
+    import json
+
+    from results.table import json_records
+
+    *simulated, computed = seconds
+    result = {
+        "text": "".join(texts),
+        "prompt_tokens": list(request.prompt),
+        "tokens": [
+            {
+                "token": token,
+                "text": text,
+                "computed_seconds": seconds[computed][index],
+                "simulated_seconds": {name: seconds[name][index] for name in simulated},
+            }
+            for index, (token, text) in enumerate(zip(tokens, texts, strict=True))
+        ],
+        "requests": json_records(frame),
+    }
+    print(json.dumps(result, indent=1))
+
+
+def _executor(name: str, address: str | None) -> Executor:
+    from cluster.ranks import Executor
+    from scenarios.errors import ScenarioError
+
+    if name not in ("local", "mpi", "ray"):
+        raise ScenarioError(f"--executor '{name}' is unknown; expected local, mpi or ray.")
+    if address is not None and name != "ray":
+        raise ScenarioError(f"--address belongs to --executor ray; the executor is {name}.")
+    return Executor(name, address)  # type: ignore[arg-type]

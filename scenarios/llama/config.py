@@ -1,0 +1,61 @@
+"""What computing a Llama needs beside its shape: the normalisation's epsilon and the rotary frequencies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scenarios.errors import ScenarioError
+from scenarios.llama.number_format import Float32
+from scenarios.llama.rotary import DEFAULT_THETA, inverse_frequencies, scale_frequencies
+from scenarios.model import Model, load_model, model_path
+
+DEFAULT_NORM_EPSILON = 1e-5  # Llama 2 and 3
+
+
+@dataclass(frozen=True, eq=False)
+class LlamaConfig:
+    """A Llama to compute. ``inverse_frequencies``: radians a position, shape (head_dim / 2,), scaling included."""
+
+    model: Model
+    norm_epsilon: float
+    inverse_frequencies: Float32
+
+    def __post_init__(self) -> None:
+        model = self.model
+        traits = (model.norm, model.gated_mlp, model.rotary, model.qk_norm, model.biases)
+        if traits != ("rmsnorm", True, True, False, "none"):
+            raise ScenarioError(
+                f"{model.name} is not of the Llama family (RMSNorm, SwiGLU, rotary embedding, no biases, no "
+                "normalised queries), which alone is computed; any model can be priced with `loopline compare`."
+            )
+
+
+def named_config(name: str) -> LlamaConfig:
+    """The Llama of a ``config.json``, or a model of the catalog with Llama's usual epsilon and frequencies.
+
+    Raises ScenarioError or CatalogError in one sentence.
+    """
+    model, path = load_model(name), model_path(name)
+    if path.suffix == ".json":
+        return _from_hugging_face(model, json.loads(path.read_text()), path)
+    return LlamaConfig(model, DEFAULT_NORM_EPSILON, inverse_frequencies(model.head_dim))
+
+
+def _from_hugging_face(model: Model, config: Mapping[str, Any], path: Path) -> LlamaConfig:
+    """The keys that ``scenarios.hugging_face`` leaves: what changes values, not shapes."""
+    if config.get("hidden_act", "silu") != "silu":
+        raise ScenarioError(f"{path}: key 'hidden_act' is '{config['hidden_act']}'; expected silu, as in every Llama.")
+    if config.get("mlp_bias"):
+        raise ScenarioError(f"{path}: key 'mlp_bias' is true; only projections without biases are computed.")
+    if config.get("quantization_config") is not None:
+        raise ScenarioError(f"{path}: quantized safetensors are not read; expected bf16, float16, float32, or a GGUF.")
+    # transformers 5 writes both under rope_parameters; before, theta stood beside rope_scaling.
+    scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    theta = scaling.get("rope_theta", config.get("rope_theta", DEFAULT_THETA))
+    plain = inverse_frequencies(model.head_dim, float(theta))
+    epsilon = float(config.get("rms_norm_eps", 1e-6))  # transformers' default
+    return LlamaConfig(model, epsilon, scale_frequencies(plain, scaling, path))

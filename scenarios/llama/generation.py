@@ -1,0 +1,87 @@
+"""The program that every rank runs to generate text: load a shard, prefill the prompt, decode token by token."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from cluster.communicator import Communicator
+from scenarios.errors import ScenarioError
+from scenarios.llama.checkpoint import open_weights
+from scenarios.llama.number_format import NumberFormat
+from scenarios.llama.rank import LlamaRank
+from scenarios.llama.sampling import Sampler
+from scenarios.llama.weights import load_weights
+from scenarios.model import Model
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What to generate. ``weights``: as ``open_weights`` takes it, on every rank's machine.
+
+    ``prompt``: tokens. At most ``tokens`` follow; one of ``stop_tokens`` is the last. ``seed``: of sampling, and of
+    random weights. ``number_format``: see ``LlamaRank``; ``temperature`` and ``top_p``: see ``Sampler``.
+    """
+
+    weights: str
+    prompt: tuple[int, ...]
+    tokens: int
+    stop_tokens: frozenset[int] = frozenset()
+    number_format: NumberFormat = "float32"
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def check(self, model: Model) -> None:
+        """Raise ScenarioError for what no rank could run, before ranks are started."""
+        Sampler(self.temperature, self.top_p, self.seed)
+        if self.tokens < 1:
+            raise ScenarioError(f"--tokens is {self.tokens}; it must be at least 1.")
+        if not self.prompt:
+            raise ScenarioError("--prompt holds no token; expected at least one.")
+        if len(self.prompt) + self.tokens > model.max_context:
+            raise ScenarioError(
+                f"a prompt of {len(self.prompt)} tokens and --tokens {self.tokens} are beyond the {model.max_context} "
+                f"tokens that {model.name} was trained for."
+            )
+
+
+@dataclass(frozen=True)
+class WeightsLoaded:
+    """Rank 0 holds its shard. ``seconds``: wall time since the program began."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class GeneratedToken:
+    """One token, as soon as it is chosen. ``seconds``: wall time of its pass; the first one's is the prefill."""
+
+    token: int
+    seconds: float
+
+
+def generate_tokens(communicator: Communicator, request: Generation) -> list[int]:
+    """The generated tokens; the same on every rank. Reports WeightsLoaded, then each GeneratedToken.
+
+    Every rank samples for itself from the same logits with the same seed, so no token has to be sent.
+    """
+    began = time.perf_counter()
+    source = open_weights(request.weights, request.seed)
+    weights = load_weights(source, communicator.ranks, communicator.rank, request.number_format)
+    capacity = len(request.prompt) + request.tokens - 1  # the last token is never fed back
+    rank = LlamaRank(source.config, weights, communicator, capacity, request.number_format)
+    sampler = Sampler(request.temperature, request.top_p, request.seed)
+    communicator.report(WeightsLoaded(time.perf_counter() - began))
+    new, generated = np.array(request.prompt, dtype=np.int64), list[int]()
+    while len(generated) < request.tokens:
+        began = time.perf_counter()
+        token = sampler.choose(rank.next_logits(new))
+        communicator.report(GeneratedToken(token, time.perf_counter() - began))
+        generated.append(token)
+        if token in request.stop_tokens:
+            break
+        new = np.array([token], dtype=np.int64)
+    return generated
