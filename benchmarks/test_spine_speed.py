@@ -11,7 +11,7 @@ import pytest
 
 from chips import load_chip
 from chips.timeline import Timeline
-from cluster import Cluster
+from cluster import Cluster, Slowdown
 from scenarios import simulate
 from scenarios.decoder import forward
 from scenarios.framework import default_framework
@@ -42,7 +42,7 @@ def test_hundred_thousand_chips_with_one_straggler(benchmark):
     slowdown = np.ones(chips)
     slowdown[12_345] = 1.1
     model = load_model("llama-3.1-8b")
-    cluster = Cluster(load_chip("h100"), chips, slowdown=slowdown)
+    cluster = Cluster(load_chip("h100"), chips, slowdown=Slowdown.whole_chips(slowdown))
     step = forward(model, shard(model, 8), 1, 1, 4096, "bf16")
 
     def decode():

@@ -90,15 +90,26 @@ def latest(times: Sequence[Time]) -> Time:
     return winner
 
 
-def latest_across(time: Time) -> Time:
-    """The latest over all chips, for every chip, explained by that chip's critical path (the first chip wins a tie)."""
-    if not isinstance(time.ps, np.ndarray):
+def latest_across(time: Time, group: int | None = None) -> Time:
+    """The latest over all chips, for every chip, explained by that chip's critical path (the first chip wins a tie).
+
+    With ``group``, the same for every ``group`` chips in a row.
+    """
+    ps = time.ps
+    if not isinstance(ps, np.ndarray):
         return time
-    chip = int(time.ps.argmax())
-    path: dict[Hashable, Picoseconds] = {
-        label: int(spent[chip]) if isinstance(spent, np.ndarray) else spent for label, spent in time.path.items()
+    if group is None or group == ps.size:
+        chip = int(ps.argmax())
+        path: dict[Hashable, Picoseconds] = {
+            label: int(spent[chip]) if isinstance(spent, np.ndarray) else spent for label, spent in time.path.items()
+        }
+        return Time(np.full_like(ps, ps[chip]), path)
+    winners = np.arange(0, ps.size, group) + ps.reshape(-1, group).argmax(axis=1)
+    winner = np.repeat(winners, group)
+    spread: dict[Hashable, Picoseconds] = {
+        label: spent[winner] if isinstance(spent, np.ndarray) else spent for label, spent in time.path.items()
     }
-    return Time(np.full_like(time.ps, time.ps[chip]), path)
+    return Time(ps[winner], spread)
 
 
 def spend(start: Time, duration: Duration, label: Hashable, chips: int) -> Time:

@@ -87,14 +87,18 @@ class Buffer:
 
 
 class Timeline:
-    """A clock for ``chips`` chips that run one program; with ``record``, ``events`` lists every task as it ran."""
+    """A clock for ``chips`` chips that run one program; with ``record``, ``events`` lists every task as it ran.
 
-    def __init__(self, chips: int = 1, record: bool = False) -> None:
+    Without ``leaps`` every iteration of a loop runs: for a body that must do more than advance this clock.
+    """
+
+    def __init__(self, chips: int = 1, record: bool = False, leaps: bool = True) -> None:
         if chips < 1:
             raise ValueError(f"A clock for {chips} chips tells no time; chips is at least 1.")
         self.chips = chips
         self.events: list[Event] = []
         self._record = record
+        self._leaps = leaps and not record
         self._scope: list[str] = []
         self._simple = chips == 1 and not record
         self._engines: dict[str, Engine] = {}
@@ -147,9 +151,12 @@ class Timeline:
         """The latest of ``times``, chip by chip; the first wins a tie."""
         return self._watched(latest(times), times)
 
-    def across(self, time: Time) -> Time:
-        """The latest over all chips, for every chip: where a collective's members have all arrived."""
-        return self._watched(latest_across(time), (time,))
+    def across(self, time: Time, group: int | None = None) -> Time:
+        """The latest over all chips, for every chip: where a collective's members have all arrived.
+
+        With ``group``, the same for every ``group`` chips in a row: clusters side by side.
+        """
+        return self._watched(latest_across(time, group), (time,))
 
     def barrier(
         self, duration: Duration = 0, label: Hashable = None, name: str = "", after: Sequence[Time] = ()
@@ -184,7 +191,7 @@ class Timeline:
         """
         if count < 0:
             raise ValueError(f"A loop cannot run {count} times; the count is at least 0.")
-        if not self._record:
+        if self._leaps:
             return run(self, count, body, carried)
         for number in range(count):
             self._scope.append(f"{name} {number}/" if name else "")

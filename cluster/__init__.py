@@ -7,7 +7,7 @@ executor keeps all chips in this process; chips that are all alike collapse to o
 from cluster.cluster import Cluster
 from cluster.communicator import Communicator
 from cluster.errors import ClusterError
-from cluster.local import start_clock
-from cluster.ranks import Executor, run_ranks
+from cluster.ranks import LOCAL, Executor, run_ranks
+from cluster.variation import Slow, Slowdown, Variation
 
-__all__ = ["Cluster", "ClusterError", "Communicator", "Executor", "run_ranks", "start_clock"]
+__all__ = ["LOCAL", "Cluster", "ClusterError", "Communicator", "Executor", "Slow", "Slowdown", "Variation", "run_ranks"]

@@ -1,6 +1,6 @@
 """What the program of one rank sees of the others: who it is, and collectives in which all ranks take part together.
 
-Here: the interface alone. Ranks that are threads of one process meet it in ``cluster.threads``, MPI ranks in
+Here: the interface alone. Ranks that are threads of one process meet it in ``cluster.local``, MPI ranks in
 ``cluster.mpi``; ``cluster.ranks`` starts either. A sum of floats depends on its order, so an AllReduce follows a
 schedule of ``collectives``: the same bits on every rank, wherever the ranks live.
 """

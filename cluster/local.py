@@ -1,15 +1,99 @@
-"""The local executor: every chip of a cluster in this process, on one vectorised clock."""
+"""Ranks as threads of this process: the simplest executor, and the one that every other must equal to the last bit."""
 
 from __future__ import annotations
 
-from chips.timeline import Timeline
-from cluster.cluster import Cluster
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from threading import Barrier, BrokenBarrierError, Thread
+from typing import TypeVar
+
+import numpy as np
+
+from chips.explained_time import Time, latest
+from cluster.communicator import Float32, sum_schedule
+from collectives.verify import execute
+
+Result = TypeVar("Result")
 
 
-def start_clock(cluster: Cluster, *, record: bool = False) -> Timeline:
-    """A clock for ``cluster``: one lane a chip, or a single lane for all of them when all are alike.
+class Group:
+    """Ranks that exchange by reference, in lock-step."""
 
-    Alike chips that start together stay together, so that one stands for all, exactly.
-    """
-    alike = cluster.slowdown is None
-    return Timeline(chips=1 if alike else cluster.count, record=record)
+    def __init__(self, ranks: int) -> None:
+        self.ranks = ranks
+        self.reports: SimpleQueue[object] = SimpleQueue()
+        self._barrier = Barrier(ranks)
+        self._given: list[object] = [None] * ranks
+
+    def exchange(self, rank: int, item: object) -> list[object]:
+        """Every rank's item, by rank. Raises BrokenBarrierError where another rank has failed."""
+        self._given[rank] = item
+        self._barrier.wait()
+        taken = list(self._given)
+        self._barrier.wait()
+        return taken
+
+    def abandon(self) -> None:
+        """A rank has failed: wake all that wait for it."""
+        self._barrier.abort()
+
+
+class ThreadCommunicator:
+    """One rank of a ``Group``."""
+
+    def __init__(self, group: Group, rank: int) -> None:
+        self.rank, self.ranks = rank, group.ranks
+        self._group = group
+
+    def all_reduce(self, values: Float32) -> Float32:
+        payload = np.stack([np.ravel(given) for given in self.all_gather(values)])
+        return np.asarray(execute(sum_schedule(self.ranks), payload)[self.rank], np.float32).reshape(values.shape)
+
+    def all_gather(self, values: Float32) -> list[Float32]:
+        return [np.array(given, dtype=np.float32) for given in self._group.exchange(self.rank, values)]
+
+    def meet(self, time: Time) -> Time:
+        return latest([given for given in self._group.exchange(self.rank, time) if isinstance(given, Time)])
+
+    def report(self, item: object) -> None:
+        if self.rank == 0:
+            self._group.reports.put(item)
+
+
+def run_local(
+    program: Callable[..., Result], arguments: Sequence[object], count: int, on_report: Callable[[object], None]
+) -> list[Result]:
+    """``cluster.ranks.run_ranks`` with a thread a rank."""
+    group = Group(count)
+    results: dict[int, Result] = {}
+    failures: list[BaseException] = []
+    ended = object()
+
+    def run(rank: int) -> None:
+        try:
+            results[rank] = program(ThreadCommunicator(group, rank), *arguments)
+        except BaseException as failure:
+            if not isinstance(failure, BrokenBarrierError):
+                failures.append(failure)
+            group.abandon()
+        finally:
+            group.reports.put(ended)
+
+    threads = [Thread(target=run, args=(rank,), name=f"rank {rank}", daemon=True) for rank in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        running = count
+        while running:
+            item = group.reports.get()
+            if item is ended:
+                running -= 1
+            else:
+                on_report(item)
+    finally:
+        group.abandon()
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+    return [results[rank] for rank in range(count)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from cluster.errors import ClusterError
-from cluster.threads import run_threads
+from cluster.local import run_local
 
 Result = TypeVar("Result")
 ExecutorName = Literal["local", "mpi", "ray"]
@@ -32,6 +32,9 @@ class Executor:
     placement: Literal["SPREAD", "PACK"] = "PACK"
 
 
+LOCAL = Executor()
+
+
 def _ignore(item: object) -> None:
     """Nobody asked for intermediate results."""
 
@@ -40,7 +43,7 @@ def run_ranks(
     program: Callable[..., Result],
     *arguments: object,
     count: int,
-    executor: Executor = Executor(),
+    executor: Executor = LOCAL,
     on_report: Callable[[object], None] = _ignore,
 ) -> list[Result]:
     """Run ``program(communicator, *arguments)`` as ``count`` ranks; their results, by rank.
@@ -52,7 +55,7 @@ def run_ranks(
     if count < 1:
         raise ClusterError(f"A program on {count} ranks computes nothing; the count is at least 1.")
     if executor.name == "local":
-        return run_threads(program, arguments, count, on_report)
+        return run_local(program, arguments, count, on_report)
     if executor.name == "mpi":
         from cluster.mpiexec import run_mpi
 

@@ -39,7 +39,10 @@ COLUMNS: dict[str, Column] = {
     "precision": Column("of weights and matrix products", "", "str"),
     "batch": Column("sequences side by side", "sequences", "int64"),
     "context": Column("tokens of a sequence that the phase sees", "tokens", "int64"),
+    "variation": Column("how the chips differ from their datasheet; empty where they are all alike", "", "str"),
+    "working": Column("chips that hold a shard of the model: fewer than count after failures", "chips", "int64"),
     "seconds": Column("per token for decode; per prefill, request or step otherwise", "s", "float64"),
+    "alike_s": Column("the same if all chips worked and were alike: what variation costs is the rest", "s", "float64"),
     "tokens_per_s_user": Column("tokens a second of one sequence", "tokens/s", "float64"),
     "tokens_per_s": Column("tokens a second of the whole batch", "tokens/s", "float64"),
     "roofline_fraction": Column("bytes that must move / HBM bandwidth of all chips / seconds", "1", "float64"),
@@ -135,7 +138,7 @@ def _check_fit(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]])
     fits = columns["fits"].astype(bool)
     told = columns["reason"] != ""
     _refuse(result, fits == told, "must have a reason exactly if it does not fit")
-    for name in ("seconds", *PARTS, "bound_s", "roofline_fraction", "tokens_per_s", "tokens_per_s_user"):
+    for name in ("seconds", "alike_s", *PARTS, "bound_s", "roofline_fraction", "tokens_per_s", "tokens_per_s_user"):
         known = np.isfinite(columns[name].astype(np.float64))
         _refuse(result, known != fits, f"must have a finite '{name}' if it fits, and NaN if it does not")
     for name in PARTS:

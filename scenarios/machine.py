@@ -7,13 +7,13 @@ Does not belong here: in which order things run and what waits for what: that is
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from chips.kernels.attention import price_attention_backward, price_attention_decode, price_attention_prefill
-from chips.kernels.kernel_time import KernelTime
+from chips.kernels.kernel_time import MEMORY, KernelTime
 from chips.kernels.matmul import price_matmul
 from chips.kernels.vector import price_vector
 from chips.spec import ChipBase, Gpu
@@ -35,6 +35,7 @@ class Label(NamedTuple):
 LAUNCH = Label("launch", "launch")
 HOST = Label("launch", "host")
 DEPENDENCY = Label("launch", "dependency")
+LINK = "link"  # what collectives wait for, and the engine on which chips meet
 DIRECT: Library = "trtllm"  # the fastest direct kernels known, and NCCL's where they do not reach
 FILL_DRAIN = Label("fill_drain", "dependency")
 
@@ -48,8 +49,18 @@ class KernelPrice:
     fill_drain: Picoseconds
 
     def durations(self, cluster: Cluster, kernels: int = 1) -> dict[Hashable, Picoseconds]:
-        """By label, for every chip of the cluster; the same work in several kernels fills and drains several times."""
-        return {self.label: cluster.stretch(self.steady), FILL_DRAIN: cluster.stretch(kernels * self.fill_drain)}
+        """By label, on every lane of the cluster; the same work in several kernels fills and drains several times.
+
+        A kernel takes longer by as much as what limits it does on that chip.
+        """
+        filling = cluster.stretch(kernels * self.fill_drain, "clock")
+        return {self.label: self.steady_on(cluster), FILL_DRAIN: filling}
+
+    def steady_on(self, cluster: Cluster) -> Picoseconds:
+        """The steady state on every lane. A collective has met before, and its links are in its price."""
+        if self.label.limiter == LINK:
+            return self.steady
+        return cluster.stretch(self.steady, "memory" if self.label.limiter == MEMORY else "clock")
 
 
 @dataclass
@@ -87,8 +98,9 @@ class GpuMachine:
 
     def _collective(self, operator: Collective, library: Library) -> KernelPrice:
         ranks, payload = self.cluster.count, operator.payload_bytes
-        cost = price_collective(self.chip, operator.operation, ranks, payload, library=library, mode="graph")
-        return KernelPrice(Label("allreduce", "link"), seconds_to_ps(float(np.max(cost.seconds))), 0)
+        chip = self.cluster.linked(self.chip)
+        cost = price_collective(chip, operator.operation, ranks, payload, library=library, mode="graph")
+        return KernelPrice(Label("allreduce", LINK), seconds_to_ps(float(np.max(cost.seconds))), 0)
 
     def _kernel_time(self, operator: Attention | Elementwise | MatrixProduct) -> KernelTime:
         match operator:
@@ -126,17 +138,16 @@ def _rounded(part: str, time: KernelTime) -> KernelPrice:
     return KernelPrice(Label(part, limiter), whole - fill, fill)
 
 
-_MACHINES: dict[tuple[int, int, Framework], GpuMachine] = {}
+_MACHINES: dict[tuple[int, int, float, Framework], GpuMachine] = {}
 
 
 def gpu_machine(chip: Gpu, cluster: Cluster, framework: Framework) -> GpuMachine:
-    """The machine of this cluster; where chips are alike, one for the life of the process: prices are computed once."""
-    if cluster.slowdown is not None:
-        return GpuMachine(chip, cluster, framework)
-    key = (id(chip), cluster.count, framework)
+    """The machine of this cluster. Prices are those of the datasheet, computed once in the life of the process."""
+    key = (id(chip), cluster.count, cluster.slowest_link, framework)
     if key not in _MACHINES:
         _MACHINES[key] = GpuMachine(chip, cluster, framework)
-    return _MACHINES[key]
+    machine = _MACHINES[key]
+    return machine if machine.cluster is cluster else replace(machine, cluster=cluster)
 
 
 def lower_bound(chip: ChipBase, ranks: int, step: Step) -> Quantity:

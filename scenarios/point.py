@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TypedDict, cast
 
 from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Precision, Systolic, load_chip
+from cluster import Variation
 from scenarios.errors import ScenarioError
 from scenarios.framework import Framework, default_framework, frameworks
 from scenarios.model import Model, load_model
 from scenarios.strategies import BY_DEVICE, BY_HOST, LAUNCHES, STRATEGIES
 
 PHASES = ("decode", "prefill", "request", "train")
+ALIKE = Variation()
 LAUNCH_NAMES = ("eager", "graph", "software", "hardware")
 
 
@@ -26,6 +28,7 @@ class Options(TypedDict, total=False):
     context: int
     output_tokens: int | None
     framework: str | None
+    variation: str
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Point:
 
     ``context``: decode: tokens in the KV cache, the new one included; prefill and train: tokens of a sequence;
     request: prompt and output together. ``output_tokens``: of a request; None for half of its context.
-    ``launch``: one of the chip's own two words. ``framework``: what runs the model on a GPU.
+    ``launch``: one of the chip's own two words. ``framework``: what runs the model on a GPU. ``variation``: how the
+    ``count`` chips differ from their datasheet.
     """
 
     chip: Gpu | Dataflow | Systolic
@@ -48,6 +52,7 @@ class Point:
     context: int
     output_tokens: int | None
     framework: Framework
+    variation: Variation = ALIKE
 
 
 def make_point(
@@ -63,6 +68,7 @@ def make_point(
     context: int = 4096,
     output_tokens: int | None = None,
     framework: str | None = None,
+    variation: str = "",
 ) -> Point:
     """Check a request and resolve its names. Raises ScenarioError or CatalogError in one sentence."""
     known_chip = load_chip(chip)
@@ -102,7 +108,19 @@ def make_point(
         context,
         output_tokens,
         frameworks()[framework] if framework else default_framework(phase, eager=by_host),
+        _variation(variation, count),
     )
+
+
+def _variation(text: str, count: int) -> Variation:
+    try:
+        variation = Variation.parse(text)
+    except ValueError as error:
+        raise ScenarioError(f"--variation {error}") from None
+    beyond = [chip for chip in variation.named_chips if chip >= count]
+    if beyond:
+        raise ScenarioError(f"--variation {text} names chip {max(beyond)}; --count {count} has chips 0 to {count - 1}.")
+    return variation
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chips.explained_time import PICOSECONDS_PER_SECOND
 from chips.spec import CatalogError
-from chips.timeline import Event, Time, Timeline
-from cluster import Cluster
+from chips.timeline import Event, Time
+from cluster import LOCAL, Communicator, Executor, run_ranks
 from scenarios.decoder import forward
 from scenarios.errors import DoesNotFit
+from scenarios.group import cluster_of, working_chips
 from scenarios.machine import Label, lower_bound
 from scenarios.memory import check_memory
 from scenarios.model import Model, Shard, shard
 from scenarios.operators import Attention, Step
-from scenarios.point import Options, Point, make_point
+from scenarios.point import ALIKE, Options, Point, make_point
 from scenarios.strategies import STRATEGIES, run_strategy, side_by_side
 from scenarios.training import training_step
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Contexts = int | NDArray[np.float64]
 PARTS = ("matmul", "attention", "other", "allreduce", "launch", "fill_drain")
 
 
@@ -73,11 +77,14 @@ def compare(
     count: int | Sequence[int] = 1,
     *,
     strategy: str | Sequence[str] = tuple(STRATEGIES),
+    executor: Executor = LOCAL,
     **options: Unpack[Options],
 ) -> pd.DataFrame:
     """Price every chip, count and strategy: a row each, in that order. ``options`` as for ``simulate``.
 
-    Raises ScenarioError or CatalogError in one sentence for a wrong request; what does not fit is a row that says so.
+    The frame is the same on every ``executor``. Raises ScenarioError or CatalogError in one sentence for a wrong
+    request, ClusterError where a rank of the executor cannot be started or is lost; what does not fit is a row that
+    says so.
     """
     from results.schema import frame
 
@@ -87,11 +94,17 @@ def compare(
         for number in ([count] if isinstance(count, int) else count)
         for name in ([strategy] if isinstance(strategy, str) else strategy)
     ]
-    return frame([price_point(point) for point in points])
+    if executor.name == "local":
+        return frame([price_point(point) for point in points])
+    return frame([_record(point, answer) for point, answer in zip(points, _distributed(points, executor), strict=True)])
 
 
 def price_point(point: Point) -> dict[str, object]:
     """The record of one point, with the keys of the results' schema."""
+    return _record(point, _answer(point))
+
+
+def _record(point: Point, answer: Outcome | DoesNotFit) -> dict[str, object]:
     record: dict[str, object] = {
         "chip": point.chip.name,
         "count": point.count,
@@ -102,22 +115,25 @@ def price_point(point: Point) -> dict[str, object]:
         "precision": point.precision,
         "batch": point.batch,
         "context": point.context,
+        "variation": str(point.variation),
     }
-    try:
-        outcome = run_point(point)
-    except DoesNotFit as refusal:
+    if isinstance(answer, DoesNotFit):
         missing = dict.fromkeys(
-            ("seconds", "tokens_per_s_user", "tokens_per_s", "roofline_fraction", "bound_s"), float("nan")
+            ("seconds", "alike_s", "tokens_per_s_user", "tokens_per_s", "roofline_fraction", "bound_s"), float("nan")
         )
         parts = {f"{part}_s": float("nan") for part in PARTS}
-        return record | missing | parts | {"limiter": "", "fits": False, "reason": str(refusal)}
+        return record | missing | parts | {"working": 0, "limiter": "", "fits": False, "reason": str(answer)}
+    outcome = answer
     seconds = outcome.ps / PICOSECONDS_PER_SECOND
+    alike = outcome if point.variation == ALIKE else run_point(replace(point, variation=ALIKE))
     tokens = {"decode": 1, "request": point.output_tokens or 0}.get(point.phase, point.context)
     parts = {f"{part}_s": outcome.part_ps(part) / PICOSECONDS_PER_SECOND for part in PARTS}
     return (
         record
         | {
+            "working": len(working_chips(point)),
             "seconds": seconds,
+            "alike_s": alike.ps / PICOSECONDS_PER_SECOND,
             "tokens_per_s_user": tokens / seconds,
             "tokens_per_s": point.batch * tokens / seconds,
             "roofline_fraction": outcome.stream_bytes / point.chip.memory.bandwidth / seconds,
@@ -127,31 +143,67 @@ def price_point(point: Point) -> dict[str, object]:
     )
 
 
-def run_point(point: Point) -> Outcome:
-    """Run one point on the clock. Raises DoesNotFit with numbers; ScenarioError where the model cannot be split so."""
-    split, cluster = split_model(point), Cluster(point.chip, point.count)
+def run_point(point: Point, communicator: Communicator | None = None) -> Outcome:
+    """Run one point on the clock; with a ``communicator``, only this rank's chip, which meets the others in messages.
+
+    Raises DoesNotFit with numbers; ScenarioError where the model cannot be split so.
+    """
+    split, cluster = split_model(point), cluster_of(point, communicator)
     outcome = Outcome()
-    for step, lanes in point_steps(point, split):
-        clock = Timeline(chips=lanes)
-        finish = run_strategy(clock, cluster, point.strategy, step, point.launch, point.framework)
-        _add(outcome, point, split, step, finish)
+    for step, passes in point_steps(point, split):
+        group = cluster.side_by_side(passes)
+        clock = group.start_clock()
+        on_lanes = _with_contexts(step, partial(np.repeat, repeats=group.lanes)) if passes > 1 else step
+        finish = run_strategy(clock, group, point.strategy, on_lanes, point.launch, point.framework)
+        # A pass is over when its last chip is.
+        _add(outcome, point, split, step, group.meet(clock, finish), group.lanes)
     return outcome
 
 
+def _answer(point: Point, communicator: Communicator | None = None) -> Outcome | DoesNotFit:
+    try:
+        return run_point(point, communicator)
+    except DoesNotFit as refusal:
+        return refusal
+
+
+def _distributed(points: Sequence[Point], executor: Executor) -> list[Outcome | DoesNotFit]:
+    """What ``_answer`` gives, with a rank a chip: the ranks of one count are started once for all of its points."""
+    answers: dict[int, Outcome | DoesNotFit] = {}
+    groups: dict[int, list[int]] = {}
+    for index, point in enumerate(points):
+        try:
+            groups.setdefault(len(working_chips(point)), []).append(index)
+        except DoesNotFit as refusal:
+            answers[index] = refusal
+    for ranks, members in groups.items():
+        asked = [points[index] for index in members]
+        answers |= zip(members, run_ranks(answers_of_rank, asked, count=ranks, executor=executor)[0], strict=True)
+    return [answers[index] for index in range(len(points))]
+
+
+def answers_of_rank(communicator: Communicator, points: Sequence[Point]) -> list[Outcome | DoesNotFit]:
+    """One rank's program: all ranks come to the same answers, because a pass is over where all of them meet."""
+    return [_answer(point, communicator) for point in points]
+
+
 def trace_point(point: Point) -> list[Event]:
-    """Every task of one point as it ran, for a trace; of a request only its prefill and first output token."""
-    split, cluster = split_model(point), Cluster(point.chip, point.count)
+    """Every task of one point as it ran, for a trace; of a request only its prefill and first output token.
+
+    Where chips differ, times are arrays over them.
+    """
+    split, cluster = split_model(point), cluster_of(point)
     events: list[Event] = []
     start = 0
-    for step, lanes in point_steps(point, split)[: 2 if point.phase == "request" else None]:
-        if lanes > 1:
-            step = _first_lane(step)
-        clock = Timeline(record=True)
+    for step, passes in point_steps(point, split)[: 2 if point.phase == "request" else None]:
+        if passes > 1:
+            step = _with_contexts(step, lambda context: int(np.min(context)))
+        clock = cluster.start_clock(record=True)
         finish = run_strategy(clock, cluster, point.strategy, step, point.launch, point.framework)
         events += [
             replace(event, start_ps=event.start_ps + start, finish_ps=event.finish_ps + start) for event in clock.events
         ]
-        start += int(finish.ps)
+        start += int(np.max(finish.ps))
     return events
 
 
@@ -161,8 +213,9 @@ def split_model(point: Point) -> Shard:
         point.chip.peak_flops(point.precision)
     except CatalogError as error:
         raise DoesNotFit(str(error).rstrip(".")) from None
-    split = shard(point.model, point.count)
-    check_memory(point, split)
+    ranks = len(working_chips(point))
+    split = shard(point.model, ranks)
+    check_memory(replace(point, count=ranks), split)
     return split
 
 
@@ -187,17 +240,19 @@ def point_steps(point: Point, split: Shard) -> list[tuple[Step, int]]:
     return [(prefill, 1), *((forward(model, split, batch, 1, int(each), precision), 1) for each in contexts)]
 
 
-def _first_lane(step: Step) -> Step:
+def _with_contexts(step: Step, change: Callable[[Contexts], Contexts]) -> Step:
+    """The step with the contexts of its attention changed."""
     decoder = tuple(
-        replace(operator, context=int(np.min(operator.context))) if isinstance(operator, Attention) else operator
+        replace(operator, context=change(operator.context)) if isinstance(operator, Attention) else operator
         for operator in step.decoder
     )
     return replace(step, decoder=decoder)
 
 
-def _add(outcome: Outcome, point: Point, split: Shard, step: Step, finish: Time) -> None:
+def _add(outcome: Outcome, point: Point, split: Shard, step: Step, finish: Time, lanes: int) -> None:
+    """Add a pass that ended at ``finish``, which is the same on all ``lanes`` of a pass."""
     for label, spent in finish.parts.items():
-        outcome.spent[label] = outcome.spent.get(label, 0) + int(np.sum(spent))
+        outcome.spent[label] = outcome.spent.get(label, 0) + int(np.sum(np.atleast_1d(spent)[::lanes]))
     bound = lower_bound(point.chip, split.ranks, step)
     outcome.bound_seconds += float(np.sum(bound))
     outcome.stream_bytes += float(np.sum(step.total(lambda operator: operator.stream_bytes)))

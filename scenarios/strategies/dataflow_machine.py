@@ -12,7 +12,7 @@ from chips.spec import Dataflow
 from chips.timeline import Picoseconds, seconds_to_ps
 from cluster import Cluster
 from collectives.library import streamed_all_reduce
-from scenarios.machine import FILL_DRAIN, Label
+from scenarios.machine import FILL_DRAIN, LINK, Label
 from scenarios.operators import (
     ACTIVATION_BYTES,
     Attention,
@@ -23,7 +23,7 @@ from scenarios.operators import (
     Quantity,
     Step,
 )
-from scenarios.strategies.stream import LINK, StreamStage, stream_tiles
+from scenarios.strategies.stream import StreamStage, stream_tiles
 
 TILE_TOKENS = 64  # tokens in a tile of the token stream: two passes of a unit's 32 lanes hide its 6 stages
 LEAST_WORK = 1e-12  # keeps the share of an operator without arithmetic (a copy) above zero
@@ -74,15 +74,15 @@ def stage_of(machine: DataflowMachine, operator: Operator, share: Quantity, *, s
     label = Label(operator.part, limiter_of(operator))
     moved = operator.stream_bytes + (operator.activation_bytes if spill else 0.0)
     stretch = machine.cluster.stretch
-    load = stretch(seconds_to_ps(moved / machine.memory_bandwidth))
+    load = stretch(seconds_to_ps(moved / machine.memory_bandwidth), "memory")
     tiles = stream_tiles(moved, machine.chip.on_chip.stream_buffer_bytes)
     if isinstance(operator, Collective):
         latency, seconds = all_reduce_seconds(machine, operator)
         exposed: dict[Hashable, Picoseconds] = {label: seconds_to_ps(latency)}
         return StreamStage(operator.name, label, LINK, load, seconds_to_ps(seconds - latency), exposed, tiles)
-    compute = stretch(seconds_to_ps(machine.arithmetic_seconds(operator, share)))
+    compute = stretch(seconds_to_ps(machine.arithmetic_seconds(operator, share)), "clock")
     depth = 3 if isinstance(operator, Attention) else 1  # scores, softmax and values are stages of their own
-    drain: dict[Hashable, Picoseconds] = {FILL_DRAIN: seconds_to_ps(depth * timing.stage_latency)}
+    drain: dict[Hashable, Picoseconds] = {FILL_DRAIN: stretch(seconds_to_ps(depth * timing.stage_latency), "clock")}
     return StreamStage(operator.name, label, "units", load, compute, drain, tiles)
 
 
@@ -99,7 +99,7 @@ def limiter_of(operator: Operator) -> str:
 def all_reduce_seconds(machine: DataflowMachine, collective: Collective) -> tuple[float, float]:
     """(latency, whole) of a collective streamed inside a kernel; a gather or scatter moves half of an AllReduce."""
     volume = collective.payload_bytes * (1.0 if collective.operation == "all_reduce" else 0.5)
-    return streamed_all_reduce(machine.chip, machine.cluster.count, volume)
+    return streamed_all_reduce(machine.cluster.linked(machine.chip), machine.cluster.count, volume)
 
 
 def tokens_of(step: Step) -> int:

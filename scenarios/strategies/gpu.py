@@ -7,10 +7,10 @@ from collections.abc import Callable, Hashable, Sequence
 from chips.kernels.kernel_time import MEMORY
 from chips.kernels.matmul import hbm_read_rate
 from chips.timeline import Picoseconds, Time, Timeline, seconds_to_ps
-from scenarios.machine import DEPENDENCY, FILL_DRAIN, HOST, LAUNCH, GpuMachine
+from scenarios.machine import DEPENDENCY, FILL_DRAIN, HOST, LAUNCH, LINK, GpuMachine
 from scenarios.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Step
 from scenarios.strategies.registry import strategy
-from scenarios.strategies.stream import BUFFER_TILES, LINK, StreamStage, run_stages, stream_tiles
+from scenarios.strategies.stream import BUFFER_TILES, StreamStage, run_stages, stream_tiles
 
 
 @strategy("per_operator", "gpu")
@@ -134,11 +134,11 @@ def fused_stages(machine: GpuMachine, operators: Sequence[Operator]) -> list[Str
 
 def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:
     chip = machine.chip
-    price, stretch = machine.price_inside(operator), machine.cluster.stretch
+    price, cluster = machine.price_inside(operator), machine.cluster
     synchronization: dict[Hashable, Picoseconds] = {DEPENDENCY: seconds_to_ps(chip.generation.launch.dependency)}
     match operator:
         case Elementwise():
-            return StreamStage(operator.name, price.label, "compute", 0, stretch(price.steady), {})
+            return StreamStage(operator.name, price.label, "compute", 0, price.steady_on(cluster), {})
         case Collective():
             return StreamStage(operator.name, price.label, LINK, 0, price.steady, synchronization)
         case MatrixProduct() | Attention():
@@ -149,8 +149,8 @@ def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:
                 operator.name,
                 price.label,
                 "compute",
-                load=stretch(seconds_to_ps(operator.stream_bytes / bandwidth)),
-                compute=stretch(arithmetic if price.label.limiter == MEMORY else price.steady),
-                latency={FILL_DRAIN: stretch(price.fill_drain)} | synchronization,
+                load=cluster.stretch(seconds_to_ps(operator.stream_bytes / bandwidth), "memory"),
+                compute=cluster.stretch(arithmetic if price.label.limiter == MEMORY else price.steady, "clock"),
+                latency={FILL_DRAIN: cluster.stretch(price.fill_drain, "clock")} | synchronization,
                 tiles=stream_tiles(operator.stream_bytes, chip.compute.units * chip.on_chip.shared_bytes),
             )

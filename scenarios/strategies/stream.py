@@ -16,10 +16,9 @@ import numpy as np
 
 from chips.timeline import Buffer, Picoseconds, Time, Timeline
 from cluster import Cluster
-from scenarios.machine import Label
+from scenarios.machine import LINK, Label
 from scenarios.operators import Quantity
 
-LINK = "link"  # the engine on which chips meet
 FEW_TILES = 32  # as many are issued one by one in less time than a loop takes to see that it is periodic
 BUFFER_TILES = 2  # double buffering: one tile arrives while the other is used; finer tiles change totals by under 0.5%
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from chips.timeline import Buffer, Time, Timeline, seconds_to_ps
 from cluster import Cluster
-from scenarios.machine import FILL_DRAIN, Label
+from scenarios.machine import FILL_DRAIN, LINK, Label
 from scenarios.operators import Collective, Step
 from scenarios.strategies.dataflow_machine import (
     TILE_TOKENS,
@@ -20,7 +20,6 @@ from scenarios.strategies.dataflow_machine import (
     tokens_of,
     weight_bytes,
 )
-from scenarios.strategies.stream import LINK
 
 
 class TokenStage(NamedTuple):
@@ -107,7 +106,7 @@ def run_token_pipeline(
     memory = clock.engine("HBM")
     slot = weight_buffer.acquire()
     stretch = cluster.stretch
-    weight_load, tile_load = stretch(pipeline.weight_load), stretch(pipeline.tile_load)
+    weight_load, tile_load = stretch(pipeline.weight_load, "memory"), stretch(pipeline.tile_load, "memory")
     loaded = clock.task(memory, weight_load, after=(slot,), label=Label("matmul", "HBM"), name="weights")
     slowest = pipeline.slowest
 
@@ -117,9 +116,10 @@ def run_token_pipeline(
             ready = clock.join(ready, moved)
         for index, stage in enumerate(pipeline.stages):
             booked = {FILL_DRAIN: stage.ps} if edge and index != slowest else stage.duration
-            stretched = {label: stretch(ps) for label, ps in booked.items()}
-            ready = cluster.meet(clock, ready) if stage.engine.startswith(LINK) else ready
-            ready = clock.task(clock.engine(stage.engine), stretched, after=(ready,), name=stage.name)
+            linked = stage.engine.startswith(LINK)
+            ready = cluster.meet(clock, ready) if linked else ready
+            duration = {label: ps if linked else stretch(ps, "clock") for label, ps in booked.items()}
+            ready = clock.task(clock.engine(stage.engine), duration, after=(ready,), name=stage.name)
         return ready
 
     start = clock.join(first, loaded)

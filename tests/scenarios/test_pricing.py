@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chips.timeline import Timeline
-from cluster import Cluster
+from cluster import Cluster, Slowdown
 from scenarios import compare, simulate
 from scenarios.decoder import forward
 from scenarios.errors import ScenarioError
@@ -105,7 +105,7 @@ def test_alike_chips_side_by_side_take_what_one_of_them_takes(chip, strategy):
     point = make_point("llama-3.1-8b", chip, 4, strategy=strategy)
     step = forward(point.model, shard(point.model, 4), 1, 1, 4096, "bf16")
     one = Cluster(point.chip, 4)
-    four = Cluster(point.chip, 4, slowdown=np.ones(4))
+    four = Cluster(point.chip, 4, slowdown=Slowdown.whole_chips(np.ones(4)))
     alone = run_strategy(Timeline(), one, strategy, step, point.launch, FRAMEWORK)
     together = run_strategy(Timeline(chips=4), four, strategy, step, point.launch, FRAMEWORK)
     assert (np.asarray(together.ps) == alone.ps).all()
@@ -119,7 +119,7 @@ def test_one_slow_chip_slows_the_whole_group(chip, strategy):
     slowdown = np.ones(4)
     alone = run_strategy(Timeline(), Cluster(point.chip, 4), strategy, step, point.launch, FRAMEWORK)
     slowdown[2] = 1.1
-    uneven = Cluster(point.chip, 4, slowdown=slowdown)
+    uneven = Cluster(point.chip, 4, slowdown=Slowdown.whole_chips(slowdown))
     group = run_strategy(Timeline(chips=4), uneven, strategy, step, point.launch, FRAMEWORK)
     assert (np.asarray(group.ps) > alone.ps).all()
     assert np.max(group.ps) <= 1.1 * alone.ps + 1
