@@ -42,6 +42,8 @@ COLUMNS: dict[str, Column] = {
     "variation": Column("how the chips differ from their datasheet; empty where they are all alike", "", "str"),
     "working": Column("chips that hold a shard of the model: fewer than count after failures", "chips", "int64"),
     "seconds": Column("per token for decode; per prefill, request or step otherwise", "s", "float64"),
+    "seconds_low": Column("lower end of the band that holds 8 of 10 measurements of such times", "s", "float64"),
+    "seconds_high": Column("upper end of that band", "s", "float64"),
     "alike_s": Column("the same if all chips worked and were alike: what variation costs is the rest", "s", "float64"),
     "tokens_per_s_user": Column("tokens a second of one sequence", "tokens/s", "float64"),
     "tokens_per_s": Column("tokens a second of the whole batch", "tokens/s", "float64"),
@@ -58,6 +60,7 @@ COLUMNS: dict[str, Column] = {
     "reason": Column("why it does not fit: needs, has, what would fit; empty where it does", "", "str"),
 }
 PARTS = ("matmul_s", "attention_s", "other_s", "allreduce_s", "launch_s", "fill_drain_s")
+BAND = ("seconds_low", "seconds_high")
 PICOSECONDS_PER_SECOND = 1e12
 EXACT_SECONDS = 4096.0
 # A bound is a float, a time a sum of rounded picoseconds: what rounding alone can put below a bound, relative to it.
@@ -77,7 +80,7 @@ def frame(records: Sequence[Mapping[str, object]]) -> pd.DataFrame:
 
     Raises SchemaError if a column is missing, unknown or of the wrong type, if the parts do not sum to ``seconds``
     (exactly, as integer picoseconds, up to 4096 s), or if a row that does not fit has a time or lacks a reason;
-    PhysicsError if a time is below its bound or a fraction of the roofline above 1.
+    PhysicsError if a time or the lower end of its band is below its bound or a fraction of the roofline above 1.
     """
     for number, record in enumerate(records):
         _check_columns(number, record)
@@ -138,11 +141,22 @@ def _check_fit(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]])
     fits = columns["fits"].astype(bool)
     told = columns["reason"] != ""
     _refuse(result, fits == told, "must have a reason exactly if it does not fit")
-    for name in ("seconds", "alike_s", *PARTS, "bound_s", "roofline_fraction", "tokens_per_s", "tokens_per_s_user"):
+    for name in (
+        "seconds",
+        "alike_s",
+        *BAND,
+        *PARTS,
+        "bound_s",
+        "roofline_fraction",
+        "tokens_per_s",
+        "tokens_per_s_user",
+    ):
         known = np.isfinite(columns[name].astype(np.float64))
         _refuse(result, known != fits, f"must have a finite '{name}' if it fits, and NaN if it does not")
     for name in PARTS:
         _refuse(result, columns[name].astype(np.float64) < 0, f"has a negative '{name}'")
+    low, seconds, high = (columns[name].astype(np.float64) for name in ("seconds_low", "seconds", "seconds_high"))
+    _refuse(result, (low > seconds) | (high < seconds), "must have 'seconds' between 'seconds_low' and 'seconds_high'")
 
 
 def _check_sums(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]]) -> None:
@@ -154,12 +168,14 @@ def _check_sums(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]]
 
 
 def _check_physics(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]]) -> None:
-    seconds, bound = columns["seconds"].astype(np.float64), columns["bound_s"].astype(np.float64)
-    for row in np.flatnonzero(seconds < bound * (1 - ROUNDING)):
-        raise PhysicsError(
-            f"internal error: {_row_name(result, int(row))} takes {seconds[row]:.6g} s, "
-            f"below its physical lower bound bound_s of {bound[row]:.6g} s."
-        )
+    bound = columns["bound_s"].astype(np.float64)
+    for name in ("seconds", "seconds_low"):
+        seconds = columns[name].astype(np.float64)
+        for row in np.flatnonzero(seconds < bound * (1 - ROUNDING)):
+            raise PhysicsError(
+                f"internal error: {_row_name(result, int(row))} takes {seconds[row]:.6g} s ({name}), "
+                f"below its physical lower bound bound_s of {bound[row]:.6g} s."
+            )
     fraction = columns["roofline_fraction"].astype(np.float64)
     for row in np.flatnonzero(fraction > 1 + ROUNDING):
         raise PhysicsError(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from chips.generation import GpuGeneration
@@ -24,12 +23,13 @@ from results.markdown import markdown_table
 from results.units import format_seconds
 from scenarios.breakdown import FAMILIES, breakdown, percent_text, tables_of
 from scenarios.fitted import fitted_constants, framework_constants
+from scenarios.held_out import held_out
 from scenarios.measured import Predictions, read_tables
 
 NOTES = tomllib.loads((Path(__file__).parent / "accuracy.toml").read_text())
 WORST = 4
 WORST_SHARE = 0.01
-HELD_OUT = 0.3  # of the shapes
+OTHER_GENERATION = {"a100": "h100", "h100": "a100"}  # whose coefficients a chip gets when it is left out
 
 
 def predict_tables(folder: Path, coefficients_of: Mapping[str, GpuGeneration] | None = None) -> list[Predictions]:
@@ -62,12 +62,27 @@ def panels_of(tables: Sequence[Predictions]) -> Panels:
     return panels
 
 
-def document(tables: Sequence[Predictions], folder: Path, pictures: str) -> str:
-    """The whole document, Markdown. ``pictures``: the folder of its pictures, as seen from the document."""
-    return "\n\n".join(_paragraphs(tables, folder, pictures)) + "\n"
+def predict_left_out(folder: Path) -> list[Predictions]:
+    """The tables of each measured chip, predicted with the coefficients of the other generation."""
+    return [
+        table
+        for chip, donor in OTHER_GENERATION.items()
+        for table in predict_tables(folder, {chip: cast(Gpu, load_chip(donor)).generation})
+    ]
 
 
-def _paragraphs(tables: Sequence[Predictions], folder: Path, pictures: str) -> Iterator[str]:
+def document(tables: Sequence[Predictions], left_out: Sequence[Predictions], folder: Path, pictures: str) -> str:
+    """The whole document, Markdown, of the predicted tables in ``folder``.
+
+    ``left_out``: as ``predict_left_out`` gives them. ``pictures``: the folder of its pictures, as seen from the
+    document.
+    """
+    return "\n\n".join(_paragraphs(tables, left_out, folder, pictures)) + "\n"
+
+
+def _paragraphs(
+    tables: Sequence[Predictions], left_out: Sequence[Predictions], folder: Path, pictures: str
+) -> Iterator[str]:
     yield "# Accuracy"
     yield (
         "Every figure here is computed by `loopline accuracy -o docs/accuracy.md` from the tables of measured kernels "
@@ -89,7 +104,7 @@ def _paragraphs(tables: Sequence[Predictions], folder: Path, pictures: str) -> I
     yield markdown_table([{"model": name} | peer for name, peer in NOTES["peers"].items()])
     yield "## Rows and chips that no fit has seen"
     yield from _held_out(tables)
-    yield from _other_generation(tables, folder)
+    yield from _other_generation(tables, left_out)
     yield "## Where the error is"
     yield "A cell is the mean error and the bias of the rows with this value, and how many they are."
     for family in FAMILIES:
@@ -142,35 +157,25 @@ def _held_out(tables: Sequence[Predictions]) -> Iterator[str]:
     )
     records = []
     for table in tables:
-        for pattern, rule in NOTES["held_out"].items():
-            if pattern not in table.table:
-                continue
-            unseen = unseen_rows(table.rows[rule["columns"]])
-            seen_error, unseen_error = (
-                error_statistics(table.predicted[rows], table.measured[rows]) for rows in (~unseen, unseen)
-            )
-            records.append(
-                {
-                    "table": table.table,
-                    "fitted rows": f"{seen_error.rows:,}",
-                    "their mean error": percent_text(seen_error.mean_ape),
-                    "held-out rows": f"{unseen_error.rows:,}",
-                    "their mean error ": percent_text(unseen_error.mean_ape),
-                }
-            )
+        unseen = held_out(table.rows, table.table)
+        if unseen.all():
+            continue
+        seen_error, unseen_error = (
+            error_statistics(table.predicted[rows], table.measured[rows]) for rows in (~unseen, unseen)
+        )
+        records.append(
+            {
+                "table": table.table,
+                "fitted rows": f"{seen_error.rows:,}",
+                "their mean error": percent_text(seen_error.mean_ape),
+                "held-out rows": f"{unseen_error.rows:,}",
+                "their mean error ": percent_text(unseen_error.mean_ape),
+            }
+        )
     yield markdown_table(records)
 
 
-def unseen_rows(shapes: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which rows the fits have not seen: a hash of the shape, so that rows of one shape stay together."""
-    numbers = shapes.to_numpy(np.int64)
-    if shapes.shape[1] == 3:
-        return np.asarray(pd.util.hash_pandas_object(shapes, index=False).to_numpy() % 10 >= 7)
-    mixed = (numbers @ np.array([7919, 104729, 1299709, 15485863, 32452843, 49979687])) % 1009
-    return np.asarray((mixed * 2654435761 % 2**32) / 2**32 > 1 - HELD_OUT)
-
-
-def _other_generation(tables: Sequence[Predictions], folder: Path) -> Iterator[str]:
+def _other_generation(tables: Sequence[Predictions], left_out: Sequence[Predictions]) -> Iterator[str]:
     yield (
         "The harder question is a chip that nobody has measured. Here a chip is left out whole: its datasheet, with "
         "all coefficients taken from the other generation. That includes what is known to differ (FlashAttention-2 "
@@ -179,18 +184,17 @@ def _other_generation(tables: Sequence[Predictions], folder: Path) -> Iterator[s
     )
     usual = {table.table: error_statistics(table.predicted, table.measured) for table in tables}
     records = []
-    for chip, donor in (("a100", "h100"), ("h100", "a100")):
-        for table in predict_tables(folder, {chip: cast(Gpu, load_chip(donor)).generation}):
-            found = error_statistics(table.predicted, table.measured)
-            records.append(
-                {
-                    "table": table.table,
-                    "coefficients": f"of the {donor}",
-                    "mean error": percent_text(found.mean_ape),
-                    "bias": f"{found.bias:.3f}",
-                    "with its own": percent_text(usual[table.table].mean_ape),
-                }
-            )
+    for table in left_out:
+        found = error_statistics(table.predicted, table.measured)
+        records.append(
+            {
+                "table": table.table,
+                "coefficients": f"of the {OTHER_GENERATION[_chip(table)]}",
+                "mean error": percent_text(found.mean_ape),
+                "bias": f"{found.bias:.3f}",
+                "with its own": percent_text(usual[table.table].mean_ape),
+            }
+        )
     yield markdown_table(records)
 
 

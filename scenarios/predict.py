@@ -24,7 +24,7 @@ from scenarios.memory import needed_bytes
 from scenarios.model import load_model, shard
 from scenarios.operators import Attention, MatrixProduct, Operator, Step
 from scenarios.point import Point, make_point
-from scenarios.pricing import run_point
+from scenarios.pricing import Outcome, run_point
 from scenarios.strategies import run_strategy
 from scenarios.training import Recompute, training_step
 
@@ -43,6 +43,12 @@ CHUNK_DECODERS = 4  # decoders of a chunk in an interleaved pipeline, as Megatro
 
 def predict_inference(row: Row) -> float:
     """Seconds of one row of ``inference.csv``: an output token, the first token, or a whole static batch."""
+    _, outcomes = run_inference(row)
+    return sum(outcome.ps / PICOSECONDS_PER_SECOND for outcome in outcomes)
+
+
+def run_inference(row: Row) -> tuple[Point, list[Outcome]]:
+    """The point of one row of ``inference.csv``, and what each of the batches took that run one after the other."""
     if int(row["n_chips"]) != int(row["tp"]):
         raise Unpredictable(f"{row['n_chips']} chips in tensor-parallel groups of {row['tp']}")
     if row["launch"] not in STRATEGY_OF_LAUNCH:
@@ -65,7 +71,7 @@ def predict_inference(row: Row) -> float:
             output_tokens=output if row["phase"] == "request" else None,
             framework=framework_named(str(row.get("framework", ""))).name,
         )
-        return sum(run_point(replace(point, batch=batch)).ps / PICOSECONDS_PER_SECOND for batch in _waves(point))
+        return point, [run_point(replace(point, batch=batch)) for batch in _waves(point)]
     except (ScenarioError, CatalogError, DoesNotFit) as refusal:
         raise Unpredictable(str(refusal)) from None
 

@@ -24,6 +24,7 @@ from scenarios.operators import Attention, Step
 from scenarios.point import ALIKE, Options, Point, make_point
 from scenarios.strategies import STRATEGIES, run_strategy, side_by_side
 from scenarios.training import training_step
+from scenarios.uncertainty import band
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +48,11 @@ class Outcome:
     def part_ps(self, part: str) -> int:
         """Picoseconds of one column of the results."""
         return sum(ps for label, ps in self.spent.items() if isinstance(label, Label) and label.part == part)
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Seconds of each of ``PARTS``."""
+        return {part: self.part_ps(part) / PICOSECONDS_PER_SECOND for part in PARTS}
 
     @property
     def limiter(self) -> str:
@@ -119,7 +125,17 @@ def _record(point: Point, answer: Outcome | DoesNotFit) -> dict[str, object]:
     }
     if isinstance(answer, DoesNotFit):
         missing = dict.fromkeys(
-            ("seconds", "alike_s", "tokens_per_s_user", "tokens_per_s", "roofline_fraction", "bound_s"), float("nan")
+            (
+                "seconds",
+                "alike_s",
+                "seconds_low",
+                "seconds_high",
+                "tokens_per_s_user",
+                "tokens_per_s",
+                "roofline_fraction",
+                "bound_s",
+            ),
+            float("nan"),
         )
         parts = {f"{part}_s": float("nan") for part in PARTS}
         return record | missing | parts | {"working": 0, "limiter": "", "fits": False, "reason": str(answer)}
@@ -127,18 +143,21 @@ def _record(point: Point, answer: Outcome | DoesNotFit) -> dict[str, object]:
     seconds = outcome.ps / PICOSECONDS_PER_SECOND
     alike = outcome if point.variation == ALIKE else run_point(replace(point, variation=ALIKE))
     tokens = {"decode": 1, "request": point.output_tokens or 0}.get(point.phase, point.context)
-    parts = {f"{part}_s": outcome.part_ps(part) / PICOSECONDS_PER_SECOND for part in PARTS}
+    parts = outcome.parts
+    low, high = band(point.chip, point.strategy, point.phase, parts, outcome.bound_seconds)
     return (
         record
         | {
             "working": len(working_chips(point)),
             "seconds": seconds,
             "alike_s": alike.ps / PICOSECONDS_PER_SECOND,
+            "seconds_low": min(low, seconds),
+            "seconds_high": max(high, seconds),
             "tokens_per_s_user": tokens / seconds,
             "tokens_per_s": point.batch * tokens / seconds,
             "roofline_fraction": outcome.stream_bytes / point.chip.memory.bandwidth / seconds,
         }
-        | parts
+        | {f"{part}_s": spent for part, spent in parts.items()}
         | {"bound_s": outcome.bound_seconds, "limiter": outcome.limiter, "fits": True, "reason": ""}
     )
 

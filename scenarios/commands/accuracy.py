@@ -13,27 +13,34 @@ def accuracy(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The Markdown file; pictures go into a folder beside it.")
     ],
+    spreads: Annotated[
+        Path | None, typer.Option(help="Also write what the bands of results are made of into this TOML file.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of measured tables (default: the project's).")] = None,
 ) -> None:
     """Write down how accurate every prediction is: errors by table, size and cause, with pictures, as Markdown.
 
-    loopline accuracy -o docs/accuracy.md
+    loopline accuracy -o docs/accuracy.md --spreads scenarios/uncertainty.toml
     """
     from results.accuracy_plots import plot_error_by_size, plot_scatter
     from results.atomic_file import OutputError, written_beside
-    from scenarios.accuracy import document, panels_of, predict_tables
+    from scenarios.accuracy import document, panels_of, predict_left_out, predict_tables
+    from scenarios.spreads import compute_spreads, write_spreads
     from scenarios.validate import tables_folder
 
     folder = tables_folder(data)
     if not output.parent.is_dir():
         raise OutputError(f"{output}: the folder '{output.parent}' does not exist.")
     pictures = output.with_suffix("")
-    tables = predict_tables(folder)
-    text = document(tables, folder, pictures.name)
+    tables, left_out = predict_tables(folder), predict_left_out(folder)
+    text = document(tables, left_out, folder, pictures.name)
     pictures.mkdir(exist_ok=True)
     panels = panels_of(tables)
     plot_scatter(panels, pictures / "scatter.png")
     plot_error_by_size(panels, pictures / "error_by_size.svg")
     with written_beside(output) as beside:
         beside.write_text(text)
+    if spreads is not None:
+        write_spreads(compute_spreads(tables, left_out), spreads)
+        print(f"wrote {spreads}", file=sys.stderr)
     print(f"wrote {output}, {pictures}/scatter.png and {pictures}/error_by_size.svg", file=sys.stderr)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.schema import COLUMNS, PARTS, PhysicsError, SchemaError, frame, to_picoseconds
+from results.schema import BAND, COLUMNS, PARTS, PhysicsError, SchemaError, frame, to_picoseconds
 
 picoseconds = st.integers(min_value=0, max_value=10**14)
 
@@ -19,12 +19,13 @@ def record(parts=(1, 2, 3, 4, 5, 6), **changes):
     row = {name: values.get(name, "") for name in COLUMNS}
     row |= {"chip": "h100", "count": 8, "model": "m", "phase": "decode", "strategy": "kernel_loop", "batch": 1}
     row |= {"context": 9, "working": 8, "seconds": whole, "alike_s": whole}
+    row |= {"seconds_low": whole, "seconds_high": whole}
     row |= {"tokens_per_s_user": 1.0, "tokens_per_s": 1.0, "roofline_fraction": 0.5}
     return row | {"bound_s": whole / 2, "limiter": "HBM", "fits": True} | changes
 
 
 def unfit(**changes):
-    times = ("seconds", "alike_s", *PARTS, "bound_s", "roofline_fraction", "tokens_per_s", "tokens_per_s_user")
+    times = ("seconds", "alike_s", *BAND, *PARTS, "bound_s", "roofline_fraction", "tokens_per_s", "tokens_per_s_user")
     return record(**dict.fromkeys(times, float("nan")), fits=False, reason="too large", limiter="") | changes
 
 
@@ -48,11 +49,13 @@ def test_columns_have_the_schemas_order_and_types():
         ({name: value for name, value in record().items() if name != "limiter"}, "lacks the column 'limiter'"),
         (record(extra=1), "'extra'"),
         (record(count="8"), "'count' is '8'"),
-        (record(seconds=1.0), "do not sum"),
+        (record(seconds=1.0, seconds_high=2.0), "do not sum"),
         (record(reason="why"), "reason"),
         (unfit(reason=""), "reason"),
         (unfit(matmul_s=1.0), "matmul_s"),
         (record((1, 2, 3, 4, 5, -6)), "negative"),
+        (record(seconds_low=1.0), "between"),
+        (record(seconds_high=0.0), "between"),
     ],
 )
 def test_a_row_that_is_not_of_the_schema_is_refused_by_name(row, words):
@@ -60,7 +63,7 @@ def test_a_row_that_is_not_of_the_schema_is_refused_by_name(row, words):
         frame([row])
 
 
-@pytest.mark.parametrize("changes", [{"bound_s": 1.0}, {"roofline_fraction": 1.01}])
+@pytest.mark.parametrize("changes", [{"bound_s": 1.0}, {"seconds_low": 1e-13}, {"roofline_fraction": 1.01}])
 def test_a_result_that_beats_the_machine_is_an_internal_error(changes):
     with pytest.raises(PhysicsError, match="internal error"):
         frame([record(**changes)])
