@@ -63,12 +63,11 @@ def price_by_step(
     phases, chunk_bytes = plan(schedule, topology), schedule.chunk_bytes(payload_bytes)
     costs = Costs(step_seconds, reduce_seconds_per_byte)
     clocks = _first_clocks(schedule, ready_ps)
-    steps = [
-        step for phase in phases for step in [phase.step_times(chunk_bytes, costs, schedule.streamed)] * phase.count
-    ]
-    for step in steps:
-        yield clocks[:-1]
-        clocks = _advance(clocks, step)
+    for phase in phases:
+        step = phase.step_times(chunk_bytes, costs, schedule.streamed)
+        for _ in range(phase.count):
+            yield clocks[:-1]
+            clocks = _advance(clocks, step)
     yield _finish(schedule, phases, chunk_bytes, clocks)
 
 
@@ -106,7 +105,7 @@ def _finish(schedule: Schedule, phases: tuple[PhasePlan, ...], chunk_bytes: int,
 
 
 def _advance(clocks: Clocks, step: StepTimes) -> Clocks:
-    after = clocks + step.staying
+    after: Clocks = clocks + step.staying
     np.maximum.at(after, step.destination, clocks[step.source] + step.arriving)
     return after
 

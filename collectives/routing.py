@@ -62,7 +62,7 @@ def route(topology: Topology, source: Integers, destination: Integers, sizes: In
             loads, hops = _around_loop(topology, height, here)
             ways.latency[crossing] += hops * level.latency
         else:
-            loads = _across(topology, height, here)
+            loads = list(_across(topology, height, here))
             ways.latency[crossing] = np.where(top[crossing] == height, level.latency, 0.0)
         bandwidth = level.bandwidth / (level.size - 1) if level.shape == "fully_connected" else level.bandwidth
         for load in loads:
@@ -110,7 +110,8 @@ def _across(topology: Topology, height: int, messages: _Messages) -> Iterator[Fl
 def _shared(link: Integers, sizes: Integers) -> Floats:
     """What crosses each message's link, if message i crosses link ``link[i]``, any numbers from 0."""
     _, index = np.unique(link, return_inverse=True)
-    return np.bincount(index, weights=sizes)[index]
+    load = np.bincount(index, weights=sizes)[index].astype(np.float64)
+    return load
 
 
 def _around_loop(topology: Topology, height: int, messages: _Messages) -> tuple[list[Floats], Integers]:

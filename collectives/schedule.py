@@ -86,6 +86,12 @@ class Schedule:
         own = self.ranks if self.operation in ("all_to_all", "send_receive") else 1
         return -(-payload_bytes * own // self.chunks)
 
+    def cuts(self, elements: int) -> Integers:
+        """Where chunks begin and end in a buffer of ``elements``, shape (chunks + 1,), as ``numpy.array_split`` cuts."""
+        short, longer = divmod(elements, self.chunks)
+        number = np.arange(self.chunks + 1)
+        return number * short + np.minimum(number, longer)
+
     def steps(self) -> Iterator[tuple[int, int, Messages]]:
         """(number of the phase, number of the step in it, messages) of every step in order."""
         for number, phase in enumerate(self.phases):

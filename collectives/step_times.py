@@ -105,7 +105,7 @@ def _plan(count: int, messages: Messages, topology: Topology, ranks: int) -> Pha
     clocks, sizes = ranks + 1, messages.sizes()
     ways = route(topology, messages.source, messages.destination, sizes)
     source, destination = messages.source % clocks, messages.destination % clocks
-    added = np.bincount(destination, weights=sizes * messages.reducing(), minlength=clocks)
+    added = np.bincount(destination, weights=sizes * messages.reducing(), minlength=clocks).astype(np.float64)
     added[SWITCH] = 0.0  # a switch adds on the way
     takes_part = np.zeros(clocks, dtype=np.bool_)
     takes_part[source] = takes_part[destination] = True

@@ -29,8 +29,8 @@ class Level:
     * ``tree``: an uplink and a downlink for every unit, ``bandwidth`` each, shared by all ranks of the unit; a message
       also crosses the switch and tree levels inside.
 
-    ``latency``: seconds a message; of a ring or line, a hop. ``forwarding``: whether the ranks of a ring or line pass on
-    messages of others; if not, only neighbours reach each other.
+    ``latency``: seconds a message; of a ring or line, a hop. ``forwarding``: whether the ranks of a ring or line pass
+    on messages of others; if not, only neighbours reach each other.
     """
 
     shape: Shape
