@@ -101,7 +101,8 @@ def _finish(schedule: Schedule, phases: tuple[PhasePlan, ...], chunk_bytes: int,
         return clocks[:-1]
     busy = [phase.port_seconds(chunk_bytes) for phase in phases]
     out, into = (np.sum(side, axis=0) for side in zip(*busy, strict=True))
-    return (clocks + seconds_to_ps(np.maximum(out, into)))[:-1]
+    finish: Clocks = clocks + seconds_to_ps(np.maximum(out, into))
+    return finish[:-1]
 
 
 def _advance(clocks: Clocks, step: StepTimes) -> Clocks:

@@ -110,8 +110,7 @@ def _across(topology: Topology, height: int, messages: _Messages) -> Iterator[Fl
 def _shared(link: Integers, sizes: Integers) -> Floats:
     """What crosses each message's link, if message i crosses link ``link[i]``, any numbers from 0."""
     _, index = np.unique(link, return_inverse=True)
-    load = np.bincount(index, weights=sizes)[index].astype(np.float64)
-    return load
+    return np.bincount(index, weights=sizes)[index].astype(np.float64)
 
 
 def _around_loop(topology: Topology, height: int, messages: _Messages) -> tuple[list[Floats], Integers]:

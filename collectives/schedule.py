@@ -87,7 +87,7 @@ class Schedule:
         return -(-payload_bytes * own // self.chunks)
 
     def cuts(self, elements: int) -> Integers:
-        """Where chunks begin and end in a buffer of ``elements``, shape (chunks + 1,), as ``numpy.array_split`` cuts."""
+        """Where chunks begin and end in ``elements`` elements, shape (chunks + 1,), as ``numpy.array_split`` cuts."""
         short, longer = divmod(elements, self.chunks)
         number = np.arange(self.chunks + 1)
         return number * short + np.minimum(number, longer)

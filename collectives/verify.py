@@ -213,9 +213,8 @@ def _passed_on_early(schedule: Schedule, entries: Entries, sent: Sets, place: st
         return ""
     i = int(np.argmax(lacking))
     missing = _first(~sent[i])
-    return (
-        f"; {place}: chunk {entries.chunk[i]} is copied from rank {entries.source[i]} before it holds rank {missing}'s"
-    )
+    chunk, source = entries.chunk[i], _name(int(entries.source[i]))
+    return f"; {place}: {source} passes on chunk {chunk} before the part of rank {missing} has arrived"
 
 
 def _why_absent(schedule: Schedule, number: int, step: int, entries: Entries, holds: Sets, i: int) -> str:
@@ -252,8 +251,10 @@ def _check_end(schedule: Schedule, holds: Sets, early: str) -> None:
         return
     rank, chunk = (int(place) for place in wrong[0])
     origin = _first(holds[rank, chunk] ^ whole[chunk])
+    there = int(holds[rank, chunk, origin // 64]) >> origin % 64 & 1
     raise ScheduleError(
-        f"{schedule.name}: rank {rank} ends with chunk {chunk} of rank {origin} added 0 times; expected once{early}."
+        f"{schedule.name}: rank {rank} ends with chunk {chunk} of rank {origin} added {there} times; expected "
+        f"{'never' if there else 'once'}{early}."
     )
 
 
