@@ -29,8 +29,13 @@ PART_TITLES = {
 TIME_TITLES = {"decode": "time per\ntoken", "prefill": "time per\nprefill", "request": "time per\nrequest"}
 
 
-def print_comparison(results: pd.DataFrame, stream: TextIO, form: Form = "table") -> None:
-    """Print a frame of ``results.schema`` to ``stream``: a table to read, CSV, or JSON (records; NaN is null)."""
+def print_comparison(
+    results: pd.DataFrame, stream: TextIO, form: Form = "table", too_close: Sequence[str] = ()
+) -> None:
+    """Print a frame of ``results.schema`` to ``stream``: a table to read, CSV, or JSON (records; NaN is null).
+
+    ``too_close``: a line for each pair of strategies that their bands cannot tell apart; below the table.
+    """
     if form == "csv":
         results.to_csv(stream, index=False, lineterminator="\n")
     elif form == "json":
@@ -39,6 +44,10 @@ def print_comparison(results: pd.DataFrame, stream: TextIO, form: Form = "table"
         console = open_console(stream)
         for _, same in results.groupby(["model", "phase", "precision", "batch", "context"], sort=False):
             _print_table(same, console)
+        if too_close:
+            console.print("[bold]too close for what these predictions have been off by (docs/accuracy.md)[/bold]")
+            for line in too_close:
+                console.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 def json_records(results: pd.DataFrame) -> list[dict[str, object]]:

@@ -106,11 +106,13 @@ def compare(
 
     loopline compare llama-3.1-70b --chips h100 --count 8 --launch eager --plot eager.png
     """
+    from chips.spec import load_chip
     from results.plots import check_plot_path, plot_breakdown
     from results.table import print_comparison
     from scenarios import pricing
     from scenarios.point import Options
     from scenarios.strategies import STRATEGIES
+    from scenarios.uncertainty import too_close
 
     if plot is not None:
         check_plot_path(plot)
@@ -126,7 +128,8 @@ def compare(
         framework=framework,
     )
     frame = pricing.compare(model, chips, count, strategy=strategies, **options)
-    print_comparison(frame, sys.stdout, form="json" if json else "csv" if csv else "table")
+    near = too_close(frame, {chip.name: chip for chip in map(load_chip, chips)})
+    print_comparison(frame, sys.stdout, form="json" if json else "csv" if csv else "table", too_close=near)
     if plot is not None:
         plot_breakdown(frame, plot)
         print(f"wrote {plot}", file=sys.stderr)

@@ -133,37 +133,31 @@ def band(
 
 
 def too_close(results: pd.DataFrame, chips: Mapping[str, ChipBase]) -> list[str]:
-    """A sentence for each pair of strategies in ``results`` that the errors they do not share could swap.
+    """A line for each pair of strategies in ``results`` that the errors they do not share could swap, with where.
 
     ``chips``: the chips of the frame by name. Rows that do not fit are left out.
     """
-    sentences = []
-    same = ["chip", "count", "model", "phase", "launch", "precision", "batch", "context"]
+    found: dict[str, dict[str, str]] = {}
+    same = ["chip", "count", "model", "phase", "precision", "batch", "context"]
     for (name, count, *_), rows in results[results["fits"]].groupby(same, sort=False):
         for (_, one), (_, other) in combinations(rows.iterrows(), 2):
-            apart = abs(one["seconds"] - other["seconds"])
-            unsure = _unsure(chips[str(name)], one, other)
-            if apart < unsure:
-                sentences.append(
-                    f"{name} x{count}: {one['strategy']} and {other['strategy']} are {apart / one['seconds']:.1%} "
-                    f"apart; what they do not share is known to {unsure / one['seconds']:.1%}"
-                )
-    return sentences
+            if abs(one["seconds"] - other["seconds"]) < _unsure(chips[str(name)], one, other):
+                places = found.setdefault(f"{one['strategy']} and {other['strategy']}", {})
+                places[str(name)] = f"{places.get(str(name), name)} x{count}"
+    return [f"{pair}: {', '.join(places.values())}" for pair, places in found.items()]
 
 
 def _unsure(chip: ChipBase, one: pd.Series, other: pd.Series) -> float:
     """Seconds by which the difference of two strategies may be wrong, from what they do not share."""
-    known, step = spreads(), one["phase"] == "train"
-    kernels = {} if step else kernel_spreads(chip, one["phase"], known)
+    known, phase = spreads(), str(one["phase"])
+    kinds = [TRAINING if phase == "train" else kind_of_run(chip, row["strategy"]) for row in (one, other)]
+    kernels = kernel_spreads(chip, phase, known)
+    if phase == "train":
+        kernels = dict.fromkeys(KERNEL_PARTS, known.runs[TRAINING])
     terms = [(one[f"{part}_s"] - other[f"{part}_s"]) * spread.widest for part, spread in kernels.items()]
-    rest = (*KERNEL_PARTS, *OVERHEAD_PARTS) if step else OVERHEAD_PARTS
-    kinds = [kind_of_run(chip, row["strategy"]) for row in (one, other)]
-    widths = [known.runs[TRAINING if step else kind].widest for kind in kinds]
-    if kinds[0] == kinds[1]:
-        terms += [(one[f"{part}_s"] - other[f"{part}_s"]) * widths[0] for part in rest]
-    else:
-        terms += [
-            sum(one[f"{part}_s"] for part in rest) * widths[0],
-            sum(other[f"{part}_s"] for part in rest) * widths[1],
-        ]
-    return hypot(*terms)
+    overheads = [
+        sum(row[f"{part}_s"] for part in OVERHEAD_PARTS) * known.runs[kind].widest
+        for row, kind in zip((one, other), kinds, strict=True)
+    ]
+    apart = one["strategy"] == "per_operator" or other["strategy"] == "per_operator"
+    return hypot(*terms, *(overheads if apart else [overheads[0] - overheads[1]]))
