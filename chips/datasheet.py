@@ -11,8 +11,8 @@ from typing import TypedDict
 
 from pydantic import BaseModel
 
-from chips.catalog_file import Key
-from chips.spec import Dataflow, Gpu, Systolic, chip_names, chip_path, generation_paths, load_chip
+from chips.catalog_file import Key, read_toml
+from chips.spec import Dataflow, Gpu, Systolic, chip_names, chip_path, layers, load_chip
 
 Value = str | int | float | bool | list[int]
 # Units by the end of a key; the first that fits. A key that fits none is a count, a fraction or a word.
@@ -93,13 +93,11 @@ def datasheet(name: str) -> list[Row]:
     Raises CatalogError as ``load_chip`` does.
     """
     chip, path = load_chip(name), chip_path(name)
-    found = {key: (value, source, path.name) for key, value, source in read_sources(path)}
-    if isinstance(chip, Gpu):
-        del found["generation",]
-        for older in reversed(generation_paths(chip.generation.name, path)):
-            file = f"{older.parent.name}/{older.name}"
-            rows = {("generation", *key): (value, source, file) for key, value, source in read_sources(older)}
-            found |= {key: row for key, row in rows.items() if key != ("generation", "inherits")}
+    found: dict[Key, tuple[Value, str, str]] = {}
+    for layer in reversed(layers(read_toml(path), path)):
+        file = f"{layer.path.parent.name}/{layer.path.name}" if layer.at else layer.path.name
+        stated = {key: (value, source, file) for key, value, source in read_sources(layer.path)}
+        found |= {(*layer.at, *key): row for key, row in stated.items() if layer.states(key)}
     found |= {key: (value, source, "") for key, value, source in _defaults(chip) if key not in found}
     sections = list(dict.fromkeys(key[:-1] for key in found))
     return [

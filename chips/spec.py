@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 from functools import cache, reduce
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
@@ -204,20 +204,73 @@ def load_chip(name: str) -> Gpu | Dataflow | Systolic:
 
 
 def parse_chip(data: dict[str, Any], path: Path) -> Gpu | Dataflow | Systolic:
-    """Validate one datasheet. A GPU's ``generation`` names a file of ``catalog/generations``."""
-    files: list[tuple[Path, dict[str, Any]]] = []
-    if data.get("kind") == "gpu":
-        files = [(older, read_toml(older)) for older in generation_paths(data.get("generation"), path)]
-        tables = [{key: value for key, value in table.items() if key != "inherits"} for _, table in reversed(files)]
-        data = data | {"generation": reduce(_merge, tables)}
+    """Validate one datasheet: ``data`` as it stands in the file ``path``, and what it inherits."""
+    found = layers(data, path)
+    merged = reduce(_merge, (layer.placed for layer in reversed(found)))
 
     def place_of(key: Key) -> tuple[Path, Key]:
-        """Where a key stands: one of a generation's in the newest file that has it, or in the one the chip names."""
-        if key[:1] != ("generation",):
-            return path, key
-        return next((file for file, table in files if _holds(table, key[1:])), files[0][0]), key[1:]
+        """Where a key stands: in the newest file that has it, or else where it would be written."""
+        for layer in found:
+            if key[: len(layer.at)] == layer.at and layer.states(key[len(layer.at) :]):
+                return layer.path, key[len(layer.at) :]
+        if key[:1] == ("generation",):
+            named = next(layer for layer in found if layer.at)
+            return named.path, key[1:]
+        return path, key
 
-    return validate(ChipSpec, data, place_of, kind="kind")  # type: ignore[arg-type]
+    return validate(ChipSpec, merged, place_of, kind="kind")  # type: ignore[arg-type]
+
+
+class Layer(NamedTuple):
+    """What one file says of a chip: its tables, and under which key of the datasheet they belong."""
+
+    path: Path
+    at: Key
+    table: dict[str, Any]
+
+    @property
+    def placed(self) -> dict[str, Any]:
+        """The tables where they belong."""
+        return reduce(lambda table, key: {key: table}, reversed(self.at), self.table)
+
+    def states(self, key: Key) -> bool:
+        """Whether this file gives ``key``, as it stands in the file, to the chip."""
+        return _holds(self.table, key)
+
+
+def layers(data: dict[str, Any], path: Path, younger: tuple[Path, ...] = ()) -> list[Layer]:
+    """The files that make a chip's datasheet, newest first: its own, those of the chips that it inherits from, and the
+    generation's.
+
+    A chip that ``inherits`` another (a name of the catalog, or a path beside its own file) takes over all that it does
+    not state itself, except name and title; its ``generation`` may then be a table that overrides coefficients.
+    Raises CatalogError where one is not known, or inherits itself.
+    """
+    own = _without(data, "inherits")
+    older: list[Layer] = []
+    if "inherits" in data:
+        parent = _inherited_path(data["inherits"], path)
+        if parent in (path, *younger):
+            raise CatalogError(f"{path}: key 'inherits' is {data['inherits']!r}, which inherits from this file.")
+        first, *older = layers(read_toml(parent), parent, (path, *younger))
+        older = [first._replace(table=_without(first.table, "name", "title")), *older]
+    kind = next((layer.table["kind"] for layer in (Layer(path, (), own), *older) if "kind" in layer.table), None)
+    overrides = bool(older) and isinstance(own.get("generation", {}), dict)
+    if kind != "gpu" or overrides:
+        return [Layer(path, (), own), *older]
+    files = generation_paths(own.pop("generation", None), path)
+    shared = [Layer(file, ("generation",), _without(read_toml(file), "inherits")) for file in files]
+    return [Layer(path, (), own), *(layer for layer in older if not layer.at), *shared]
+
+
+def _inherited_path(name: object, user: Path) -> Path:
+    if not isinstance(name, str):
+        raise CatalogError(f"{user}: key 'inherits' is {name!r}; expected the name of a chip or a .toml file.")
+    return user.parent / name if name.endswith(".toml") else chip_path(name)
+
+
+def _without(table: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in keys}
 
 
 def generation_paths(name: object, user: Path) -> list[Path]:
