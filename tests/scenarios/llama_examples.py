@@ -143,7 +143,8 @@ def byte_tokens() -> list[str]:
 def write_gguf(path: Path, source: WeightSource, **metadata: object) -> None:
     """As llama.cpp's converter does: neighbours of a query's or key's head become the pairs of the rotation.
 
-    ``metadata``: ``vocabulary_model``, ``pre``, ``tokens``, ``merges``, ``kinds``, ``scores`` in place of bytes.
+    ``metadata``: ``vocabulary_model``, ``pre``, ``tokens``, ``merges``, ``kinds``, ``scores`` in place of bytes,
+    ``first`` token, ``chat_template``, ``rope_factors``.
     """
     model = source.config.model
     writer = GGUFWriter(path, "llama")
@@ -171,6 +172,8 @@ def write_gguf(path: Path, source: WeightSource, **metadata: object) -> None:
         if key in metadata:
             write(metadata[key])  # type: ignore[operator]
     writer.add_eos_token_id(0)
+    if "rope_factors" in metadata:
+        writer.add_tensor("rope_freqs.weight", np.asarray(metadata["rope_factors"]))
     for name, layer, values in whole_tensors(source):
         if name in ("query", "key"):
             by_half = values.reshape(-1, 2, model.head_dim // 2, values.shape[-1])

