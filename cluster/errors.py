@@ -9,6 +9,10 @@ class ClusterError(RuntimeError):
     """Ranks could not be started, or one was lost while the others waited for it; the message says which and why."""
 
 
+class RankLost(ClusterError):
+    """A rank ended without a result: its process was killed, or its node left. Running again may succeed."""
+
+
 def picklable(error: Exception, rank: int) -> Exception:
     """``error``, or a ClusterError that says the same if it does not survive the way to another process."""
     try:

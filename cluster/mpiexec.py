@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import TypeVar
 
-from cluster.errors import ClusterError, picklable
+from cluster.errors import ClusterError, RankLost, picklable
 
 Result = TypeVar("Result")
 LENGTH = Struct("<Q")  # in front of each report in the pipe
@@ -38,6 +38,12 @@ def mpiexec_command(ranks: int) -> list[str]:
     return [found, "-n", str(ranks), sys.executable]
 
 
+def rank_environment() -> dict[str, str]:
+    """What a rank's process needs to find the modules of this one; a rank computes on one core, as a chip of many."""
+    search = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    return {"PYTHONPATH": search, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
 def run_mpi(
     program: Callable[..., Result], arguments: Sequence[object], count: int, on_report: Callable[[object], None]
 ) -> list[Result]:
@@ -48,11 +54,10 @@ def run_mpi(
         os.mkfifo(folder / "reports")
         # Open for writing too, so that it does not end before rank 0 has opened it.
         pipe = os.open(folder / "reports", os.O_RDWR | os.O_NONBLOCK)
-        search = os.pathsep.join(path or os.getcwd() for path in sys.path)
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(
                 [*mpiexec_command(count), "-m", "cluster.mpiexec", name],
-                env=os.environ | {"PYTHONPATH": search},
+                env=os.environ | rank_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -84,7 +89,7 @@ def _reports(pipe: int, process: subprocess.Popen[bytes]) -> Iterator[object]:
 
 
 def _results(folder: Path, count: int) -> list[Result]:
-    """What the ranks returned; raises what one of them raised, or ClusterError where one left nothing."""
+    """What the ranks returned; raises what one of them raised, or RankLost where one left nothing."""
     left = [folder / f"outcome.{rank}" for rank in range(count)]
     outcomes: list[tuple[Exception | None, Result]] = [
         pickle.loads(path.read_bytes()) for path in left if path.exists()
@@ -93,7 +98,7 @@ def _results(folder: Path, count: int) -> list[Result]:
         if error is not None:
             raise error
     if len(outcomes) < count:
-        raise ClusterError(_lost(folder, count))
+        raise RankLost(_lost(folder, count))
     return [result for _, result in outcomes]
 
 

@@ -1,0 +1,203 @@
+"""Ranks as Ray actors, one a chip, on this machine or a Ray cluster: both ends, driver and actor.
+
+Each actor's worker starts under ``mpiexec -n 1``, which makes it an MPI process of its own; the actors then join one
+communicator by ``Open_port``, ``Accept``, ``Connect`` and ``Merge``, the port passed through Ray. From there on they
+talk MPI: the driver makes three calls an actor (where it is, join, run), however long the program is.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import ray
+from ray._private import worker as ray_worker
+from ray.exceptions import RayError
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from cluster.errors import ClusterError, RankLost, picklable
+from cluster.mpiexec import mpiexec_command, rank_environment
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+Result = TypeVar("Result")
+PACKAGES = ("chips", "cluster", "collectives", "results", "scenarios")
+CONNECT_SECONDS = 5.0  # for the head node to accept a connection
+PLACEMENT_SECONDS = 30.0  # for a Ray cluster whose CPUs are in use to find room for the actors
+
+
+class ChipActor:
+    """One chip's actor: an MPI process, and after ``join`` one rank of a communicator."""
+
+    def open_port(self) -> str:
+        """Where the others can connect to this actor."""
+        from mpi4py import MPI
+
+        self._port = MPI.Open_port()
+        return self._port
+
+    def join(self, port: str, rank: int, count: int) -> int:
+        """Become ``rank`` of ``count`` with all that know ``port``; this process's number, to name it by."""
+        from mpi4py import MPI
+
+        joined: MPI.Intracomm = MPI.COMM_SELF
+        if rank > 0:
+            joined = joined.Connect(port, root=0).Merge(high=True)
+        while joined.Get_size() < count:
+            # All that have joined accept the next one together.
+            joined = joined.Accept(port, root=0).Merge(high=False)
+        self._world = MPI.Intracomm(joined.Split(0, rank))
+        return os.getpid()
+
+    def run(self, program: Callable[..., object], arguments: Sequence[object]) -> Iterator[tuple[str, object]]:
+        """Run the program: each of its reports as it comes, then its result or what it raised."""
+        said: SimpleQueue[tuple[str, object]] = SimpleQueue()
+        Thread(target=self._run, args=(program, arguments, said), daemon=True).start()
+        kind = "report"
+        while kind == "report":
+            kind, item = said.get()
+            yield kind, item
+
+    def _run(
+        self, program: Callable[..., object], arguments: Sequence[object], said: SimpleQueue[tuple[str, object]]
+    ) -> None:
+        from cluster.mpi import MpiCommunicator
+
+        communicator = MpiCommunicator(self._world, lambda item: said.put(("report", item)))
+        try:
+            said.put(("result", program(communicator, *arguments)))
+        except Exception as raised:
+            said.put(("raised", picklable(raised, communicator.rank)))
+
+
+def run_ray(
+    program: Callable[..., Result],
+    arguments: Sequence[object],
+    count: int,
+    on_report: Callable[[object], None],
+    address: str | None,
+    placement: Literal["SPREAD", "PACK"],
+    rank_bytes: float,
+) -> list[Result]:
+    """``cluster.ranks.run_ranks`` with an actor a rank. Uses the session of Ray where this process has one."""
+    with _session(address, count), _actors(count, placement, rank_bytes) as actors:
+        try:
+            port = ray.get(actors[0].open_port.remote())
+            processes = ray.get([actor.join.remote(port, rank, count) for rank, actor in enumerate(actors)])
+        except RayError as error:
+            raise RankLost(f"The {count} actors could not be joined: {_first_line(error)}") from None
+        runs = [actor.run.options(num_returns="streaming").remote(program, arguments) for actor in actors]
+        return _results(runs, processes, on_report)
+
+
+def _results(
+    runs: list[ray.ObjectRefGenerator], processes: list[int], on_report: Callable[[object], None]
+) -> list[Result]:
+    """What the actors' programs return; each item as soon as it is there."""
+    results: dict[int, Result] = {}
+    while len(results) < len(runs):
+        (ready, *_), _ = ray.wait([run for rank, run in enumerate(runs) if rank not in results])
+        rank = next(rank for rank, run in enumerate(runs) if run is ready)
+        try:
+            kind, item = ray.get(next(runs[rank]))
+        except RayError as error:
+            who = f"Rank {rank} of {len(runs)} (process {processes[rank]})"
+            raise RankLost(f"{who} was lost: {_first_line(error)}") from None
+        if kind == "raised":
+            raise item
+        if kind == "result":
+            results[rank] = item
+        else:
+            on_report(item)
+    return [results[rank] for rank in range(len(runs))]
+
+
+@contextmanager
+def _session(address: str | None, count: int) -> Iterator[None]:
+    """Connected to Ray: as this process is already, to the cluster at ``address``, or to one made for the while."""
+    if ray.is_initialized():
+        yield
+        return
+    # Ray tells of a lost worker on standard output, where only results belong; it is told here, in a sentence.
+    ray_worker.print_to_stdstream = lambda *message, **options: None
+    where = address or os.environ.get("RAY_ADDRESS")
+    try:
+        if where:
+            _check_reachable(where)
+            shipped = {"py_modules": _package_folders()}
+            ray.init(address=where, runtime_env=shipped, configure_logging=False, log_to_driver=False)
+        else:
+            cpus = max(count, os.cpu_count() or 1)
+            ray.init("local", num_cpus=cpus, include_dashboard=False, configure_logging=False, log_to_driver=False)
+    except (RayError, ConnectionError, ValueError, RuntimeError, SystemExit) as error:
+        if isinstance(error, ClusterError):
+            raise
+        raise ClusterError(f"Ray at {where or 'this machine'} could not be used: {_first_line(error)}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _actors(count: int, placement: Literal["SPREAD", "PACK"], rank_bytes: float) -> Iterator[list[Any]]:
+    """As many actors, each with a CPU of its own, placed together; they and their room are gone at the end."""
+    there = ray.cluster_resources()
+    cpus, memory = int(there.get("CPU", 0)), float(there.get("memory", 0.0))
+    if cpus < count:
+        raise ClusterError(f"The Ray cluster has {cpus} CPUs; {count} actors need one each.")
+    if memory < count * rank_bytes:
+        raise ClusterError(
+            f"The Ray cluster has {memory / 1e9:,.1f} GB for actors; {count} of them need {rank_bytes / 1e9:,.1f} GB each."
+        )
+    needs = {"CPU": 1.0} | ({"memory": rank_bytes} if rank_bytes else {})
+    room = placement_group([needs] * count, strategy=placement)
+    actors: list[Any] = []
+    try:
+        if not room.wait(PLACEMENT_SECONDS):
+            raise ClusterError(
+                f"The Ray cluster has no room for {count} actors, each with a free CPU and {rank_bytes / 1e9:,.1f} GB, "
+                f"and made none within {PLACEMENT_SECONDS:.0f} s."
+            )
+        environment = {"py_executable": " ".join(mpiexec_command(1)), "env_vars": rank_environment()}
+        made = ray.remote(num_cpus=1, max_restarts=0)(ChipActor)
+        for bundle in range(count):
+            where = PlacementGroupSchedulingStrategy(room, placement_group_bundle_index=bundle)
+            actors.append(made.options(runtime_env=environment, scheduling_strategy=where).remote())
+        yield actors
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+        remove_placement_group(room)
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address at which nothing listens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "//" in host:
+        raise ClusterError(f"'{address}' is no address of a Ray cluster; expected HOST:PORT, as in 127.0.0.1:6379.")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        why = error.strerror or error
+        raise ClusterError(f"No Ray cluster answers at {address} ({why}); `ray start --head` starts one.") from None
+
+
+def _package_folders() -> list[str]:
+    """Where this project's packages lie, for Ray to ship to every node."""
+    specs = [find_spec(package) for package in PACKAGES]
+    return [str(Path(spec.origin).parent) for spec in specs if spec is not None and spec.origin is not None]
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
