@@ -1,4 +1,29 @@
-"""What comes out: frames in one documented schema, tables, plots, traces, error statistics.
+"""What comes out: frames in one documented schema, questions asked of them, tables, pictures, reports, traces.
 
-Imports none of the other packages: what is shown here are plain records, frames and events.
+Imports none of the other packages: what is shown here are plain records, frames and events. pandas in, pandas out:
+
+    import results
+
+    frame = results.load("sweep/")
+    results.speedups(frame, baseline={"strategy": "per_operator"})
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from results.analysis import crossovers, pareto_front, pivot, scaling, speedups
+    from results.store import load, save
+
+__all__ = ["crossovers", "load", "pareto_front", "pivot", "save", "scaling", "speedups"]
+
+_PLACES = {name: "results.store" if name in ("load", "save") else "results.analysis" for name in __all__}
+
+
+def __getattr__(name: str) -> object:
+    """The public functions at first use, so that asking for help does not import pandas."""
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'results' has no attribute '{name}'")

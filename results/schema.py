@@ -22,20 +22,27 @@ Dtype = Literal["str", "int64", "float64", "bool"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column: what it means, its unit (empty where it has none) and its dtype."""
+    """One column: what it means, its unit (empty where it has none) and its dtype.
+
+    ``categories``: the only values that the column takes, where they are few and closed.
+    """
 
     meaning: str
     unit: str
     dtype: Dtype
+    categories: tuple[str, ...] = ()
 
+
+PHASES = ("decode", "prefill", "request", "train")
+LAUNCHES = ("eager", "graph", "software", "hardware")  # the first and third: by the host; the others: on the device
 
 COLUMNS: dict[str, Column] = {
     "chip": Column("name of the chip in the catalog", "", "str"),
     "count": Column("chips in the tensor-parallel group", "chips", "int64"),
     "model": Column("name of the model", "", "str"),
-    "phase": Column("decode, prefill, request (prefill and all output tokens) or train (one step)", "", "str"),
+    "phase": Column("decode, prefill, request (prefill and all output tokens) or train (one step)", "", "str", PHASES),
     "strategy": Column("per_operator, fused_decoder or kernel_loop", "", "str"),
-    "launch": Column("who sequences the launches, in the chip's own word", "", "str"),
+    "launch": Column("who sequences the launches, in the chip's own word", "", "str", LAUNCHES),
     "precision": Column("of weights and matrix products", "", "str"),
     "batch": Column("sequences side by side", "sequences", "int64"),
     "context": Column("tokens of a sequence that the phase sees", "tokens", "int64"),
@@ -59,6 +66,8 @@ COLUMNS: dict[str, Column] = {
     "fits": Column("whether the chip can hold the model and the strategy", "", "bool"),
     "reason": Column("why it does not fit: needs, has, what would fit; empty where it does", "", "str"),
 }
+# What a point was asked to be; the columns after these are what came out.
+INPUTS = ("chip", "count", "model", "phase", "strategy", "launch", "precision", "batch", "context", "variation")
 PARTS = ("matmul_s", "attention_s", "other_s", "allreduce_s", "launch_s", "fill_drain_s")
 BAND = ("seconds_low", "seconds_high")
 PICOSECONDS_PER_SECOND = 1e12
@@ -93,10 +102,52 @@ def frame(records: Sequence[Mapping[str, object]]) -> pd.DataFrame:
         },
         copy=False,
     )
+    return _held(result)
+
+
+def checked(results: pd.DataFrame) -> pd.DataFrame:
+    """``results`` as a frame of the schema: its columns in order and dtype, then any others (a sweep's) as they are.
+
+    Missing strings become "". Raises SchemaError and PhysicsError as ``frame`` does.
+    """
+    for name in COLUMNS:
+        if name not in results:
+            raise SchemaError(f"the column '{name}' is missing.")
+    known = {name: _cast(name, column, results[name]) for name, column in COLUMNS.items()}
+    others = {name: results[name] for name in results if name not in COLUMNS}
+    whole = pd.DataFrame(known | others, copy=False).reset_index(drop=True)
+    whole.attrs = dict(results.attrs)
+    return _held(whole)
+
+
+def _held(result: pd.DataFrame) -> pd.DataFrame:
+    """The frame itself, after all checks of its values."""
+    columns = {name: result[name].to_numpy() for name in COLUMNS}
+    for name, column in COLUMNS.items():
+        if column.categories:
+            wrong = ~np.isin(columns[name].astype(object), column.categories)
+            _refuse(result, wrong, f"must have one of {', '.join(column.categories)} as '{name}'")
     _check_fit(result, columns)
     _check_sums(result, columns)
     _check_physics(result, columns)
     return result
+
+
+def _cast(name: str, column: Column, values: pd.Series) -> pd.Series:
+    """A column read from a file in the schema's dtype; whole numbers may come as floats, missing strings as null."""
+    numbers = pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values)
+    if column.dtype == "str":
+        if numbers and values.notna().any():
+            raise SchemaError(f"column '{name}' holds numbers; expected text.")
+        return values.astype("str").fillna("")
+    try:
+        cast = values.astype(column.dtype)
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"column '{name}' is not {column.dtype}: {error}.") from None
+    if column.dtype != "float64" and not (cast == values).all():
+        row = int(np.flatnonzero(~(cast == values))[0])
+        raise SchemaError(f"record {row}: column '{name}' is {values.iloc[row]!r}; expected {column.dtype}.")
+    return cast
 
 
 def to_picoseconds(results: pd.DataFrame) -> pd.DataFrame:

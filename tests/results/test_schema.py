@@ -18,6 +18,7 @@ def record(parts=(1, 2, 3, 4, 5, 6), **changes):
     whole = sum(parts) / 1e12
     row = {name: values.get(name, "") for name in COLUMNS}
     row |= {"chip": "h100", "count": 8, "model": "m", "phase": "decode", "strategy": "kernel_loop", "batch": 1}
+    row |= {"launch": "graph", "precision": "bf16"}
     row |= {"context": 9, "working": 8, "seconds": whole, "alike_s": whole}
     row |= {"seconds_low": whole, "seconds_high": whole}
     row |= {"tokens_per_s_user": 1.0, "tokens_per_s": 1.0, "roofline_fraction": 0.5}
@@ -49,6 +50,7 @@ def test_columns_have_the_schemas_order_and_types():
         ({name: value for name, value in record().items() if name != "limiter"}, "lacks the column 'limiter'"),
         (record(extra=1), "'extra'"),
         (record(count="8"), "'count' is '8'"),
+        (record(phase="dekode"), "decode, prefill"),
         (record(seconds=1.0, seconds_high=2.0), "do not sum"),
         (record(reason="why"), "reason"),
         (unfit(reason=""), "reason"),

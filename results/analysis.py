@@ -1,0 +1,183 @@
+"""Questions asked of a frame: side by side, how much faster, where it stops paying, what is best, how well it scales.
+
+pandas in, pandas out; every function takes a frame of ``results.schema`` and leaves it as it was. Rows that do not fit
+have no time, and so no answer. Nothing here draws or prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from results.schema import INPUTS, SchemaError
+
+Floats = NDArray[np.float64]
+Names = str | Sequence[str]
+# Inputs that only sweeps write down: they stand beside the schema's columns.
+SWEPT = ("output_tokens", "framework")
+# A win of less is inside of what the simulator itself is off by.
+WORTH = 1.05
+
+
+def pivot(
+    results: pd.DataFrame, rows: Names = ("chip", "count"), columns: Names = "strategy", values: str = "seconds"
+) -> pd.DataFrame:
+    """``values`` side by side: a row for each of ``rows``, a column for each of ``columns``, in the frame's order.
+
+    Raises SchemaError where two rows would share a cell, naming what tells them apart.
+    """
+    down, across = _names(rows), _names(columns)
+    _known(results, (*down, *across, values))
+    _single(results, [*down, *across])
+    wide = results.set_index([*down, *across])[values].unstack(across)
+    first = {
+        axis: list(dict.fromkeys(results[names].itertuples(index=False, name=None)))
+        for axis, names in (("index", down), ("columns", across))
+    }
+    order = {axis: [key[0] if len(key) == 1 else key for key in keys] for axis, keys in first.items()}
+    return pd.DataFrame(wide.reindex(index=order["index"], columns=order["columns"]))
+
+
+def speedups(results: pd.DataFrame, baseline: Mapping[str, object] | None = None) -> pd.DataFrame:
+    """The frame with ``baseline_s`` and ``speedup`` (baseline_s / seconds; above 1 is faster than the baseline).
+
+    ``baseline``: values of input columns, ``{"strategy": "per_operator"}`` by default. A row is held against the row
+    that has these values and is its equal in all other inputs; ``launch`` must be equal only between rows of one chip,
+    because each kind of chip has words of its own for it. NaN where there is no such row. Raises SchemaError for an
+    unknown column, or where several rows could be the baseline.
+    """
+    against = {"strategy": "per_operator"} if baseline is None else dict(baseline)
+    _known(results, tuple(against))
+    chosen = np.logical_and.reduce([(results[name] == value).to_numpy() for name, value in against.items()])
+    if not chosen.any():
+        raise SchemaError(f"no row is the baseline: {_words(against)}.")
+    ignored = {*against, "launch"} if "chip" in against else set(against)
+    shared = [name for name in _inputs(results) if name not in ignored]
+    base = results.loc[chosen]
+    _single(base, shared)
+    keys = pd.MultiIndex.from_frame(results[shared])
+    places = pd.MultiIndex.from_frame(base[shared]).get_indexer(keys)
+    seconds = np.where(places >= 0, base["seconds"].to_numpy()[places], np.nan)
+    return results.assign(baseline_s=seconds, speedup=seconds / results["seconds"])
+
+
+def crossovers(
+    results: pd.DataFrame,
+    along: str = "batch",
+    *,
+    fast: str = "kernel_loop",
+    slow: str = "per_operator",
+    column: str = "strategy",
+    worth: float = WORTH,
+) -> pd.DataFrame:
+    """Where ``fast`` stops paying against ``slow`` as ``along`` grows: a row a place, and one for a curve without.
+
+    ``fast`` and ``slow`` are values of ``column``; a curve is all rows that are equal in every other input. It pays
+    where slow is at least ``worth`` times as long. Columns beside the curve's inputs: ``change`` (``stops``,
+    ``starts``; ``always`` or ``never`` where the curve has no such place), ``crossover`` (the value of ``along`` at
+    which slow / fast is ``worth``, on a straight line between its neighbours on logarithmic scales; NaN without one),
+    ``before`` and ``after`` (the neighbours, or the ends of the curve) and their speed-ups.
+    """
+    _known(results, (along, column))
+    faster = speedups(results.loc[results[column].isin([fast, slow])], {column: slow})
+    faster = faster.loc[(faster[column] == fast) & faster["speedup"].notna()]
+    curve = [name for name in _inputs(results) if name not in (along, column)]
+    _single(faster, [*curve, along])
+    records: list[dict[str, object]] = []
+    for inputs, group in faster.sort_values(along).groupby(curve, sort=False):
+        found = _changes(group[along].to_numpy(np.float64), group["speedup"].to_numpy(np.float64), worth)
+        records += [dict(zip(curve, inputs, strict=True)) | change for change in found]
+    names = [*curve, "change", "crossover", "before", "after", "speedup_before", "speedup_after"]
+    return pd.DataFrame(records, columns=names)
+
+
+def _changes(places: Floats, ratios: Floats, worth: float) -> Iterator[dict[str, object]]:
+    """The places at which ``ratios`` passes ``worth``; one record of the whole curve if it never does."""
+    pays = ratios >= worth
+    turns = np.flatnonzero(pays[1:] != pays[:-1])
+    for turn in turns:
+        (x, y), (p, q) = np.log(places[turn : turn + 2]), np.log(ratios[turn : turn + 2])
+        at = float(np.exp(x + (y - x) * (np.log(worth) - p) / (q - p)))
+        yield _change("stops" if pays[turn] else "starts", at, places[turn : turn + 2], ratios[turn : turn + 2])
+    if not len(turns):
+        yield _change("always" if pays[0] else "never", float("nan"), places[[0, -1]], ratios[[0, -1]])
+
+
+def _change(change: str, crossover: float, places: Floats, ratios: Floats) -> dict[str, object]:
+    ends = {"before": places[0], "after": places[1], "speedup_before": ratios[0], "speedup_after": ratios[1]}
+    return {"change": change, "crossover": crossover} | ends
+
+
+def pareto_front(
+    results: pd.DataFrame,
+    *,
+    maximize: Sequence[str] = ("tokens_per_s_user", "tokens_per_s"),
+    minimize: Sequence[str] = ("count",),
+) -> pd.DataFrame:
+    """The rows that no other row beats: none is as good in every objective and better in one. In the frame's order.
+
+    Rows that do not fit, or miss an objective, are left out.
+    """
+    _known(results, (*maximize, *minimize))
+    costs = np.column_stack([*(-results[name] for name in maximize), *(results[name] for name in minimize)])
+    candidates = np.flatnonzero(np.isfinite(costs).all(axis=1) & results["fits"].to_numpy())
+    # Nothing can be beaten by what comes after it in lexical order, so that each survivor clears those behind it.
+    candidates = candidates[np.lexsort(costs[candidates].T[::-1])]
+    front: list[int] = []
+    while len(candidates):
+        best = costs[candidates[0]]
+        equal = (costs[candidates] == best).all(axis=1)
+        front += candidates[equal].tolist()
+        candidates = candidates[(costs[candidates] < best).any(axis=1)]
+    return results.iloc[sorted(front)]
+
+
+def scaling(results: pd.DataFrame) -> pd.DataFrame:
+    """The frame with ``scaling_speedup``, ``ideal_speedup`` and ``scaling_efficiency`` (their ratio, 1 is ideal).
+
+    Strong scaling: the same work on more chips, against the smallest count of the same curve (all other inputs equal)
+    that fits. Ideal: twice the chips, half the time.
+    """
+    curve = [name for name in _inputs(results) if name != "count"]
+    _single(results, [*curve, "count"])
+    fits = results.loc[results["fits"]].sort_values("count")
+    first = fits.groupby(curve, sort=False)[["count", "seconds"]].first()
+    start = first.reindex(pd.MultiIndex.from_frame(results[curve])).set_axis(results.index)
+    # Curves of which nothing fits have no start: NaN.
+    speedup, ideal = start["seconds"] / results["seconds"], results["count"] / start["count"]
+    return results.assign(scaling_speedup=speedup, ideal_speedup=ideal, scaling_efficiency=speedup / ideal)
+
+
+def _names(names: Names) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _inputs(results: pd.DataFrame) -> list[str]:
+    """What tells points apart: the schema's inputs, and what a sweep varied beside them."""
+    return [name for name in (*INPUTS, *SWEPT) if name in results]
+
+
+def _known(results: pd.DataFrame, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in results:
+            raise SchemaError(f"there is no column '{name}'; there are {', '.join(map(str, results.columns))}.")
+
+
+def _single(results: pd.DataFrame, names: Sequence[str]) -> None:
+    """Refuse a frame in which two rows are equal in ``names``."""
+    again = results.duplicated(list(names), keep=False)
+    if not again.any():
+        return
+    twins = results.loc[again]
+    first = twins.iloc[0]
+    alike = twins.loc[(twins[list(names)] == first[list(names)]).all(axis=1)]
+    differing = [name for name in _inputs(twins) if alike[name].nunique() > 1]
+    told = f"they differ in {', '.join(differing)}: choose among them first" if differing else "drop the copies first"
+    raise SchemaError(f"{len(alike)} rows are equal in {', '.join(names)} ({_words(first[list(names)])}); {told}.")
+
+
+def _words(values: Mapping[str, object] | pd.Series) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
