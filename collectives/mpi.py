@@ -76,7 +76,7 @@ def run(
     plans = plan(schedule, topology)
     costs = Costs(step_seconds, reduce_seconds_per_byte)
     patience = Patience(communicator, timeout_seconds)
-    for number, (phase, planned) in enumerate(zip(_phases_with_messages(schedule), plans, strict=True)):
+    for (number, phase), planned in zip(_phases_with_messages(schedule), plans, strict=True):
         times = planned.step_times(chunk_bytes, costs, schedule.streamed)
         for step in range(phase.count):
             place = f"{schedule.name}, phase {number}, step {step}"
@@ -93,9 +93,11 @@ class End:
         self.clock_ps = clock_ps
 
 
-def _phases_with_messages(schedule: Schedule) -> Iterator[Phase]:
-    """The phases for which there are plans."""
-    return (phase for phase in schedule.phases if phase.count and len(phase.messages(0).source))
+def _phases_with_messages(schedule: Schedule) -> Iterator[tuple[int, Phase]]:
+    """The phases for which there are plans, with their numbers in the schedule."""
+    for number, phase in enumerate(schedule.phases):
+        if phase.count and len(phase.messages(0).source):
+            yield number, phase
 
 
 def _uses_switch(schedule: Schedule) -> bool:

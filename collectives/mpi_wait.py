@@ -31,6 +31,9 @@ class SilentRank(RuntimeError):
         super().__init__(sentence)
         self.speaks = speaks
 
+    def __reduce__(self) -> tuple[type[SilentRank], tuple[str, bool]]:
+        return type(self), (str(self), self.speaks)
+
 
 class Patience:
     """How one rank waits on one communicator: at most ``timeout_seconds`` without anything happening."""

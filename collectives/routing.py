@@ -169,7 +169,7 @@ def _refuse_strangers(topology: Topology, source: Integers, destination: Integer
         raise MissingLink(f"rank {last} has no link at all: the topology has {topology.ranks} ranks.")
     joined = topology.levels[0].size
     stranger = np.maximum(source, destination)[((source < 0) | (destination < 0))].max(initial=-1)
-    if stranger >= joined:
+    if topology.levels[0].shape == "switch" and stranger >= joined:
         raise MissingLink(
             f"rank {stranger} has no link to the switch that reduces, which joins ranks 0 to {joined - 1}."
         )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from collectives.algorithms.registry import algorithm
 from collectives.schedule import SWITCH, Schedule, once
 
 
+@algorithm("all_reduce")
 def in_switch(ranks: int) -> Schedule:
     """AllReduce streamed through the switch: rank r reads chunk r reduced by it, and writes the sum to all through it.
 
