@@ -42,7 +42,7 @@ def print_comparison(
         print(json.dumps(json_records(results), indent=1), file=stream)
     else:
         console = open_console(stream)
-        for _, same in results.groupby(["model", "phase", "precision", "batch", "context"], sort=False):
+        for _, same in results.groupby(["model", "phase", "precision", "batch", "context", "variation"], sort=False):
             _print_table(same, console)
         if too_close:
             console.print("[bold]too close for what these predictions have been off by (docs/accuracy.md)[/bold]")
@@ -87,10 +87,11 @@ def new_table(terminal: bool) -> Table:
 def _print_table(results: pd.DataFrame, console: Console) -> None:
     """One table; times differ between its rows only by chip, count, strategy and launch."""
     first = results.iloc[0]
+    differs = bool(first["variation"])
     sequences = f"batch {first['batch']}" if first["phase"] != "train" else f"{first['batch']} sequences"
     console.print(
         f"[bold]{first['model']}[/bold]  {first['phase']}  {first['precision']}  {sequences}  "
-        f"context {first['context']}"
+        f"context {first['context']}" + (f"  {first['variation']}" if differs else "")
     )
     table = new_table(console.is_terminal)
     table.add_column("chips", no_wrap=True)
@@ -100,9 +101,12 @@ def _print_table(results: pd.DataFrame, console: Console) -> None:
     for title in (time_title, "tokens/s\na user", "tokens/s\nin all", "of HBM\nroofline", *PART_TITLES.values()):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("limited by")
+    if differs:
+        table.add_column("longer than\nalike chips", justify="right")
     notes: list[str] = []
     for (chip, count), group in results.groupby(["chip", "count"], sort=False):
-        name = f"{chip} x{count}"
+        working = int(group["working"].max())
+        name = f"{chip} x{count}" + (f" ({working} work)" if 0 < working < int(group["count"].max()) else "")
         for position, (_, row) in enumerate(group.iterrows()):
             table.add_row(name if position == 0 else "", *_cells(row), end_section=position == len(group) - 1)
             if not row["fits"]:
@@ -123,7 +127,9 @@ def _cells(row: pd.Series) -> list[str]:
         return [*names, "does not fit"]
     speeds = [three_digits(row["tokens_per_s_user"]), three_digits(row["tokens_per_s"])]
     shares = [percent(row[part] / row["seconds"]) for part in PARTS]
-    return [*names, format_seconds(row["seconds"]), *speeds, percent(row["roofline_fraction"]), *shares, row["limiter"]]
+    longer = [percent(row["seconds"] / row["alike_s"] - 1)] if row["variation"] else []
+    roofline, time = percent(row["roofline_fraction"]), format_seconds(row["seconds"])
+    return [*names, time, *speeds, roofline, *shares, row["limiter"], *longer]
 
 
 def _cell(value: object) -> str:

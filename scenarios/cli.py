@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from scenarios.commands import accuracy, generate, tiles
+from scenarios.executors import AddressOption, ExecutorOption, PlacementOption, make_executor
 
 if TYPE_CHECKING:
     from scenarios.point import Options
@@ -33,13 +34,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of ``loopline``. Always ends in SystemExit, with the exit code of the command."""
     from chips.spec import CatalogError
+    from cluster.errors import ClusterError
     from results.atomic_file import OutputError
     from scenarios.errors import ScenarioError
 
     try:
         given = _spread(sys.argv[1:] if arguments is None else arguments)
         sys.exit(app(args=given, prog_name="loopline", standalone_mode=False))
-    except (CatalogError, OutputError, ScenarioError) as error:
+    except (CatalogError, ClusterError, OutputError, ScenarioError) as error:
         _refuse(str(error))
     except typer.TyperException as error:
         _refuse(error.format_message() if hasattr(error, "format_message") else str(error))
@@ -95,6 +97,12 @@ def compare(
         str | None, typer.Option(help="What runs the model on GPUs: tensorrt-llm | vllm | sglang | pytorch | ...")
     ] = None,
     precision: Annotated[str, typer.Option(help="Of weights and matrix products: bf16 | fp8 | int8")] = "bf16",
+    variation: Annotated[
+        str, typer.Option(help="How chips differ: clock=0.02,memory=0.01,seed=1,straggler=0.1@3,slow-link=1@2,failed=5")
+    ] = "",
+    executor: ExecutorOption = "local",
+    address: AddressOption = None,
+    placement: PlacementOption = "pack",
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     json: Json = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw stacked bars into this .png or .svg file.")] = None,
@@ -105,6 +113,8 @@ def compare(
     loopline compare llama-3.1-8b --chips h100 sn40l --count 1 2 4 8 16 --phase decode --batch 1 --context 4096
 
     loopline compare llama-3.1-70b --chips h100 --count 8 --launch eager --plot eager.png
+
+    loopline compare llama-3.1-8b --chips sn40l --count 8 --variation straggler=0.1@3
     """
     from chips.spec import load_chip
     from results.plots import check_plot_path, plot_breakdown
@@ -126,8 +136,10 @@ def compare(
         context=context,
         output_tokens=output_tokens,
         framework=framework,
+        variation=variation,
     )
-    frame = pricing.compare(model, chips, count, strategy=strategies, **options)
+    where = make_executor(executor, address, placement)
+    frame = pricing.compare(model, chips, count, strategy=strategies, executor=where, **options)
     near = too_close(frame, {chip.name: chip for chip in map(load_chip, chips)})
     print_comparison(frame, sys.stdout, form="json" if json else "csv" if csv else "table", too_close=near)
     if plot is not None:
@@ -159,7 +171,7 @@ def _write_trace(
             for name in strategies:
                 point = make_point(model, chip, number, strategy=name, **options)
                 try:
-                    alike = " (each chip)" if number > 1 else ""
+                    alike = " (each chip)" if number > 1 and not options.get("variation") else ""
                     processes[f"{chip} x{number} {name}{alike}"] = trace_point(point)
                 except DoesNotFit:
                     continue

@@ -1,0 +1,36 @@
+"""The options of commands that say where ranks run, and the check of what a user gave for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, cast, get_args
+
+import typer
+
+from scenarios.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from cluster import Executor
+
+ExecutorOption = Annotated[
+    str, typer.Option("--executor", help="Where chips' ranks run: local | mpi | ray. The results are the same.")
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", help="HOST:PORT of a Ray cluster (default: RAY_ADDRESS, or one started here)."),
+]
+PlacementOption = Annotated[
+    str, typer.Option("--placement", help="How Ray places the actors on its nodes: pack | spread")
+]
+
+
+def make_executor(name: str, address: str | None = None, placement: str = "pack") -> Executor:
+    """Check where ranks are to run. Raises ScenarioError in one sentence."""
+    from cluster.ranks import Executor, ExecutorName, Placement
+
+    if name not in get_args(ExecutorName):
+        raise ScenarioError(f"--executor '{name}' is unknown; expected one of {', '.join(get_args(ExecutorName))}.")
+    if placement.upper() not in get_args(Placement):
+        raise ScenarioError(f"--placement '{placement}' is unknown; expected pack or spread.")
+    if address is not None and name != "ray":
+        raise ScenarioError(f"--address belongs to --executor ray; the executor is {name}.")
+    return Executor(cast(ExecutorName, name), address, cast(Placement, placement.upper()))
