@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scenarios.executors import AddressOption, ExecutorOption, PlacementOption, make_executor
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -36,8 +38,9 @@ def generate(
     top_p: Annotated[float, typer.Option(help="Draw from the fewest tokens that are so probable together.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of sampling, and of random weights.")] = 0,
     dtype: Annotated[str, typer.Option(help="In which values are computed: float32 | bf16 (emulated)")] = "float32",
-    executor: Annotated[str, typer.Option(help="Where ranks compute: local | mpi | ray")] = "local",
-    address: Annotated[str | None, typer.Option(help="A Ray cluster (default: one on this machine).")] = None,
+    executor: ExecutorOption = "local",
+    address: AddressOption = None,
+    placement: PlacementOption = "pack",
     json: Annotated[bool, typer.Option("--json", help="Print JSON, at the end.")] = False,
 ) -> None:
     """Generate text with a real Llama split over the chips, and show what each token takes on them.
@@ -52,6 +55,7 @@ def generate(
     from scenarios.llama import Generation, open_vocabulary, open_weights
     from scenarios.llama.number_format import number_format
     from scenarios.llama.simulated_time import SimulatedMachine
+    from scenarios.llama.weights import rank_bytes
     from scenarios.model import shard
     from scenarios.strategies import STRATEGIES
 
@@ -68,20 +72,26 @@ def generate(
         seed=seed,
     )
     request.check(model)
-    shard(model, count)
+    needed = rank_bytes(model, shard(model, count), len(request.prompt) + tokens)
     machines = [SimulatedMachine(model, chip, count, name) for chip in chips for name in strategy or list(STRATEGIES)]
-    where = _executor(executor, address)
+    where = make_executor(executor, address, placement)
     try:
         for machine in machines:  # refuse what does not fit before anything is computed
             machine.token_seconds(len(request.prompt), tokens - 1)
-        _run(request, vocabulary, machines, where, json=json)
+        _run(request, vocabulary, machines, where, needed, json=json)
     except DoesNotFit as refusal:
         print(f"loopline: {refusal}.", file=sys.stderr)
         raise typer.Exit(1) from None
 
 
 def _run(
-    request: Generation, vocabulary: Vocabulary, machines: list[SimulatedMachine], where: Executor, *, json: bool
+    request: Generation,
+    vocabulary: Vocabulary,
+    machines: list[SimulatedMachine],
+    where: Executor,
+    needed: float,
+    *,
+    json: bool,
 ) -> None:
     from cluster.ranks import run_ranks
     from results.generation_view import GenerationView
@@ -106,7 +116,14 @@ def _run(
             view.token(texts[-1], {name: times[-1] for name, times in seconds.items()})
 
         view.status(f"loading {request.weights}")
-        run_ranks(generate_tokens, request, count=machines[0].count, executor=where, on_report=take)
+        run_ranks(
+            generate_tokens,
+            request,
+            count=machines[0].count,
+            executor=where,
+            on_report=take,
+            rank_bytes=needed,
+        )
     frame = _whole_request(machines, len(request.prompt), len(tokens))
     if json:
         _print_json(request, tokens, texts, seconds, frame)
@@ -173,14 +190,3 @@ def _print_json(
         "requests": json_records(frame),
     }
     print(json.dumps(result, indent=1))
-
-
-def _executor(name: str, address: str | None) -> Executor:
-    from cluster.ranks import Executor
-    from scenarios.errors import ScenarioError
-
-    if name not in ("local", "mpi", "ray"):
-        raise ScenarioError(f"--executor '{name}' is unknown; expected local, mpi or ray.")
-    if address is not None and name != "ray":
-        raise ScenarioError(f"--address belongs to --executor ray; the executor is {name}.")
-    return Executor(name, address)  # type: ignore[arg-type]

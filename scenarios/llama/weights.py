@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scenarios.llama.config import LlamaConfig
 from scenarios.llama.number_format import Float32, NumberFormat, rounding
 from scenarios.llama.partition import part_of
+from scenarios.model import Model, Shard
 
 Real = TypeVar("Real", np.float32, np.float64)
 ALL = slice(None)
@@ -101,6 +102,15 @@ def load_weights(
     embedding = vocabulary_rows("embedding")
     head = embedding if model.tied_embeddings else vocabulary_rows("head")
     return Weights(embedding, layers, rows("final_norm", None, ALL), head, part.vocabulary.start)
+
+
+def rank_bytes(model: Model, split: Shard, capacity: int) -> int:
+    """What one rank holds in float32, in bytes: its weights and a KV cache of ``capacity`` tokens."""
+    attention = (2 * split.heads + 2 * split.kv_heads) * model.head_dim * model.hidden
+    decoder = attention + 3 * split.intermediate * model.hidden + 2 * model.hidden
+    vocabulary = (1 if model.tied_embeddings else 2) * split.vocabulary * model.hidden
+    cache = 2 * model.layers * split.kv_heads * model.head_dim * capacity
+    return np.dtype(np.float32).itemsize * (model.layers * decoder + vocabulary + model.hidden + cache)
 
 
 def tensor_shape(config: LlamaConfig, name: str) -> tuple[int, ...]:

@@ -104,8 +104,9 @@ def test_chat_wraps_the_prompt_in_the_template(capsys: pytest.CaptureFixture[str
         (("--chips", "h1000"), "unknown chip 'h1000'"),
         (("--strategy", "loop"), "--strategy 'loop' is unknown"),
         (("--dtype", "fp8"), "--dtype 'fp8' is unknown"),
-        (("--executor", "cloud"), "--executor 'cloud' is unknown; expected local, mpi or ray"),
+        (("--executor", "cloud"), "--executor 'cloud' is unknown; expected one of local, mpi, ray"),
         (("--address", "host:1"), "--address belongs to --executor ray"),
+        (("--placement", "near"), "--placement 'near' is unknown; expected pack or spread"),
         (("--weights", "no.gguf"), "no.gguf: no such file"),
         (("--weights", "llama-9"), "unknown model 'llama-9'"),
         (("--weights", "qwen3-8b"), "not of the Llama family"),
@@ -120,6 +121,20 @@ def test_what_is_wrong_is_said_in_one_sentence(
     assert not out
     assert sentence in err
     assert err.count("\n") == 1
+
+
+def test_chips_that_cannot_hold_the_model_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert loopline("generate", "--weights", "llama-3.1-405b", "--chips", "h100", "--prompt", "hello") == 1
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith("loopline: llama-3.1-405b needs")
+
+
+def test_a_machine_that_cannot_hold_the_values_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        loopline("generate", "--weights", "llama-3.1-405b", "--chips", "sn40l", "--count", "16", "--prompt", "x") == 2
+    )
+    assert "16 ranks need" in capsys.readouterr().err
 
 
 class Screen(io.StringIO):

@@ -8,13 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llama_examples import LargeRandomWeights, logits_of_rank, tiny_config
 
+from cluster.local import Group, ThreadCommunicator
 from cluster.ranks import Executor, run_ranks
 from scenarios.errors import ScenarioError
-from scenarios.llama import load_weights
+from scenarios.llama import LlamaRank, load_weights
 from scenarios.llama.config import LlamaConfig, named_config
 from scenarios.llama.number_format import round_to_bfloat16
+from scenarios.llama.optimizer import parameters
 from scenarios.llama.random_weights import RandomWeights
-from scenarios.llama.weights import LayerWeights
+from scenarios.llama.weights import LayerWeights, rank_bytes
+from scenarios.model import shard
 
 TOKENS = np.random.default_rng(5).integers(307, size=20).tolist()
 
@@ -77,6 +80,16 @@ def test_ranks_beyond_the_kv_heads_share_them_in_order() -> None:
     for rank in range(6):
         held = load_weights(RandomWeights(config, 0), 6, rank).layers[0].key
         np.testing.assert_array_equal(held, whole[4 * (rank // 2) : 4 * (rank // 2) + 4])
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("ranks", [1, 3, 6])
+def test_a_rank_holds_the_bytes_that_are_asked_for(ranks: int, tied: bool) -> None:
+    config = tiny_config(tied_embeddings=tied)
+    weights = load_weights(RandomWeights(config, 0), ranks, 0)
+    cache = LlamaRank(config, weights, ThreadCommunicator(Group(ranks), 0), capacity=20).cache
+    held = sum(values.nbytes for values in parameters(weights)) + cache.keys.nbytes + cache.values.nbytes
+    assert held == rank_bytes(config.model, shard(config.model, ranks), 20)
 
 
 def test_counts_that_do_not_divide_the_heads_are_refused() -> None:
