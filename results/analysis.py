@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from results.schema import INPUTS, SchemaError
+from results.errors import SchemaError
+from results.schema import INPUTS
 
 Floats = NDArray[np.float64]
 Names = str | Sequence[str]

@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from results.errors import SchemaError
+
 Dtype = Literal["str", "int64", "float64", "bool"]
 
 
@@ -74,10 +76,6 @@ PICOSECONDS_PER_SECOND = 1e12
 EXACT_SECONDS = 4096.0
 # A bound is a float, a time a sum of rounded picoseconds: what rounding alone can put below a bound, relative to it.
 ROUNDING = 1e-9
-
-
-class SchemaError(ValueError):
-    """A record has not the columns, types or sums of the schema; the message names the row and the column."""
 
 
 class PhysicsError(RuntimeError):
@@ -146,7 +144,7 @@ def _cast(name: str, column: Column, values: pd.Series) -> pd.Series:
         raise SchemaError(f"column '{name}' is not {column.dtype}: {error}.") from None
     if column.dtype != "float64" and not (cast == values).all():
         row = int(np.flatnonzero(~(cast == values))[0])
-        raise SchemaError(f"record {row}: column '{name}' is {values.iloc[row]!r}; expected {column.dtype}.")
+        raise SchemaError(f"record {row}: column '{name}' is {values.iloc[row]}; expected {column.dtype}.")
     return cast
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from results.atomic_file import OutputError, written_beside
-from results.schema import COLUMNS, SchemaError, checked
+from results.errors import ReadError, SchemaError
+from results.schema import COLUMNS, PhysicsError, checked
 from results.table import json_records
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 PARTS_PATTERN = "part-*.parquet"
-
-
-class ReadError(ValueError):
-    """Results cannot be read; the message is one sentence that names the file and what would be right."""
 
 
 def load(path: str | Path) -> pd.DataFrame:
@@ -46,7 +43,7 @@ def load(path: str | Path) -> pd.DataFrame:
         if results.empty:
             raise ReadError(f"{path}: holds no results.")
         return checked(results)
-    except SchemaError as error:
+    except (SchemaError, PhysicsError) as error:
         raise ReadError(f"{path}: {error}") from None
     except (OSError, ValueError) as error:
         if isinstance(error, ReadError):
@@ -84,8 +81,8 @@ def _read_folder(path: Path) -> pd.DataFrame:
 def _read_csv(path: Path) -> pd.DataFrame:
     floats = {name: [""] for name, column in COLUMNS.items() if column.dtype == "float64"}
     texts = {name: "str" for name, column in COLUMNS.items() if column.dtype == "str"}
-    # Only floats may be missing; "None" or "NA" could be a name. Round trip: what was written is what is read.
-    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=floats, float_precision="round_trip")
+    # Only floats may be missing; "None" or "NA" could be a name.
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=floats)
 
 
 def _read_json(path: Path) -> pd.DataFrame:

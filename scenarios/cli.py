@@ -36,12 +36,13 @@ def main(arguments: list[str] | None = None) -> None:
     from chips.spec import CatalogError
     from cluster.errors import ClusterError
     from results.atomic_file import OutputError
+    from results.errors import ReadError, SchemaError
     from scenarios.errors import ScenarioError
 
     try:
         given = _spread(sys.argv[1:] if arguments is None else arguments)
         sys.exit(app(args=given, prog_name="loopline", standalone_mode=False))
-    except (CatalogError, ClusterError, OutputError, ScenarioError) as error:
+    except (CatalogError, ClusterError, OutputError, ReadError, SchemaError, ScenarioError) as error:
         _refuse(str(error))
     except typer.TyperException as error:
         _refuse(error.format_message() if hasattr(error, "format_message") else str(error))

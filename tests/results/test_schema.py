@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.schema import BAND, COLUMNS, PARTS, PhysicsError, SchemaError, frame, to_picoseconds
+from results.errors import SchemaError
+from results.schema import BAND, COLUMNS, PARTS, PhysicsError, frame, to_picoseconds
 
 picoseconds = st.integers(min_value=0, max_value=10**14)
 
