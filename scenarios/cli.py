@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from scenarios.commands import accuracy, generate, tiles
+from scenarios.commands import accuracy, calibrate, generate, tiles
 from scenarios.executors import AddressOption, ExecutorOption, PlacementOption, make_executor
 
 if TYPE_CHECKING:
@@ -224,4 +224,5 @@ def validate(
 
 app.command("tiles")(tiles.tiles)
 app.command("accuracy")(accuracy.accuracy)
+app.command("calibrate")(calibrate.calibrate)
 app.command("generate")(generate.generate)

@@ -18,7 +18,10 @@ SHAPES = {
     "_gemm_": ["m", "n", "k"],
     "_attention_": ["batch_size", "tokens", "context", "heads", "kv_heads", "head_dim"],
     "_collectives": ["n_chips", "bytes"],
+    "_stream": ["bytes_read", "bytes_written"],
+    "_launch": ["kernels"],
 }
+FEW_SHAPES = 40  # of fewer, a hash may hold out none, or all
 # The catalog's collectives were fitted on rows drawn at random whose draw is not kept, so none of theirs is unseen.
 SPLIT_BY_THE_CATALOG = ("_gemm_", "_attention_")
 
@@ -37,6 +40,14 @@ def unseen_rows(shapes: pd.DataFrame) -> NDArray[np.bool_]:
         return np.asarray(pd.util.hash_pandas_object(shapes, index=False).to_numpy() % 10 >= 7)
     mixed = (numbers @ np.array([7919, 104729, 1299709, 15485863, 32452843, 49979687])) % 1009
     return np.asarray((mixed * 2654435761 % 2**32) / 2**32 > 1 - HELD_OUT)
+
+
+def held_out_for_calibration(shapes: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which of ``shapes`` (a row each) a calibration does not see: as ``unseen_rows``, or every third of a few."""
+    number = shapes.groupby(list(shapes.columns), sort=True).ngroup().to_numpy()
+    if number.max() + 1 >= FEW_SHAPES:
+        return unseen_rows(shapes)
+    return np.asarray(number % 3 == 1)
 
 
 def held_out(rows: pd.DataFrame, table: str) -> NDArray[np.bool_]:
