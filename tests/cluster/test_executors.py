@@ -1,0 +1,128 @@
+"""One program on threads, MPI processes and Ray actors: the same bits, the same picoseconds, the same errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import ray
+from rank_programs import fails, shapes, sums
+
+from cluster import ClusterError, Executor, run_ranks
+from scenarios import compare
+from scenarios.model import load_model
+
+SIZES = (0, 1, 3, 64, 1000)
+DIFFERENT = "clock=0.02,memory=0.05,seed=3,straggler=0.1@1,slow-link=0.5@0"
+
+
+@pytest.fixture(scope="module")
+def ray_session():
+    ray.init(num_cpus=4, include_dashboard=False, configure_logging=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(params=["local", "mpi", "ray"])
+def executor(request):
+    if request.param == "ray":
+        request.getfixturevalue("ray_session")
+    return Executor(request.param)
+
+
+def check_sums(executor, count):
+    told: list[object] = []
+    ranks = run_ranks(sums, SIZES, 7, count=count, executor=executor, on_report=told.append)
+    assert told == list(SIZES)
+    assert ranks == run_ranks(sums, SIZES, 7, count=count)
+    assert all(rank == ranks[0] for rank in ranks)
+    for size, (summed, parts) in zip(SIZES, ranks[0], strict=True):
+        expected = np.sum([np.frombuffer(part, np.float32) for part in parts], axis=0, dtype=np.float64)
+        np.testing.assert_allclose(np.frombuffer(summed, np.float32), expected, rtol=1e-5, atol=1e-6)
+        assert len(summed) == 2 * size * 4
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_ranks_in_threads_and_in_processes_have_the_same_bits(count):
+    check_sums(Executor("mpi"), count)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_ray_actors_have_the_bits_of_threads(ray_session, count):
+    check_sums(Executor("ray"), count)
+
+
+def test_ranks_may_give_arrays_of_different_shapes(executor):
+    expected = [[[0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]]
+    assert run_ranks(shapes, count=2, executor=executor) == [expected, expected]
+
+
+def test_what_a_program_raises_is_raised_here(executor):
+    with pytest.raises(ValueError, match="rank 1 will not"):
+        run_ranks(fails, "plain", count=2, executor=executor)
+
+
+@pytest.mark.parametrize("name", ["mpi"])
+def test_what_cannot_be_pickled_is_told_in_a_sentence(name):
+    with pytest.raises(ClusterError, match="Rank 1 failed with Awkward: 1 and 2"):
+        run_ranks(fails, "awkward", count=2, executor=Executor(name))
+
+
+@pytest.mark.parametrize("name", ["local", "mpi"])
+def test_a_rank_without_memory_is_told_in_a_sentence(name):
+    with pytest.raises(ClusterError, match=r"One of 2 ranks had too little memory: Unable to allocate 9\.00 TiB"):
+        run_ranks(fails, "memory", count=2, executor=Executor(name))
+
+
+def test_shards_larger_than_the_machine_are_refused_before_anything_starts(executor):
+    with pytest.raises(ClusterError, match="1,000,000.0 GB"):
+        run_ranks(sums, SIZES, 7, count=2, executor=executor, rank_bytes=1e15)
+
+
+def test_no_ranks_are_refused():
+    with pytest.raises(ClusterError, match="0 ranks"):
+        run_ranks(shapes, count=0)
+
+
+def same_frame(model, counts, executor, variation, **options):
+    """The frame of ``executor`` equals the local one, every time to the picosecond."""
+    here = compare(model, ["h100", "sn40l"], counts, variation=variation, **options)
+    there = compare(model, ["h100", "sn40l"], counts, variation=variation, executor=executor, **options)
+    assert here["fits"].all()
+    pd.testing.assert_frame_equal(here, there, check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def model_for_three():
+    """A small Llama whose heads divide by 1, 2, 3 and 4."""
+    small = load_model("llama-3.2-1b")
+    shape = {"name": "small", "layers": 3, "hidden": 768, "heads": 12, "kv_heads": 12, "intermediate": 1536}
+    return small.model_copy(update=shape | {"vocabulary": 12_000})
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_every_simulated_time_is_the_same_on_mpi_to_the_picosecond(model_for_three, count):
+    variation = DIFFERENT if count > 1 else "clock=0.02,memory=0.05,seed=3"
+    same_frame(model_for_three, count, Executor("mpi"), variation, context=512)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_every_simulated_time_is_the_same_on_ray_to_the_picosecond(ray_session, model_for_three, count):
+    same_frame(model_for_three, count, Executor("ray", placement="SPREAD"), "clock=0.02,memory=0.05,seed=3")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"phase": "prefill", "context": 300},
+        {"phase": "request", "context": 130, "output_tokens": 8},
+        {"phase": "train", "context": 256},
+        {"phase": "decode", "launch": "eager", "batch": 200, "context": 64},
+    ],
+)
+def test_every_phase_gives_the_same_times_on_mpi(model_for_three, options):
+    same_frame(model_for_three, 2, Executor("mpi"), DIFFERENT, **options)
+
+
+def test_alike_chips_meet_too_when_each_is_a_rank(model_for_three):
+    same_frame(model_for_three, 3, Executor("mpi"), "")
