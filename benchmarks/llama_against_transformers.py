@@ -1,4 +1,4 @@
-"""Hold our Llama against Hugging Face transformers: logits, on 1 to several ranks, and the tokenizer of a GGUF.
+"""Hold our Llama against PyTorch and Hugging Face transformers: logits, gradients, AdamW, the tokenizer of a GGUF.
 
 Not a test of the suite, because it needs PyTorch. In an environment of its own:
 
@@ -7,7 +7,8 @@ Not a test of the suite, because it needs PyTorch. In an environment of its own:
     reference/bin/python benchmarks/llama_against_transformers.py [model.gguf]
 
 Prints, for random Llamas that transformers itself initialises and saves, and for the GGUF where one is given, the
-largest absolute difference between any two logits in float32; fails above 1e-4.
+largest absolute difference between any two logits in float32, on one to four ranks; fails above 1e-4. Gradients and
+weights after three optimizer steps are held against autograd and torch.optim.AdamW, relative to the largest.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
@@ -25,6 +27,10 @@ from cluster.communicator import Communicator
 from cluster.ranks import run_ranks
 from scenarios.llama import LlamaRank, load_weights, open_vocabulary, open_weights
 from scenarios.llama.number_format import Float32
+from scenarios.llama.optimizer import AdamW
+from scenarios.llama.safetensors_weights import NAMES
+from scenarios.llama.training import TrainingRank
+from scenarios.llama.weights import Weights
 from scenarios.model import tensor_parallel_counts
 
 LARGEST_DIFFERENCE = 1e-4
@@ -36,6 +42,8 @@ LLAMA_3_SCALING = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+LONG_TEXT = 3000
+STEPS = 3
 SHAPE = {
     "vocab_size": 1003,  # prime, so that every split of the vocabulary is padded
     "hidden_size": 96,
@@ -43,7 +51,7 @@ SHAPE = {
     "num_hidden_layers": 3,
     "num_attention_heads": 12,
     "num_key_value_heads": 3,
-    "max_position_embeddings": 1024,
+    "max_position_embeddings": 4096,
     "initializer_range": 0.15,  # large enough for logits of several units
     "rope_theta": 10000.0,
     "tie_word_embeddings": False,
@@ -61,6 +69,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "head dimension apart from the width": {"head_dim": 32},
     "stored as bfloat16": {"dtype": "bfloat16"},
     "several safetensors files": {"files": True},
+    f"a text of {LONG_TEXT:,} tokens": {"tokens": LONG_TEXT, "num_hidden_layers": 1, "rope_theta": 100000.0},
 }
 TEXTS = (
     "The capital of France is",
@@ -100,13 +109,62 @@ def random_llamas() -> list[float]:
     for title, change in VARIANTS.items():
         change = dict(change)
         files, dtype = change.pop("files", False), change.pop("dtype", "float32")
+        length = int(str(change.pop("tokens", 200)))
         torch.manual_seed(0)
         model = LlamaForCausalLM(LlamaConfig(**(SHAPE | change))).to(getattr(torch, str(dtype)))
         with tempfile.TemporaryDirectory() as folder:
             model.save_pretrained(folder, max_shard_size="200KB" if files else "1GB")
-            tokens = np.random.default_rng(1).integers(SHAPE["vocab_size"], size=200).tolist()
+            tokens = np.random.default_rng(1).integers(SHAPE["vocab_size"], size=length).tolist()
             saved = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
             worst.append(compare(title, folder, saved, tokens))
+    return worst
+
+
+def trained_rank(
+    communicator: Communicator, weights: str, tokens: NDArray[np.int64]
+) -> tuple[Weights[np.float32], Weights[np.float32]]:
+    """The first gradients and the weights after ``STEPS`` steps."""
+    source = open_weights(weights)
+    part = load_weights(source, communicator.ranks, communicator.rank)
+    rank, optimizer = TrainingRank(source.config, part, communicator), AdamW(part, epsilon=1e-4)
+    first = rank.loss_and_gradients(tokens)[1]
+    for _ in range(STEPS):
+        optimizer.step(rank.loss_and_gradients(tokens)[1])
+    return first, part
+
+
+def training() -> list[float]:
+    """The gradient and AdamW of a random Llama against PyTorch's: the largest relative difference of each."""
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        LlamaForCausalLM(LlamaConfig(**SHAPE)).save_pretrained(folder)
+        model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        tokens = np.random.default_rng(2).integers(SHAPE["vocab_size"], size=(2, 30))
+        ((gradients, weights),) = run_ranks(trained_rank, folder, tokens, count=1)
+    gains = [parameter for parameter in model.parameters() if parameter.ndim == 1]
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    groups = [{"params": gains, "weight_decay": 0.0}, {"params": matrices, "weight_decay": 0.1}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), eps=1e-4)
+    worst = []
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        model(torch.tensor(tokens), labels=torch.tensor(tokens)).loss.backward()
+        if step == 0:
+            worst.append(relative(gradients, {name: value.grad for name, value in model.named_parameters()}))
+        optimizer.step()
+    worst.append(relative(weights, {name: value.detach() for name, value in model.named_parameters()}))
+    print(f"gradients: {worst[0]:.1e} of the largest; weights after {STEPS} steps of AdamW: {worst[1]:.1e}")
+    return worst
+
+
+def relative(ours: Weights[np.float32], theirs: dict[str, torch.Tensor]) -> float:
+    """The largest difference of any element, relative to the largest element of its tensor."""
+    worst = 0.0
+    for name, stored in NAMES.items():
+        for number, holder in enumerate(ours.layers if "{layer}" in stored else [ours]):
+            expected = theirs[stored.format(layer=number)].numpy()
+            found = getattr(holder, name)[: len(expected)]
+            worst = max(worst, float(np.abs(found - expected).max() / np.abs(expected).max()))
     return worst
 
 
@@ -125,6 +183,6 @@ def gguf_file(path: Path) -> list[float]:
 
 if __name__ == "__main__":
     logging.disable_progress_bar()
-    largest = max(random_llamas() + [error for name in sys.argv[1:] for error in gguf_file(Path(name))])
+    largest = max(random_llamas() + training() + [error for name in sys.argv[1:] for error in gguf_file(Path(name))])
     print(f"largest difference: {largest:.1e}")
     sys.exit(largest > LARGEST_DIFFERENCE)

@@ -20,11 +20,12 @@ DEFAULT_THETA = 10000.0
 def inverse_frequencies(head_dim: int, theta: float = DEFAULT_THETA) -> Float32:
     """Radians a position for each pair of a head's elements, shape (head_dim / 2,): theta^(-2i / head_dim).
 
-    In float32 step by step, as Hugging Face transformers and llama.cpp compute it: far into a long context the last
-    bit of a frequency is visible in the logits.
+    Rounded to float32 step by step, as Hugging Face transformers does: far into a long context the last bit of a
+    frequency is visible in the logits. The power itself in float64, whose rounding is the same on any machine.
     """
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
-    return np.float32(1.0) / np.float32(theta) ** exponents
+    powers = np.float64(theta) ** exponents.astype(np.float64)
+    return np.asarray(1 / powers.astype(np.float32), np.float32)
 
 
 def scale_frequencies(frequencies: Float32, scaling: Mapping[str, object], path: Path) -> Float32:
