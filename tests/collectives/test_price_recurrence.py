@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from chips.explained_time import seconds_to_ps
 from chips.spec import load_chip
-from collectives.algorithms import ALGORITHMS, hierarchical, one_shot, ring
-from collectives.price import linear_cost, price
+from collectives.algorithms import ALGORITHMS, COLLECTIVES, one_shot, ring
+from collectives.price import linear_cost, price, price_by_step
 from collectives.routing import route
-from collectives.topology import Level, Topology, topology_of
+from collectives.topology import Level, Topology, fat_tree, fully_connected, switched, topology_of, torus
 
 
 def picoseconds(seconds) -> int:
@@ -20,76 +20,107 @@ def picoseconds(seconds) -> int:
 
 
 def walk(schedule, topology, payload, ready, step_seconds, gamma=0.0):
-    """The recurrence of ``collectives.price`` in plain Python, for schedules that are not streamed."""
-    clocks = [int(time) for time in ready]
-    for phase in schedule.phases:
-        for step in range(phase.count):
-            messages = phase.messages(step)
-            size = float(messages.chunks * -(-payload // schedule.chunks))
-            ways = route(topology, messages.source, messages.destination, messages.sizes())
-            latency, transfer = ways.latency, -(-payload // schedule.chunks) * ways.load / ways.bandwidth
-            after = list(clocks)
-            for i, (source, destination) in enumerate(zip(messages.source, messages.destination, strict=True)):
-                incoming = np.count_nonzero(messages.destination == destination)
-                reduction = gamma * size * incoming if messages.reduce else 0.0
-                left = step_seconds + transfer[messages.source == source].max()
-                came = step_seconds + latency[i] + transfer[i] + reduction
-                after[source] = max(after[source], clocks[source] + picoseconds(left))
-                after[destination] = max(
-                    after[destination],
-                    clocks[source] + picoseconds(came),
-                    clocks[destination] + picoseconds(step_seconds + reduction),
-                )
-            clocks = after
-    return clocks
+    """The recurrence of ``collectives.step_times`` in plain Python, for schedules that are not streamed."""
+    clocks = [*(int(time) for time in ready), int(min(ready))]  # the switch last, so that it is at SWITCH = -1
+    chunk_bytes = schedule.chunk_bytes(payload)
+    for _, _, messages in schedule.steps():
+        if not len(messages.source):
+            continue
+        ways = route(topology, messages.source, messages.destination, messages.sizes())
+        transfer = chunk_bytes * ways.load / ways.bandwidth
+        adding = gamma * chunk_bytes * messages.sizes() * messages.reducing() * (messages.destination >= 0)
+        after = list(clocks)
+        for i, (source, destination) in enumerate(zip(messages.source, messages.destination, strict=True)):
+            reduction = adding[messages.destination == destination].sum()
+            left = step_seconds + transfer[messages.source == source].max()
+            came = step_seconds + ways.latency[i] + transfer[i] + reduction
+            after[source] = max(after[source], clocks[source] + picoseconds(left))
+            after[destination] = max(
+                after[destination],
+                clocks[source] + picoseconds(came),
+                clocks[destination] + picoseconds(step_seconds + reduction),
+            )
+        clocks = after
+    return clocks[:-1]
 
 
-shapes = st.sampled_from(["switch", "fully_connected", "ring"])
+EVERY = [(operation, name) for operation, named in COLLECTIVES.items() for name in sorted(named) if name != "in_switch"]
 
 
-@settings(deadline=None, max_examples=80)
+def topologies(ranks: int) -> list[Topology]:
+    """One of every kind with at least so many ranks."""
+    half = -(-ranks // 2)
+    return [
+        switched(ranks, 100e9, 1e-6),
+        fully_connected(ranks, 300e9, 2e-6),
+        torus((ranks,), 100e9, 1e-6),
+        torus((ranks,), 100e9, 1e-6, wraps=False),
+        torus((2, half), 100e9, 1e-6),
+        torus((2, 2, -(-ranks // 4)), 70e9, 5e-7),
+        fat_tree((2, half), 100e9, 3e-7, oversubscription=3.0),
+        fat_tree((2, 2, -(-ranks // 4)), 100e9, 3e-7, oversubscription=2.0),
+        Topology((Level("fully_connected", 2, 300e9, 1e-6), Level("switch", half, 50e9, 4e-6))),
+    ]
+
+
+@settings(deadline=None, max_examples=150)
 @given(
-    algorithm=st.sampled_from(["ring", "one_shot", "two_shot", "recursive_doubling"]),
-    shape=shapes,
+    which=st.sampled_from(EVERY),
     ranks=st.integers(2, 12),
     payload=st.integers(0, 10**7),
-    latency=st.floats(0, 1e-5),
     step=st.floats(0, 1e-6),
     gamma=st.sampled_from([0.0, 1e-12, 1e-10]),
     data=st.data(),
 )
-def test_price_equals_the_recurrence_for_any_ready_times(algorithm, shape, ranks, payload, latency, step, gamma, data):
+def test_price_equals_the_recurrence_for_any_ready_times(which, ranks, payload, step, gamma, data):
+    operation, name = which
     ready = np.array(data.draw(st.lists(st.integers(0, 10**8), min_size=ranks, max_size=ranks)))
-    schedule, topology = ALGORITHMS[algorithm](ranks), Topology((Level(shape, ranks, 100e9, latency),))
-    priced = price(schedule, topology, payload, ready_ps=ready, step_seconds=step, reduce_seconds_per_byte=gamma)
+    schedule, topology = COLLECTIVES[operation][name](ranks), data.draw(st.sampled_from(topologies(ranks)))
+    options = {"ready_ps": ready, "step_seconds": step, "reduce_seconds_per_byte": gamma}
+    priced = price(schedule, topology, payload, **options)
     # The order of float additions may differ by one picosecond a step.
     steps = sum(phase.count for phase in schedule.phases)
     np.testing.assert_allclose(priced, walk(schedule, topology, payload, ready, step, gamma), rtol=0, atol=steps)
+    *_, last = price_by_step(schedule, topology, payload, **options)
+    assert np.array_equal(priced, last)
 
 
-@settings(deadline=None, max_examples=30)
-@given(node=st.integers(1, 5), nodes=st.integers(1, 5), payload=st.integers(0, 10**7), data=st.data())
-def test_levels_and_unequal_links_equal_the_recurrence(node, nodes, payload, data):
-    ranks = node * nodes
-    ready = np.array(data.draw(st.lists(st.integers(0, 10**8), min_size=ranks, max_size=ranks)))
-    topology = Topology((Level("ring", node, 300e9, 1e-6), Level("switch", nodes, 50e9, 4e-6)))
-    for schedule in (hierarchical(ranks, node), ring(ranks)):
-        assert price(schedule, topology, payload, ready_ps=ready).tolist() == walk(
-            schedule, topology, payload, ready, 0
-        )
+@settings(deadline=None, max_examples=80)
+@given(
+    which=st.sampled_from([*EVERY, ("all_reduce", "in_switch")]),
+    ranks=st.integers(1, 24),
+    payload=st.integers(0, 10**7),
+    gamma=st.sampled_from([0.0, 1e-12, 1e-10]),
+)
+def test_ranks_that_are_ready_together_need_no_clocks(which, ranks, payload, gamma):
+    """The short cut for symmetric schedules is the general way, to the picosecond."""
+    operation, name = which
+    schedule, topology = COLLECTIVES[operation][name](ranks), switched(ranks, 100e9, 1e-6)
+    options = {"step_seconds": 1e-7, "reduce_seconds_per_byte": gamma}
+    short = price(schedule, topology, payload, **options)
+    assert np.array_equal(short, price(schedule, topology, payload, ready_ps=np.zeros(ranks, np.int64), **options))
 
 
 @settings(deadline=None, max_examples=40)
-@given(algorithm=st.sampled_from(sorted(ALGORITHMS)), ranks=st.integers(2, 12), late=st.integers(0, 10**9))
-def test_a_straggler_delays_nobody_more_than_itself(algorithm, ranks, late):
-    topology = Topology((Level("switch", ranks, 100e9, 1e-6),))
+@given(name=st.sampled_from(sorted(ALGORITHMS)), ranks=st.integers(2, 12), late=st.integers(0, 10**9))
+def test_a_straggler_delays_nobody_more_than_itself(name, ranks, late):
+    topology = switched(ranks, 100e9, 1e-6)
     ready = np.zeros(ranks, dtype=np.int64)
     ready[ranks // 2] = late
-    on_time = price(ALGORITHMS[algorithm](ranks), topology, 2**20)
-    delayed = price(ALGORITHMS[algorithm](ranks), topology, 2**20, ready_ps=ready)
+    on_time = price(ALGORITHMS[name](ranks), topology, 2**20)
+    delayed = price(ALGORITHMS[name](ranks), topology, 2**20, ready_ps=ready)
     assert np.all(delayed >= on_time)
     assert delayed.max() <= on_time.max() + late
     assert np.all(delayed > late), "nobody has the sum before the last rank has given its share"
+
+
+def test_a_broadcast_does_not_wait_for_those_it_does_not_pass_through():
+    topology, ready = switched(8, 100e9, 1e-6), np.zeros(8, dtype=np.int64)
+    ready[7] = 10**9  # a leaf of the tree
+    broadcast = COLLECTIVES["broadcast"]["binomial_tree"](8)
+    on_time, delayed = price(broadcast, topology, 2**20), price(broadcast, topology, 2**20, ready_ps=ready)
+    assert np.array_equal(on_time[:7], delayed[:7])
+    assert delayed[7] == 10**9, "what it has not read yet waits in its buffer"
 
 
 def test_equal_delay_for_all_shifts_all():
