@@ -112,7 +112,7 @@ class Fit:
             sum(getattr(error, when).mean_ape * getattr(error, when).rows for error in self.errors)
             for when in ("before", "after")
         )
-        return after < before
+        return bool(after < before)
 
 
 def calibrate(chip: Gpu, tables: Sequence[KernelTable], progress: Callable[[str], None] = lambda _: None) -> list[Fit]:

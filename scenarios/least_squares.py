@@ -37,6 +37,8 @@ BLOCKS = 20
 Z_95 = 1.96
 STEP = 1e-3
 MOST_STEPS = 40
+MOST_ROUNDS = 8  # the spread of the rows, by which they are weighed, is what the fit leaves
+SETTLED = 0.02
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,8 @@ def fit_constants(
         return np.stack(columns, axis=1)
 
     logs = np.minimum(0.0, upper - STEP)
-    for _ in range(2):  # first with the spread of the rows as the catalog leaves it, then as the fit does
-        spread = _spread(misfit(logs))
+    spread = _spread(misfit(logs))
+    for _ in range(MOST_ROUNDS):
         found = least_squares(
             lambda at, spread=spread: np.concatenate([misfit(at) / spread, at / PRIOR]),
             logs,
@@ -109,6 +111,9 @@ def fit_constants(
             max_nfev=MOST_STEPS,
         )
         logs = np.minimum(found.x, upper - 1e-9)
+        before_spread, spread = spread, _spread(misfit(logs))
+        if abs(spread / before_spread - 1) < SETTLED:
+            break
     width = Z_95 * _deviations(misfit(logs), slopes(logs), _spread(misfit(logs)))
     return tuple(
         FittedConstant(

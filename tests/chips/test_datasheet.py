@@ -87,3 +87,15 @@ def test_on_chip_memory_of_a_gpu_counts_what_it_shares_and_what_each_unit_has() 
     chip = load_chip("h100")
     assert isinstance(chip, Gpu)
     assert on_chip_bytes(chip) == 50e6 + 132 * 227 * 1024
+
+
+def test_a_datasheet_names_the_file_of_each_inherited_value(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    head = 'inherits = "h100"\nname = "mine"\ntitle = "Mine"\n'
+    path.write_text(head + "[generation.launch]\ngraph_gap = 2e-6 # measured\n")
+    rows = {(row["section"], row["key"]): row for row in datasheet(str(path))}
+    gap = rows["generation.launch", "graph_gap"]
+    assert (gap["value"], gap["source"], gap["file"]) == (2e-6, "measured", "mine.toml")
+    assert rows["generation.launch", "stream_gap"]["file"] == "generations/hopper.toml"
+    assert rows["memory", "bandwidth"]["file"] == "h100.toml"
+    assert rows["chip", "name"]["value"] == "mine"

@@ -222,3 +222,52 @@ def test_any_unknown_key_is_refused_in_one_sentence(place: tuple[str, ...], key:
         parse_chip(table, Path("mine.toml"))
     assert str(refusal.value).startswith(f"mine.toml: key '{'.'.join((*place, key))}' is not known; expected ")
     assert "\n" not in str(refusal.value)
+
+
+def child(tmp_path: Path, text: str, name: str = "mine.toml") -> str:
+    (tmp_path / name).write_text(text)
+    return str(tmp_path / name)
+
+
+def test_a_chip_takes_over_all_that_it_does_not_state_from_the_one_that_it_inherits(tmp_path: Path) -> None:
+    text = 'inherits = "h100"\nname = "mine"\ntitle = "Mine"\n[memory]\nbandwidth = 3e12\n'
+    mine = load_chip(child(tmp_path, text + "[generation.matmul]\nmatrix_efficiency = 0.9\n"))
+    h100_chip = load_chip("h100")
+    assert isinstance(mine, Gpu)
+    assert isinstance(h100_chip, Gpu)
+    assert (mine.name, mine.memory.bandwidth, mine.memory.capacity_bytes) == ("mine", 3e12, 80e9)
+    assert mine.generation.matmul.matrix_efficiency == 0.9
+    assert mine.generation.matmul.startup_seconds == h100_chip.generation.matmul.startup_seconds
+    assert mine.generation.attention == h100_chip.generation.attention
+    grandchild = 'inherits = "mine.toml"\nname = "third"\ntitle = "Third"\n'
+    third = load_chip(child(tmp_path, grandchild, "third.toml"))
+    assert third == mine.model_copy(update={"name": "third", "title": "Third"})
+    newer = load_chip(child(tmp_path, grandchild.replace("third", "a") + 'generation = "ampere"\n', "a.toml"))
+    assert isinstance(newer, Gpu)
+    assert newer.generation.name == "ampere"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('inherits = "h1000"', "unknown chip 'h1000'"),
+        ("inherits = 3", "mine.toml: key 'inherits' is 3; expected the name of a chip"),
+        ('inherits = "mine.toml"', "mine.toml: key 'inherits' is 'mine.toml', which inherits from this file"),
+        ('inherits = "none.toml"', "none.toml: no such file"),
+        ('inherits = "h100"', "mine.toml: key 'name' is missing"),
+        (
+            'inherits = "h100"\nname = "a"\ntitle = "A"\n[generation.matmul]\nstep = 1',
+            "mine.toml: key 'generation.matmul.step' is not known",
+        ),
+        (
+            'inherits = "h100"\nname = "a"\ntitle = "A"\n[memory]\nbandwidth = -1.0',
+            "mine.toml: key 'memory.bandwidth' is -1.0",
+        ),
+        ('inherits = "sn40l"\nname = "a"\ntitle = "A"\ngeneration = "hopper"', "key 'generation' is not known"),
+    ],
+)
+def test_wrong_inheritance_is_refused_in_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(CatalogError) as refusal:
+        load_chip(child(tmp_path, text))
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
