@@ -1,28 +1,31 @@
 """Measuring the links between MPI ranks, and whole schedules on them, in real seconds.
 
 All that is timed runs through ``mpi.run``, so what is fitted is what its steps cost, Python and waiting included. Two
-lines are fitted, ``latency + bytes / bandwidth``: ping-pong of two ranks while the others wait, and all ranks sending at
-once. The second is what a step of a collective meets: where ranks share cores, memory or a network adapter, it is slower.
+lines are fitted, ``latency + bytes / bandwidth``: ping-pong of two ranks while the others wait, and all ranks sending
+at once. The second is what a step of a collective meets: where ranks share cores, memory or an adapter, it is slower.
 """
 
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
+from chips.explained_time import PICOSECONDS_PER_SECOND
 from collectives.mpi import run
 from collectives.mpi_wait import Patience
+from collectives.price import price
 from collectives.schedule import Messages, Phase, Schedule, once
-from collectives.topology import Topology, switched
+from collectives.topology import switched
 
 SIZES = tuple(2**power for power in range(3, 23, 2))  # 8 B to 2 MiB
 STEPS = 8  # of a timed schedule
 ROUNDS = 7  # of which the median counts
 Seconds = NDArray[np.float64]
+Numbers = TypeVar("Numbers", NDArray[np.float64], NDArray[np.int64])
 
 
 class Line(NamedTuple):
@@ -39,9 +42,11 @@ class Calibration(NamedTuple):
     together: Line
     reduce_seconds_per_byte: float
 
-    def topology(self, ranks: int) -> Topology:
-        """What the ranks' links are to ``price``: a port each, as fast as when all are busy."""
-        return switched(ranks, self.together.bandwidth, self.together.latency_seconds)
+    def seconds(self, schedule: Schedule, payload_bytes: int) -> float:
+        """What ``price`` predicts: every rank has a port, as fast as when all are busy."""
+        topology = switched(schedule.ranks, self.together.bandwidth, self.together.latency_seconds)
+        finish = price(schedule, topology, payload_bytes, reduce_seconds_per_byte=self.reduce_seconds_per_byte)
+        return int(finish.max()) / PICOSECONDS_PER_SECOND
 
 
 def calibrate(communicator: MPI.Intracomm, timeout_seconds: float) -> Calibration:
@@ -71,22 +76,22 @@ def run_seconds(
 ) -> float:
     """Real seconds of the slowest rank to carry ``schedule`` out, median of some rounds; the same on all ranks."""
     patience = Patience(communicator, timeout_seconds)
-    nowhere = switched(schedule.ranks, 1.0, 0.0)
+    anywhere = switched(schedule.ranks, 1e9, 0.0)  # its simulated time is of no interest
     rounds = []
     for number in range(ROUNDS + 1):
         patience.meet(f"round {number} of timing {schedule.name}")
         begin = time.perf_counter()
-        run(schedule, nowhere, communicator, payload, timeout_seconds=timeout_seconds)
-        rounds.append(max(all_of(time.perf_counter() - begin, communicator, patience)))
+        run(schedule, anywhere, communicator, payload, timeout_seconds=timeout_seconds)
+        taken = np.array([time.perf_counter() - begin])
+        rounds.append(all_of(taken, communicator, patience).max())
     return float(np.median(rounds[1:]))  # the first also plans the schedule and touches new memory
 
 
-def all_of(value: float, communicator: MPI.Intracomm, patience: Patience) -> list[float]:
-    """Every rank's ``value``, by rank."""
-    values = np.empty(communicator.Get_size())
-    request = communicator.Iallgather(np.array([value]), values)
-    patience.wait([request], [-1], "gathering results")
-    return list(map(float, values))
+def all_of(value: Numbers, communicator: MPI.Intracomm, patience: Patience) -> Numbers:
+    """Every rank's ``value``, of shape (1,), by rank: shape (ranks,)."""
+    values: Numbers = np.empty(communicator.Get_size(), dtype=value.dtype)
+    patience.wait([communicator.Iallgather(value, values)], [-1], "gathering what was measured")
+    return values
 
 
 def fit_line(seconds: Seconds) -> Line:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from scenarios.commands import accuracy, calibrate, generate, tiles
+from scenarios.commands import accuracy, allreduce, calibrate, generate, tiles
 from scenarios.executors import AddressOption, ExecutorOption, PlacementOption, make_executor
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 
 # Options that take one or more values after a single mention: --count 1 2 4 8
-SEVERAL = ("--chips", "--count", "--strategy", "--shape")
+SEVERAL = ("--chips", "--count", "--ranks", "--strategy", "--shape", "--bytes", "--algorithm")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -222,6 +222,7 @@ def validate(
         render(results, sys.stdout)
 
 
+app.command("allreduce")(allreduce.allreduce)
 app.command("tiles")(tiles.tiles)
 app.command("accuracy")(accuracy.accuracy)
 app.command("calibrate")(calibrate.calibrate)

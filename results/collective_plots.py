@@ -1,0 +1,93 @@
+"""Pictures of collectives: time against payload, a curve an algorithm, with the bound that none can beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from results.atomic_file import written_beside
+from results.plots import check_plot_path
+from results.units import format_seconds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's palette, told apart with any colour vision; when it is used up, dashes tell curves apart.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
+Pairs = Sequence[tuple[float, float]]
+
+
+class Curve(NamedTuple):
+    """(bytes, seconds) along a line, and of single marks on or beside it."""
+
+    title: str
+    line: Pairs
+    marks: Pairs
+    is_bound: bool = False
+
+
+def plot_collectives(curves: Sequence[Curve], path: Path, title: str, borders: Sequence[float] = ()) -> None:
+    """Draw ``curves`` into ``path``, both axes logarithmic; ``borders``: bytes at which another one is the fastest.
+
+    Raises OutputError if ``path`` is neither .png nor .svg or cannot be written.
+    """
+    check_plot_path(path)
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"svg.hashsalt": "loopline", "font.size": 9}):
+        figure = Figure(figsize=(8.2, 4.8))
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        _draw(axes, curves)
+        for border in borders:
+            axes.axvline(border, color="#999999", linewidth=0.8, linestyle=":", zorder=0)
+        _style(axes, title)
+        form = path.suffix.lower().lstrip(".")
+        metadata = {"Date": None} if form == "svg" else None  # the same curves are the same bytes
+        with written_beside(path) as beside:
+            figure.savefig(beside, format=form, dpi=150, bbox_inches="tight", metadata=metadata)
+
+
+def _draw(axes: Axes, curves: Sequence[Curve]) -> None:
+    number = 0
+    for curve in curves:
+        # A logarithm has no place for nothing.
+        line, marks = ([pair for pair in pairs if min(pair) > 0] for pairs in (curve.line, curve.marks))
+        if curve.is_bound:
+            axes.plot(*zip(*line, strict=True), color="#999999", linewidth=3, alpha=0.6, label=curve.title, zorder=1)
+            continue
+        colour, dash = PALETTE[number % len(PALETTE)], DASHES[number // len(PALETTE) % len(DASHES)]
+        number += 1
+        if line:
+            axes.plot(*zip(*line, strict=True), color=colour, linestyle=dash, linewidth=1.4, label=curve.title)
+        if marks:
+            axes.plot(*zip(*marks, strict=True), color=colour, linestyle="none", marker="o", markersize=4)
+
+
+def _style(axes: Axes, title: str) -> None:
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short_bytes(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_seconds(value)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("bytes of a rank's buffer")
+    axes.set_ylabel("time of an AllReduce")
+    axes.set_title(title, loc="left", weight="bold")
+    axes.grid(color="#DDDDDD", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+
+
+def _short_bytes(value: float) -> str:
+    for unit, name in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if value >= unit:
+            return f"{value / unit:g} {name}"
+    return f"{value:g} B"

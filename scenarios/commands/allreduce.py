@@ -1,0 +1,243 @@
+"""``loopline allreduce``: what an AllReduce costs on a chip's links, or between MPI ranks. Parses and dispatches."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from scenarios.commands.allreduce_prices import Links
+    from scenarios.commands.allreduce_ranks import Record
+
+PAYLOADS = ("8KiB", "64KiB", "1MiB", "1GiB")
+RANK_PAYLOADS = PAYLOADS[:3]  # real ranks have real buffers
+SIZE = re.compile(r"(\d+)\s*(?:([kKMGT])(i?))?B?")
+POWERS = {None: 0, "K": 1, "M": 2, "G": 3, "T": 4}
+SCHEDULE = "schedule"
+
+
+def allreduce(
+    chip: Annotated[str, typer.Option(help="A GPU or dataflow chip of `loopline chips`, or a TOML file.")] = "h100",
+    count: Annotated[
+        list[int] | None, typer.Option("--count", "--ranks", help="Chips, or MPI ranks, that reduce (default: 8).")
+    ] = None,
+    payload: Annotated[
+        list[str] | None,
+        typer.Option("--bytes", help="A rank's buffer: 65536, 64KiB, 1MB, ... (default: 8KiB 64KiB 1MiB, 1GiB)"),
+    ] = None,
+    algorithm: Annotated[
+        list[str] | None,
+        typer.Option("--algorithm", help="ring | two_shot | ... (default: the one chosen for the size)"),
+    ] = None,
+    library: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose kernels: nccl | vllm | sglang | trtllm (default: of the chip's serving stack), or `schedule`: "
+            "bare algorithms on the links."
+        ),
+    ] = None,
+    mode: Annotated[
+        str, typer.Option(help="How a library's kernel is issued: graph (the kernel alone) | stream | eager")
+    ] = "graph",
+    compare: Annotated[
+        bool, typer.Option("--compare", help="All algorithms side by side, as schedules, and where they cross.")
+    ] = False,
+    executor: Annotated[
+        str, typer.Option(help="local: priced here | mpi: carried out by real ranks, which this command starts")
+    ] = "local",
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Between MPI ranks: measure their links; measured beside predicted.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds without a sign of life after which MPI ranks are given up.")
+    ] = 60.0,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Also draw time against bytes into this .png or .svg file.")] = None,
+    trace: Annotated[Path | None, typer.Option(help="Also write a Perfetto trace into this .json file.")] = None,
+) -> None:
+    """Price an AllReduce: time, bandwidth as nccl-tests defines it, algorithm, bound. Or run it between MPI ranks.
+
+    loopline allreduce --chip h100 --count 8 --bytes 8KiB 64KiB 1MiB 1GiB
+
+    loopline allreduce --chip h100 --count 8 --compare --plot crossovers.png
+
+    loopline allreduce --executor mpi --ranks 8 --algorithm ring   (the same: mpiexec -n 8 loopline allreduce ...)
+
+    loopline allreduce --calibrate --ranks 4
+    """
+    from results.plots import check_plot_path
+    from scenarios.commands import allreduce_view as view
+    from scenarios.commands.allreduce_ranks import rank_here
+    from scenarios.errors import ScenarioError
+
+    if rank_here():
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (to the end): a mistake is rank 0's to tell
+    if plot is not None:
+        check_plot_path(plot)
+    if executor not in ("local", "mpi"):
+        raise ScenarioError(f"--executor {executor}: expected local or mpi.")
+    if not timeout > 0 or math.isinf(timeout):
+        raise ScenarioError(f"--timeout {timeout:g}: expected seconds above 0.")
+    between_ranks = executor == "mpi" or calibrate or rank_here() is not None
+    if (compare or between_ranks) and (library or SCHEDULE, mode) != (SCHEDULE, "graph"):
+        raise ScenarioError(
+            "--compare, --calibrate and MPI ranks take bare algorithms; leave out --library and --mode."
+        )
+    if calibrate and trace is not None:
+        raise ScenarioError("--trace shows simulated time, --calibrate measures real time; leave out one of them.")
+    payloads = [_bytes(text) for text in payload or (RANK_PAYLOADS if between_ranks else PAYLOADS)]
+    price = _compared if compare else partial(_priced, library=library, mode=mode)
+    if between_ranks:
+        records = _between_ranks(chip, count, payloads, algorithm, compare, calibrate, timeout)
+        price = partial(_priced, library=SCHEDULE, mode="graph")
+        if not records:
+            return
+    else:
+        groups = [_group(chip, number) for number in count or [8]]
+        records = [record for links in groups for record in price(links, payloads, algorithm)]
+    if json:
+        view.print_json(records)
+    elif calibrate:
+        view.print_calibration(records)
+    elif compare and not between_ranks:
+        view.print_comparison(records)
+    else:
+        view.print_rows(records)
+    if plot is not None:
+        if calibrate:
+            view.draw_calibration(records, plot)
+        else:
+            fixed = algorithm or (list(dict.fromkeys(str(each["algorithm"]) for each in records)) if compare else None)
+            groups = [_group(chip, number) for number in dict.fromkeys(int(str(each["count"])) for each in records)]
+            grid = view.dense_payloads(payloads)
+            dense = [record for links in groups for record in price(links, grid, fixed)]
+            view.draw(records, dense, plot, by_algorithm=fixed is not None)
+        print(f"wrote {plot}", file=sys.stderr)
+    if trace is not None:
+        view.write(records, trace)
+        print(f"wrote {trace}", file=sys.stderr)
+
+
+def _group(chip: str, count: int) -> Links:
+    from scenarios.commands.allreduce_prices import links_of
+    from scenarios.errors import ScenarioError
+
+    if count < 1:
+        raise ScenarioError(f"--count {count}: at least 1 is needed.")
+    return links_of(chip, count)
+
+
+def _priced(
+    links: Links, payloads: list[int], algorithms: list[str] | None, library: str | None, mode: str
+) -> list[Record]:
+    """What the library runs, or what is asked for; a row for each algorithm and payload."""
+    from scenarios.commands.allreduce_prices import fastest, library_row, possible, schedule_row
+    from scenarios.errors import ScenarioError
+
+    if library == SCHEDULE and mode != "graph":
+        raise ScenarioError("--mode says how a library's kernel is issued; a bare schedule has none.")
+    rows = []
+    for name in algorithms or (None,):
+        for payload in payloads:
+            if library == SCHEDULE:
+                row = schedule_row(links, payload, name or fastest(links, payload, possible(links)[0]))
+            else:
+                row = library_row(links, payload, library, mode, name)
+            rows.append(asdict(row))
+    return rows
+
+
+def _compared(links: Links, payloads: list[int], algorithms: list[str] | None) -> list[Record]:
+    """All algorithms that these chips can run; for which payloads each is the fastest, as [first, last] in bytes."""
+    from scenarios.commands.allreduce_prices import crossovers, possible, schedule_row
+
+    names, reasons = possible(links)
+    for reason in reasons if algorithms is None else []:
+        print(f"left out: {reason}", file=sys.stderr)
+    chosen = algorithms or names
+    rows = [asdict(schedule_row(links, payload, name)) for name in chosen for payload in payloads]
+    reigns = crossovers(links, chosen)
+    return [
+        row
+        | {
+            "fastest_for": [
+                [reign.first_bytes, reign.last_bytes] for reign in reigns if reign.algorithm == row["algorithm"]
+            ]
+        }
+        for row in rows
+    ]
+
+
+def _between_ranks(
+    chip: str,
+    count: list[int] | None,
+    payloads: list[int],
+    algorithms: list[str] | None,
+    compare: bool,
+    calibrate: bool,
+    timeout: float,
+) -> list[Record] | None:
+    """The records of rank 0, and None on the others: of the ranks that run here, or of those that this starts."""
+    from scenarios.commands import allreduce_ranks as ranks
+    from scenarios.commands.allreduce_prices import fastest, make_schedule, possible
+    from scenarios.errors import ScenarioError
+
+    rank = ranks.rank_here()
+    here = None if rank is None else ranks.join(timeout)
+    given = set(count or [here or 8])
+    if len(given) > 1 or (here and given != {here}):
+        told = " ".join(map(str, count or []))
+        raise ScenarioError(f"--ranks {told}: ranks run one number at a time" + (f", here {here}." if here else "."))
+    links = _group(chip, given.pop())
+    if calibrate and links.count < 2:
+        raise ScenarioError("--calibrate sends messages to and fro; at least 2 ranks are needed.")
+    for name in algorithms or []:
+        make_schedule(links, name)
+    every = [name for name in possible(links)[0] if not (calibrate and name == "in_switch")]
+    jobs = [
+        (name, payload)
+        for payload in payloads
+        for name in algorithms or (every if compare or calibrate else [fastest(links, payload, every)])
+    ]
+    work = ranks.Work(chip, tuple(jobs), timeout, calibrate)
+    if rank is not None:
+        records = ranks.run_as_rank(work)
+        return records if rank == 0 else None
+    with _progress(len(jobs), f"{links.count} ranks") as advance:
+        return ranks.run_under_mpiexec(work, links.count, lambda record: advance())
+
+
+@contextmanager
+def _progress(total: int, what: str) -> Iterator[Callable[[], None]]:
+    """A bar on standard error, if that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
+def _bytes(text: str) -> int:
+    """A number of bytes: KiB, MiB, GiB, TiB are powers of 1024, KB, MB, GB, TB of 1000."""
+    from scenarios.commands.allreduce_prices import LARGEST_BYTES
+    from scenarios.errors import ScenarioError
+
+    found = SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ScenarioError(f"--bytes {text}: expected a whole number of bytes, such as 65536, 64KiB or 1MB.")
+    number, prefix, binary = found.groups()
+    size: int = int(number) * (1024 if binary else 1000) ** POWERS[prefix and prefix.upper()]
+    if size > LARGEST_BYTES:
+        raise ScenarioError(f"--bytes {text}: at most 1TiB.")
+    return size

@@ -1,0 +1,250 @@
+"""AllReduces between real MPI ranks: the program of a rank, and how it is started under ``mpiexec`` or found there.
+
+Belongs here: what ranks do for ``loopline allreduce``, and that a rank that dies or hangs ends the run. How a schedule
+is carried out is in ``collectives.mpi``, how processes are started in ``cluster.mpiexec``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cluster.communicator import Communicator
+from cluster.errors import ClusterError
+from collectives.algorithms import ALGORITHMS
+from collectives.price import price
+from collectives.schedule import Schedule
+from scenarios.commands.allreduce_prices import Links, links_of, schedule_row
+from scenarios.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from collectives.mpi_calibrate import Calibration
+    from collectives.mpi_wait import Patience
+
+Record = dict[str, object]
+MOST_RANKS = 64  # on one machine
+START_SECONDS_A_RANK = 1.0  # what a process may take to come up where many share few cores, beside the time-out
+RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")  # how process managers tell a process its rank
+PERIOD = 251  # of the values in a payload: a prime, so that no two chunks are alike
+MEMORY_SHARE = 0.8  # of this machine's memory, that buffers may take
+
+
+@dataclass(frozen=True)
+class Work:
+    """What ranks are asked to do: the algorithms and payloads (bytes of a rank's buffer), in turn.
+
+    ``calibrating``: measure the links between the ranks first, then time each in real seconds.
+    """
+
+    chip: str
+    jobs: tuple[tuple[str, int], ...]
+    timeout_seconds: float
+    calibrating: bool = False
+
+
+def rank_here() -> int | None:
+    """This process's rank if it was started under ``mpiexec``, else None."""
+    return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name, "").isdigit()), None)
+
+
+def run_under_mpiexec(work: Work, count: int, on_record: Callable[[Record], None]) -> list[Record]:
+    """Start ``count`` ranks on this machine and give rank 0's records, also each as it comes.
+
+    Raises ScenarioError for work that needs more memory than there is, ClusterError, in one sentence, if the ranks do
+    not come up in time, one dies, or one hangs. No process is left.
+    """
+    from cluster.ranks import Executor, run_ranks
+    from collectives.mpi_wait import SilentRank
+
+    _check_memory(work, count)
+    patience = work.timeout_seconds + count * START_SECONDS_A_RANK
+    with _must_start_within(patience, count) as started:
+
+        def on_report(item: object) -> None:
+            started()
+            if isinstance(item, dict):
+                on_record(item)
+
+        try:
+            return run_ranks(all_reduces, work, count=count, executor=Executor("mpi"), on_report=on_report)[0]
+        except SilentRank as error:
+            raise ClusterError(str(error)) from None
+
+
+def join(timeout_seconds: float) -> int:
+    """Join the ranks that ``mpiexec`` has started, this process being one; returns how many there are."""
+    _end_after(timeout_seconds + START_SECONDS_A_RANK * MOST_RANKS)
+    from mpi4py import MPI
+
+    return MPI.COMM_WORLD.Get_size()
+
+
+def run_as_rank(work: Work) -> list[Record]:
+    """Be the rank that this process is. Ends all ranks, with one sentence in all, if one of them hangs or fails."""
+    from mpi4py import MPI
+
+    from cluster.mpi import MpiCommunicator
+    from collectives.mpi_wait import SilentRank
+
+    world = MPI.COMM_WORLD
+    try:
+        return all_reduces(MpiCommunicator(world, lambda item: None), work)
+    except Exception as error:
+        first = error.speaks if isinstance(error, SilentRank) else world.Get_rank() == 0
+        time.sleep(0 if first else 1)  # for the one that speaks: then it ends them all
+        print(f"loopline: {error}", file=sys.__stderr__, flush=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI would tell of the end, too
+        world.Abort(2)
+        raise
+
+
+def all_reduces(communicator: Communicator, work: Work) -> list[Record]:
+    """The program of a rank: every job in turn; a record each, the same on all ranks, as reported by rank 0."""
+    from mpi4py import MPI
+
+    from collectives.mpi_calibrate import calibrate
+    from collectives.mpi_wait import Patience
+
+    world = MPI.COMM_WORLD
+    patience = Patience(world, work.timeout_seconds)
+    patience.meet("coming up")
+    _disarm()
+    communicator.report("started")
+    records = []
+    calibration = calibrate(world, work.timeout_seconds) if work.calibrating else None
+    links = links_of(work.chip, communicator.ranks)
+    for algorithm, payload in work.jobs:
+        if calibration is None:
+            record = _simulated(communicator, links, algorithm, payload, patience, work.timeout_seconds)
+        else:
+            record = _timed(communicator, calibration, algorithm, payload, work.timeout_seconds)
+        records.append(record)
+        communicator.report(record)
+    patience.meet("leaving")
+    _end_after(work.timeout_seconds)
+    return records
+
+
+def _simulated(
+    communicator: Communicator, links: Links, algorithm: str, payload: int, patience: Patience, timeout_seconds: float
+) -> Record:
+    """One AllReduce with simulated time. RuntimeError if its result or its clocks are not what they must be."""
+    from mpi4py import MPI
+
+    from collectives.mpi import run
+    from collectives.mpi_calibrate import all_of
+
+    schedule = ALGORITHMS[algorithm](communicator.ranks)
+    buffer, total = _values(communicator, payload)
+    begin = time.perf_counter()
+    carried = run(
+        schedule, links.topology, MPI.COMM_WORLD, buffer, timeout_seconds=timeout_seconds, **links.costs._asdict()
+    )
+    wall = all_of(np.array([time.perf_counter() - begin]), MPI.COMM_WORLD, patience).max()
+    if not np.array_equal(carried.result, total):
+        raise RuntimeError(f"rank {communicator.rank} does not hold the sum after {algorithm} of {payload} bytes.")
+    clocks = all_of(np.array([carried.finish_ps]), MPI.COMM_WORLD, patience)
+    priced = price(schedule, links.topology, payload, **links.costs._asdict())
+    if not np.array_equal(clocks, priced):
+        late = int(np.argmax(clocks != priced))
+        raise RuntimeError(
+            f"{algorithm} of {payload} bytes: rank {late} is done at {clocks[late]} ps, its price is {priced[late]} ps."
+        )
+    row = asdict(schedule_row(links, payload, algorithm)) | {"runs_as": f"{communicator.ranks} MPI ranks"}
+    return row | {"real_seconds": float(wall)}
+
+
+def _timed(
+    communicator: Communicator, calibration: Calibration, algorithm: str, payload: int, timeout_seconds: float
+) -> Record:
+    """One AllReduce in real seconds, and what ``price`` predicts from the links as measured."""
+    from mpi4py import MPI
+
+    from collectives.mpi_calibrate import run_seconds
+
+    schedule = ALGORITHMS[algorithm](communicator.ranks)
+    measured = run_seconds(schedule, MPI.COMM_WORLD, _values(communicator, payload)[0], timeout_seconds)
+    predicted = calibration.seconds(schedule, payload)
+    return {
+        "count": communicator.ranks,
+        "bytes": payload,
+        "algorithm": algorithm,
+        "measured_seconds": measured,
+        "predicted_seconds": predicted,
+        "predicted_over_measured": predicted / measured,
+        "ping_pong_latency_seconds": calibration.alone.latency_seconds,
+        "ping_pong_bandwidth": calibration.alone.bandwidth,
+        "latency_seconds": calibration.together.latency_seconds,
+        "bandwidth": calibration.together.bandwidth,
+        "reduce_seconds_per_byte": calibration.reduce_seconds_per_byte,
+    }
+
+
+def _values(communicator: Communicator, payload: int) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """This rank's buffer, and the sum over all ranks, without their buffers.
+
+    Whole numbers, so that sums are exact in any order: float32, or bytes modulo 256 where 4 do not divide the payload.
+    """
+    dtype, length = (np.float32, payload // 4) if payload % 4 == 0 else (np.uint8, payload)
+    period = np.arange(PERIOD)
+    by_rank = (period + 7 * np.arange(communicator.ranks)[:, None]) % PERIOD
+    return (
+        np.resize(by_rank[communicator.rank].astype(dtype), length),
+        np.resize(by_rank.sum(axis=0).astype(dtype), length),
+    )
+
+
+def _check_memory(work: Work, count: int) -> None:
+    """Raise ScenarioError for the first job whose buffers and messages together do not fit this machine's memory."""
+    there = MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for algorithm, payload in work.jobs:
+        buffers = _buffers(ALGORITHMS[algorithm](count))
+        if buffers * payload > there:
+            raise ScenarioError(
+                f"{algorithm} of {payload} bytes needs {buffers * payload / 1e9:.1f} GB for the real buffers of "
+                f"{count} ranks; this machine has {there / 1e9:.1f} GB for them, so at most {int(there / buffers)} "
+                "bytes fit."
+            )
+
+
+def _buffers(schedule: Schedule) -> float:
+    """Payloads in memory at once: of each rank, its sum and what to expect; messages of a step, at both ends."""
+    messages = [int(phase.messages(0).sizes().sum()) for phase in schedule.phases if phase.count]
+    return 3 * schedule.ranks + 2 * max(messages, default=0) / schedule.chunks
+
+
+def _end_after(seconds: float) -> None:
+    """Let the system end this process if it is still there then: MPI may be waiting for a rank that hangs."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+@contextmanager
+def _must_start_within(seconds: float, count: int) -> Iterator[Callable[[], None]]:
+    """Raise ClusterError in this context if what it gives is not called in time."""
+
+    def too_late(number: int, frame: FrameType | None) -> None:
+        raise ClusterError(f"{count} ranks did not all come up within {seconds:g} s: one of them hangs.")
+
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield _disarm
+    finally:
+        _disarm()
+        signal.signal(signal.SIGALRM, before)
+
+
+def _disarm() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)

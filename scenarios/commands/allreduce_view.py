@@ -1,0 +1,232 @@
+"""What ``loopline allreduce`` shows: tables, JSON, a picture, a trace. What is shown is computed elsewhere."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from results.table import print_records
+from results.units import format_seconds, percent, three_digits
+
+if TYPE_CHECKING:
+    from results.collective_plots import Curve
+    from scenarios.commands.allreduce_ranks import Record
+
+POINTS_AN_OCTAVE = 4  # of a curve
+NAMES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+def format_bytes(size: int) -> str:
+    """Whole binary units where they fit, else bytes: ``64 KiB``, ``39,742 B``."""
+    for unit, name in NAMES:
+        if size and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size:,} B"
+
+
+def print_json(records: Sequence[Record]) -> None:
+    print_records(records, sys.stdout, json=True)
+
+
+def print_rows(records: Sequence[Record]) -> None:
+    """A line for each AllReduce; with what it took in real time where ranks carried it out."""
+    lines = []
+    for record in records:
+        seconds, bound = _number(record, "seconds"), _number(record, "bound_seconds")
+        line = {
+            "chips": f"{record['chip']} x{record['count']}",
+            "bytes": format_bytes(_whole(record, "bytes")),
+            "time": format_seconds(seconds),
+            "algorithm": record["algorithm"],
+            "runs as": record["runs_as"],
+            "algbw GB/s": _rate(record, "algorithm_bandwidth"),
+            "busbw GB/s": _rate(record, "bus_bandwidth"),
+            "lower bound": format_seconds(bound),
+            "of bound": percent(bound / seconds) if seconds else "-",
+            "limited by": record["limiter"],
+        }
+        if "real_seconds" in record:
+            line |= {"sum": "right", "really took": format_seconds(_number(record, "real_seconds"))}
+        lines.append(line)
+    print_records(lines, sys.stdout)
+
+
+def print_comparison(records: Sequence[Record]) -> None:
+    """A line for each algorithm, a column for each payload, fastest marked; then which is the fastest up to where."""
+    for count in dict.fromkeys(_whole(record, "count") for record in records):
+        group = [record for record in records if record["count"] == count]
+        payloads = dict.fromkeys(_whole(record, "bytes") for record in group)
+        best = {size: min(_number(each, "seconds") for each in group if each["bytes"] == size) for size in payloads}
+        print(f"{group[0]['chip']} x{count}: algorithms as schedules on the links (* the fastest)")
+        lines = []
+        for name in dict.fromkeys(str(record["algorithm"]) for record in group):
+            line: Record = {"algorithm": name}
+            for record in group:
+                if record["algorithm"] == name:
+                    seconds, size = _number(record, "seconds"), _whole(record, "bytes")
+                    line[format_bytes(size)] = format_seconds(seconds) + (" *" if seconds == best[size] else "")
+            lines.append(line)
+        bounds = {format_bytes(_whole(each, "bytes")): format_seconds(_number(each, "bound_seconds")) for each in group}
+        print_records([*lines, {"algorithm": "lower bound"} | bounds], sys.stdout)
+        reigns = [f"{name} {_range(first, last)}" for first, last, name in _reigns(group)]
+        print(f"fastest: {', '.join(reigns)}\n")
+
+
+def print_calibration(records: Sequence[Record]) -> None:
+    """The links as measured, then a line for each algorithm and payload, measured beside predicted."""
+    first = records[0]
+    for what, latency, bandwidth in (
+        ("ping-pong of two ranks", "ping_pong_latency_seconds", "ping_pong_bandwidth"),
+        (f"all {first['count']} ranks at once", "latency_seconds", "bandwidth"),
+    ):
+        print(f"{what}: {format_seconds(_number(first, latency))} + bytes / {_rate(first, bandwidth)} GB/s")
+    per_byte = _number(first, "reduce_seconds_per_byte")
+    print(f"adding: {f'bytes / {three_digits(1e-9 / per_byte)} GB/s' if per_byte else 'too fast to measure'}\n")
+    lines = [
+        {
+            "bytes": format_bytes(_whole(record, "bytes")),
+            "algorithm": record["algorithm"],
+            "measured": format_seconds(_number(record, "measured_seconds")),
+            "predicted": format_seconds(_number(record, "predicted_seconds")),
+            "predicted / measured": three_digits(_number(record, "predicted_over_measured")),
+        }
+        for record in records
+    ]
+    print_records(lines, sys.stdout)
+    errors = [abs(_number(record, "predicted_over_measured") - 1) for record in records]
+    print(f"\nmean error {percent(sum(errors) / len(errors))}")
+
+
+def draw(points: Sequence[Record], dense: Sequence[Record], path: Path, *, by_algorithm: bool) -> None:
+    """Time against bytes: ``dense`` as curves, ``points`` as marks, the lower bound, and where algorithms cross."""
+    from results.collective_plots import plot_collectives
+
+    groups = list(dict.fromkeys((record["chip"], record["count"]) for record in points))
+    title = "AllReduce on " + ", ".join(f"{chip} ×{count}" for chip, count in groups)
+    borders = [first for first, _, _ in _reigns(points)][1:] if len(groups) == 1 else []
+    plot_collectives(list(_curves(points, dense, by_algorithm)), path, title, borders)
+
+
+def draw_calibration(records: Sequence[Record], path: Path) -> None:
+    """Time against bytes: predictions as lines, what was measured as marks."""
+    from results.collective_plots import plot_collectives
+
+    title = f"AllReduce between {records[0]['count']} MPI ranks: measured (marks) and predicted"
+    plot_collectives(list(_measured_curves(records)), path, title)
+
+
+def dense_payloads(payloads: Sequence[int]) -> list[int]:
+    """Payloads for curves, from the smallest to the largest of those given; those given included."""
+    low, high = max(min(payloads), 1), max(payloads)
+    steps = math.ceil(POINTS_AN_OCTAVE * math.log2(high / low)) if high > low else 0
+    between = [round(low * (high / low) ** (step / steps)) for step in range(steps + 1)] if steps else []
+    return sorted({*between, *payloads} - {0})
+
+
+class Slice(NamedTuple):
+    """One step of one rank, as ``results.trace`` takes it."""
+
+    engine: str
+    name: str
+    label: Hashable
+    start_ps: int
+    finish_ps: int
+
+
+def write(records: Sequence[Record], path: Path) -> None:
+    """A process for each AllReduce: of a schedule, a track for each rank and a slice for each of its steps."""
+    from results.trace import write_trace
+
+    processes = {}
+    for record in records:
+        size = format_bytes(_whole(record, "bytes"))
+        title = f"{record['chip']} x{record['count']} {record['algorithm']} {size}"
+        processes[title] = list(_slices(record))
+    write_trace(processes, path)
+
+
+def _slices(record: Record) -> Iterator[Slice]:
+    from chips.explained_time import seconds_to_ps
+    from collectives.algorithms import ALGORITHMS
+    from collectives.price import price_by_step
+    from scenarios.commands.allreduce_prices import links_of
+
+    if not record["is_schedule"]:
+        name = f"{record['algorithm']} ({record['runs_as']})"
+        yield Slice("chips", name, str(record["limiter"]), 0, seconds_to_ps(_number(record, "seconds")))
+        return
+    links = links_of(str(record["chip"]), _whole(record, "count"))
+    schedule = ALGORITHMS[str(record["algorithm"])](links.count)
+    clocks = price_by_step(schedule, links.topology, _whole(record, "bytes"), **links.costs._asdict())
+    begin = next(clocks)
+    steps = ((phase, step, messages) for phase, step, messages in schedule.steps() if len(messages.source))
+    for (phase, step, messages), finish in zip(steps, clocks, strict=True):
+        label = "reduce" if messages.reducing().any() else "copy"
+        for rank in range(links.count):
+            if finish[rank] > begin[rank]:
+                name = f"phase {phase}, step {step}"
+                yield Slice(f"rank {rank:02d}", name, label, int(begin[rank]), int(finish[rank]))
+        begin = finish
+
+
+def _curves(points: Sequence[Record], dense: Sequence[Record], by_algorithm: bool) -> Iterator[Curve]:
+    """A curve for each algorithm, or for what a library picks from payload to payload; and the bounds."""
+    from results.collective_plots import Curve
+
+    groups = list(dict.fromkeys((record["chip"], record["count"]) for record in points))
+
+    def name(record: Record) -> str:
+        what = str(record["algorithm"] if by_algorithm else record["runs_as"])
+        return what if len(groups) == 1 else f"{record['chip']} ×{record['count']}, {what}"
+
+    for title in dict.fromkeys(map(name, dense)):
+        line, marks = ([each for each in rows if name(each) == title] for rows in (dense, points))
+        yield Curve(title, _pairs(line, "seconds"), _pairs(marks, "seconds"))
+    for chip, count in groups:
+        line = [each for each in dense if (each["chip"], each["count"]) == (chip, count)]
+        title = "lower bound" if len(groups) == 1 else f"{chip} ×{count}, lower bound"
+        yield Curve(title, sorted(set(_pairs(line, "bound_seconds"))), [], is_bound=True)
+
+
+def _measured_curves(records: Sequence[Record]) -> Iterator[Curve]:
+    """Predicted lines, measured marks."""
+    from results.collective_plots import Curve
+
+    for name in dict.fromkeys(str(record["algorithm"]) for record in records):
+        rows = [record for record in records if record["algorithm"] == name]
+        yield Curve(name, sorted(_pairs(rows, "predicted_seconds")), _pairs(rows, "measured_seconds"))
+
+
+def _pairs(records: Sequence[Record], field: str) -> list[tuple[float, float]]:
+    return [(_number(record, "bytes"), _number(record, field)) for record in records]
+
+
+def _reigns(records: Sequence[Record]) -> list[tuple[int, int | None, str]]:
+    """(first byte, last byte, algorithm) of each algorithm's payloads, in order."""
+    found = {
+        (first, last, str(record["algorithm"]))
+        for record in records
+        for first, last in cast(list[tuple[int, int | None]], record.get("fastest_for", []))
+    }
+    return sorted(found, key=lambda reign: reign[0])
+
+
+def _range(first: int, last: int | None) -> str:
+    if last is None:
+        return f"from {format_bytes(first)} on" if first else "always"
+    return f"up to {format_bytes(last)}" if not first else f"from {format_bytes(first)} to {format_bytes(last)}"
+
+
+def _number(record: Record, field: str) -> float:
+    return float(cast(float, record[field]))
+
+
+def _whole(record: Record, field: str) -> int:
+    return int(cast(int, record[field]))
+
+
+def _rate(record: Record, field: str) -> str:
+    return three_digits(_number(record, field) / 1e9)
