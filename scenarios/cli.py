@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from scenarios.commands import accuracy, allreduce, calibrate, generate, tiles
+from scenarios.commands import accuracy, allreduce, calibrate, generate, systolic, tiles, tpu_v1
 from scenarios.executors import AddressOption, ExecutorOption, PlacementOption, make_executor
 
 if TYPE_CHECKING:
@@ -226,4 +226,6 @@ app.command("allreduce")(allreduce.allreduce)
 app.command("tiles")(tiles.tiles)
 app.command("accuracy")(accuracy.accuracy)
 app.command("calibrate")(calibrate.calibrate)
+app.command("systolic")(systolic.systolic)
+app.command("tpu-v1")(tpu_v1.tpu_v1)
 app.command("generate")(generate.generate)

@@ -1,0 +1,155 @@
+"""``loopline systolic``: a small product walking through a systolic array, clock by clock."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from chips.systolic import Cycle, Run, SystolicArray
+    from results.grid_pictures import Frame
+
+# What is drawn; larger arrays and products are counted by the closed form.
+SHOWN_SIDE = 8
+SHOWN_CYCLES = 64
+LONG_STREAM = 16
+
+
+def systolic(
+    size: Annotated[str, typer.Argument(help="Rows and columns of the array: 4x4, 256x256")],
+    matvec: Annotated[bool, typer.Option("--matvec", help="One vector times a matrix as large as the array.")] = False,
+    product: Annotated[
+        str | None, typer.Option(help="MxKxN, for (M, K) times (K, N) (default: as large as the array).")
+    ] = None,
+    dataflow: Annotated[str, typer.Option(help="What stays in the elements: weight | output | input")] = "weight",
+    double_buffered: Annotated[
+        bool, typer.Option("--double-buffered", help="The next tile comes in while this one computes.")
+    ] = False,
+    png: Annotated[Path | None, typer.Option(help="Also draw every clock into this .png or .svg file.")] = None,
+    gif: Annotated[Path | None, typer.Option(help="Also draw a moving picture into this .gif file.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Walk a product through a systolic array: what sits in every element at every clock, and how many work.
+
+    loopline systolic 4x4 --matvec --gif matvec.gif
+
+    loopline systolic 256x256 --product 8192x4096x4096 --double-buffered
+    """
+    from chips.systolic import Dataflow, SystolicArray
+    from results.grid_pictures import plot_moving, plot_panels, text
+    from results.table import print_records
+    from scenarios.errors import ScenarioError
+
+    kinds: dict[str, Dataflow] = {"weight": "weight", "output": "output", "input": "input"}
+    if dataflow not in kinds:
+        raise ScenarioError(f"--dataflow {dataflow}: expected weight, output or input.")
+    if matvec and product is not None:
+        raise ScenarioError("--matvec is a product of its own; give either it or --product.")
+    rows, columns = _sizes(size, "the array", 2)
+    array = SystolicArray(rows, columns, kinds[dataflow], double_buffered)
+    m, k, n = _sizes(product, "--product", 3) if product else (1 if matvec else rows, rows, columns)
+    cycles = array.cycles(m, k, n)
+    shown = max(rows, columns) <= SHOWN_SIDE and cycles <= SHOWN_CYCLES
+    if not shown and (png or gif):
+        raise ScenarioError(
+            f"{cycles} clocks of {size} elements cannot be drawn; at most {SHOWN_CYCLES} clocks "
+            f"of {SHOWN_SIDE}x{SHOWN_SIDE} elements can."
+        )
+    record: dict[str, object] = {
+        "array": f"{rows}x{columns}",
+        "stationary": dataflow,
+        "product": f"({m}, {k}) x ({k}, {n})",
+        "cycles": cycles,
+        "busy_elements": m * k * n / (cycles * rows * columns),
+    }
+    reasons = _reasons(array, m, k, n)
+    if not shown:
+        print_records([record | {"why": reasons}] if json else [record], sys.stdout, json=json)
+        if not json:
+            print(f"\n{reasons}")
+        return
+    run, frames, clocks = _walk(array, m, k, n)
+    if json:
+        more = {"utilisation": run.utilisation.tolist(), "result": run.product.tolist(), "clocks": clocks}
+        print_records([record | more | {"why": reasons}], sys.stdout, json=True)
+    else:
+        print(text(frames))
+        print_records([record], sys.stdout)
+        print(f"\n{reasons}")
+    title = f"({m}, {k}) x ({k}, {n}) on {rows}x{columns}, {dataflow}-stationary"
+    for path, draw in ((png, plot_panels), (gif, plot_moving)):
+        if path is not None:
+            draw(frames, path, title)
+            print(f"wrote {path}", file=sys.stderr)
+
+
+def _sizes(given: str, what: str, count: int) -> tuple[int, ...]:
+    from scenarios.errors import ScenarioError
+
+    sizes = given.lower().split("x")
+    if len(sizes) != count or not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        expected = "ROWSxCOLUMNS, as in 4x4" if count == 2 else "MxKxN, as in 16x4x4"
+        raise ScenarioError(f"{what} is '{given}'; expected {expected}.")
+    return tuple(int(size) for size in sizes)
+
+
+def _walk(array: SystolicArray, m: int, k: int, n: int) -> tuple[Run, list[Frame], list[dict[str, object]]]:
+    """Run 1, 2, 3, ... times 1, 2, 3, ... and keep every clock."""
+    import numpy as np
+
+    from results.grid_pictures import Frame
+
+    frames: list[Frame] = []
+    clocks: list[dict[str, object]] = []
+
+    def watch(cycle: Cycle) -> None:
+        busy = int(cycle.busy.sum())
+        waiting = "" if busy else ", a tile comes in" if array.dataflow != "output" else ""
+        cells = [
+            [_cell(cycle, i, j, array.dataflow == "output") for j in range(array.columns)] for i in range(array.rows)
+        ]
+        title = f"clock {cycle.number}: {busy} of {array.rows * array.columns} busy{waiting}"
+        frames.append(Frame(title, cells, cycle.busy.copy()))
+        state = {name: getattr(cycle, name).tolist() for name in ("held", "moving", "sums", "busy")}
+        clocks.append({"clock": cycle.number} | state)
+
+    a = (np.arange(m * k).reshape(m, k) % 9 + 1).astype(np.int8)
+    b = (np.arange(k * n).reshape(k, n) % 9 + 1).astype(np.int8)
+    return array.run(a, b, watch), frames, clocks
+
+
+def _cell(cycle: Cycle, i: int, j: int, sums_stay: bool) -> str:
+    """A busy element's product and its sum; an idle one's stationary value."""
+    if cycle.busy[i, j]:
+        return f"{cycle.moving[i, j]}×{cycle.held[i, j]}\n→{cycle.sums[i, j]}"
+    held = cycle.sums[i, j] if sums_stay else cycle.held[i, j]
+    return str(held) if held else "."
+
+
+def _reasons(array: SystolicArray, m: int, k: int, n: int) -> str:
+    """Why so few elements are busy, and what would fill them, in numbers of this array."""
+    cycles, elements = array.cycles(m, k, n), array.rows * array.columns
+    busy = m * k * n / (cycles * elements)
+    streamed = {"weight": m, "input": n, "output": k}[array.dataflow]
+    longer = LONG_STREAM * max(array.rows, array.columns)
+    grown = {"weight": (longer, k, n), "input": (m, k, longer), "output": (m, longer, n)}[array.dataflow]
+    filled = grown[0] * grown[1] * grown[2] / (array.cycles(*grown) * elements)
+    what = {"weight": "row of a", "input": "column of b", "output": "step of k"}[array.dataflow]
+    sentences = [
+        f"Each {what} crosses the array as one diagonal wave and keeps every element busy for one clock; {streamed} of "
+        f"them in a fold keep {busy:.1%} of the elements busy on average."
+    ]
+    if m == 1 and array.dataflow == "weight":
+        sentences.append(
+            f"A matrix-vector product has only one: every weight is brought in to be used once, the wave covers at "
+            f"most {min(array.rows, array.columns)} of {elements} elements, and the way in and out takes the rest of "
+            "the time."
+        )
+    elif m == 1:
+        sentences.append("A matrix-vector product has one row of a, which leaves most rows or columns without work.")
+    if busy < 0.5:
+        sentences.append(f"With {longer} of them it would be {filled:.1%}.")
+    return " ".join(sentences)
