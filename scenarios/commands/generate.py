@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,6 +42,7 @@ def generate(
     executor: ExecutorOption = "local",
     address: AddressOption = None,
     placement: PlacementOption = "pack",
+    plot: Annotated[Path | None, typer.Option(help="Also draw tokens over time into this .png or .svg file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, at the end.")] = False,
 ) -> None:
     """Generate text with a real Llama split over the chips, and show what each token takes on them.
@@ -51,6 +53,7 @@ def generate(
 
     loopline generate --weights llama-3.2-1b --tokens 8 --prompt "random weights speak nonsense"
     """
+    from results.plots import check_plot_path
     from scenarios.errors import DoesNotFit
     from scenarios.llama import Generation, open_vocabulary, open_weights
     from scenarios.llama.number_format import number_format
@@ -59,6 +62,8 @@ def generate(
     from scenarios.model import shard
     from scenarios.strategies import STRATEGIES
 
+    if plot is not None:
+        check_plot_path(plot)
     source = open_weights(weights, seed)
     vocabulary, model = open_vocabulary(source), source.config.model
     request = Generation(
@@ -78,7 +83,7 @@ def generate(
     try:
         for machine in machines:  # refuse what does not fit before anything is computed
             machine.token_seconds(len(request.prompt), tokens - 1)
-        _run(request, vocabulary, machines, where, needed, json=json)
+        _run(request, vocabulary, machines, where, needed, plot, json=json)
     except DoesNotFit as refusal:
         print(f"loopline: {refusal}.", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -90,10 +95,12 @@ def _run(
     machines: list[SimulatedMachine],
     where: Executor,
     needed: float,
+    plot: Path | None,
     *,
     json: bool,
 ) -> None:
     from cluster.ranks import run_ranks
+    from results.generation_plot import plot_tokens
     from results.generation_view import GenerationView
     from scenarios.llama.generation import GeneratedToken, generate_tokens
 
@@ -129,6 +136,11 @@ def _run(
         _print_json(request, tokens, texts, seconds, frame)
     else:
         _print_summary(seconds, len(request.prompt), frame)
+    if plot is not None:
+        simulated = {machine.name: seconds[machine.name] for machine in machines}
+        title = f"{machines[0].model.name}: {len(tokens)} tokens after a prompt of {len(request.prompt)}"
+        plot_tokens(simulated, title, plot)
+        print(f"wrote {plot}", file=sys.stderr)
 
 
 def _whole_request(machines: list[SimulatedMachine], prompt: int, generated: int) -> pd.DataFrame:

@@ -80,6 +80,17 @@ def test_text_streams_and_a_summary_follows(capsys: pytest.CaptureFixture[str], 
     assert not err
 
 
+def test_a_picture_is_drawn_where_asked_for(capsys: pytest.CaptureFixture[str], weights: str, tmp_path: Path) -> None:
+    path = tmp_path / "tokens.svg"
+    generated(capsys, weights, "--tokens", "3", "--plot", str(path))
+    drawn = path.read_bytes()
+    assert drawn.startswith(b"<?xml")
+    generated(capsys, weights, "--tokens", "3", "--plot", str(path))
+    assert path.read_bytes() == drawn  # simulated time is the same bits every time
+    arguments = ("--weights", weights, "--prompt", "hello", "--plot", str(tmp_path / "tokens.gif"))
+    assert loopline("generate", *arguments) == 2
+
+
 def test_random_weights_need_no_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     write_folder(tmp_path, LargeRandomWeights(tiny_config()))
     config = str(tmp_path / "config.json")
