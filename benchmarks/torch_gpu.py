@@ -1,0 +1,214 @@
+"""How one row of a table is timed on a GPU with PyTorch.
+
+Kernels are captured into a CUDA graph and replayed, so that no host time is in them, over operands that rotate, so that
+weights do not stay in L2. Nothing here imports PyTorch before a GPU is asked for.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+Row = dict[str, Any]
+BF16_BYTES = 2
+CALLS = 20  # in one graph
+REPLAYS = 7  # of a graph; their median counts
+ROTATED_BYTES = 512e6  # operands rotate over at least so much, several times any L2
+
+
+class CannotMeasure(Exception):
+    """What is missing on this machine, in one sentence."""
+
+
+def gemm_bytes(row: Row) -> float:
+    """Both operands and the result."""
+    return BF16_BYTES * (row["m"] * row["k"] + row["n"] * row["k"] + row["m"] * row["n"])
+
+
+def attention_bytes(row: Row) -> float:
+    """Keys, values, queries and output."""
+    per_token = BF16_BYTES * row["head_dim"] * row["batch_size"]
+    return per_token * 2 * (row["kv_heads"] * row["context"] + row["heads"] * row["tokens"])
+
+
+def stream_bytes(row: Row) -> float:
+    """All arrays."""
+    return float(row["bytes_read"] + row["bytes_written"])
+
+
+def copies_of(operand_bytes: float) -> int:
+    """How many sets of operands a graph rotates over, so that none is still in L2 when its turn comes."""
+    return max(1, min(CALLS, round(ROTATED_BYTES / max(1.0, operand_bytes))))
+
+
+class TorchGpu:
+    """PyTorch on GPU 0: times a row of each kind of table. Raises CannotMeasure where a library or GPU is missing."""
+
+    def __init__(self) -> None:
+        try:
+            import torch
+        except ImportError:
+            raise CannotMeasure("PyTorch is not installed; a GPU is measured with it.") from None
+        if not torch.cuda.is_available():
+            raise CannotMeasure("PyTorch sees no GPU on this machine.")
+        self.torch = torch
+        self.gpus = torch.cuda.device_count()
+        self.memory_bytes = float(torch.cuda.get_device_properties(0).total_memory)
+
+    def device(self) -> Row:
+        """Names and versions of what is measured."""
+        torch = self.torch
+        properties = torch.cuda.get_device_properties(0)
+        return {
+            "gpu": torch.cuda.get_device_name(0),
+            "gpus": self.gpus,
+            "streaming_multiprocessors": properties.multi_processor_count,
+            "memory_bytes": properties.total_memory,
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda,
+            "nccl": ".".join(map(str, torch.cuda.nccl.version())),
+            "attention": self._attention_library(),
+        }
+
+    def gemm(self, row: Row) -> float:
+        """``torch.nn.functional.linear``, the library's choice of kernel."""
+        torch, count = self.torch, copies_of(gemm_bytes(row))
+        inputs, weights = self._random(row["m"], row["k"]), [self._random(row["n"], row["k"]) for _ in range(count)]
+        out = self.torch.empty(row["m"], row["n"], dtype=torch.bfloat16, device="cuda")
+        return self._graph(lambda call: torch.matmul(inputs, weights[call % count].t(), out=out))
+
+    def attention(self, row: Row) -> float:
+        """FlashAttention with its cache where installed; else PyTorch's own, which has no decode kernel."""
+        torch, batch, dim = self.torch, row["batch_size"], row["head_dim"]
+        count = copies_of(attention_bytes(row))
+        queries = self._random(batch, row["tokens"], row["heads"], dim)
+        pairs = [[self._random(batch, row["context"], row["kv_heads"], dim) for _ in range(2)] for _ in range(count)]
+        if self._attention_library() == "flash_attn":
+            from flash_attn import flash_attn_with_kvcache  # type: ignore[import-not-found, unused-ignore]
+
+            new = [self._random(batch, row["tokens"], row["kv_heads"], dim) for _ in range(2)]
+            before = torch.full((batch,), row["context"] - row["tokens"], dtype=torch.int32, device="cuda")
+            return self._graph(
+                lambda call: flash_attn_with_kvcache(
+                    queries, *pairs[call % count], *new, cache_seqlens=before, causal=True
+                )
+            )
+        if row["tokens"] < row["context"]:
+            raise CannotMeasure("decode attention is measured with the package flash_attn, which is not installed.")
+        across = [[tensor.transpose(1, 2) for tensor in (queries, *pair)] for pair in pairs]
+        attend = torch.nn.functional.scaled_dot_product_attention
+        return self._graph(lambda call: attend(*across[call % count], is_causal=True, enable_gqa=True))
+
+    def stream(self, row: Row) -> float:
+        """A copy, or the sum of two arrays."""
+        torch, count = self.torch, copies_of(stream_bytes(row))
+        elements = row["bytes_written"] // BF16_BYTES
+        arrays = [[self._random(elements) for _ in range(3)] for _ in range(count)]
+        if row["bytes_read"] == row["bytes_written"]:
+            return self._graph(lambda call: arrays[call % count][0].copy_(arrays[call % count][1]))
+        return self._graph(lambda call: torch.add(*arrays[call % count][1:], out=arrays[call % count][0]))
+
+    def launch(self, row: Row) -> float:
+        """Seconds a kernel of a chain: device time of empty kernels, or host time of eager operators."""
+        torch, kernels = self.torch, row["kernels"]
+        if row["mode"] == "graph":
+            return self._graph(lambda call: torch.cuda._sleep(0), calls=kernels)
+        if row["mode"] == "stream":
+            return self._on_stream(lambda: [torch.cuda._sleep(0) for _ in range(kernels)]) / kernels
+        norm = torch.nn.LayerNorm(64, dtype=torch.bfloat16, device="cuda")
+        linear = torch.nn.Linear(64, 64, dtype=torch.bfloat16, device="cuda")
+        value = self._random(1, 64)
+        with torch.inference_mode():
+            started: list[float] = []
+            for _ in range(REPLAYS):
+                torch.cuda.synchronize()
+                start = time.perf_counter()
+                for _ in range(kernels // 4):  # four operators of a decoder, as a framework calls them
+                    value = torch.nn.functional.silu(linear(norm(value))) + value
+                torch.cuda.synchronize()
+                started.append(time.perf_counter() - start)
+        return statistics.median(started) / (kernels // 4 * 4)
+
+    def collective(self, row: Row) -> float:
+        """NCCL in one process a GPU."""
+        import torch.multiprocessing as processes  # type: ignore[import-not-found, unused-ignore]
+
+        context = processes.get_context("spawn")
+        answers = context.SimpleQueue()
+        processes.spawn(_collective_rank, (row, answers), nprocs=row["n_chips"])
+        return float(answers.get())
+
+    def _attention_library(self) -> str:
+        from importlib.util import find_spec
+
+        return "flash_attn" if find_spec("flash_attn") else "torch.scaled_dot_product_attention"
+
+    def _random(self, *shape: int) -> Any:
+        return self.torch.randn(*shape, dtype=self.torch.bfloat16, device="cuda") / 8
+
+    def _graph(self, call: Callable[[int], object], calls: int = CALLS) -> float:
+        """Seconds a call, replayed in a graph of ``calls``."""
+        torch = self.torch
+        with torch.inference_mode():
+            warm = torch.cuda.Stream()
+            warm.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(warm):
+                for number in range(3):
+                    call(number)
+            torch.cuda.current_stream().wait_stream(warm)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                for number in range(calls):
+                    call(number)
+            graph.replay()
+            return statistics.median(self._elapsed(graph.replay) for _ in range(REPLAYS)) / calls
+
+    def _on_stream(self, issue: Callable[[], object]) -> float:
+        """Device seconds of what ``issue`` puts on the stream, behind a kernel that lets the host get ahead."""
+        return statistics.median(self._elapsed(issue, ahead=True) for _ in range(REPLAYS))
+
+    def _elapsed(self, run: Callable[[], object], ahead: bool = False) -> float:
+        torch = self.torch
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        if ahead:
+            torch.cuda._sleep(50_000_000)
+        start.record()
+        run()
+        end.record()
+        torch.cuda.synchronize()
+        return float(start.elapsed_time(end)) * 1e-3
+
+
+def _collective_rank(rank: int, row: Row, answers: Any) -> None:
+    """One rank of a collective; rank 0 answers with the seconds a call."""
+    import torch  # type: ignore[import-not-found, unused-ignore]
+    import torch.distributed as ranks  # type: ignore[import-not-found, unused-ignore]
+
+    torch.cuda.set_device(rank)
+    ranks.init_process_group("nccl", init_method="tcp://127.0.0.1:29555", rank=rank, world_size=row["n_chips"])
+    count = row["n_chips"]
+    elements = max(count, row["bytes"] // BF16_BYTES // count * count)
+    whole, other = (torch.zeros(elements, dtype=torch.bfloat16, device="cuda") for _ in range(2))
+    part = torch.zeros(elements // count, dtype=torch.bfloat16, device="cuda")
+    call: dict[str, Callable[[], object]] = {
+        "all_reduce": lambda: ranks.all_reduce(whole),
+        "all_gather": lambda: ranks.all_gather_into_tensor(whole, part),
+        "reduce_scatter": lambda: ranks.reduce_scatter_tensor(part, whole),
+        "alltoall": lambda: ranks.all_to_all_single(other, whole),
+    }
+    seconds = []
+    for _ in range(REPLAYS + 1):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        ranks.barrier()
+        start.record()
+        for _ in range(CALLS):
+            call[row["op"]]()
+        end.record()
+        torch.cuda.synchronize()
+        seconds.append(float(start.elapsed_time(end)) * 1e-3 / CALLS)
+    if rank == 0:
+        answers.put(statistics.median(seconds[1:]))
+    ranks.destroy_process_group()
