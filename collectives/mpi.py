@@ -2,32 +2,31 @@
 
 Every rank calls ``run`` inside its own program, on any communicator of mpi4py. It keeps nothing but its own buffer and
 its own simulated clock; all that it learns of the others comes in their messages. The result is that of
-``verify.execute``, bit for bit, and the clock that of ``price``, to the picosecond. Waiting is in ``mpi_wait``.
+``verify.execute``, bit for bit, and the clock that of ``price``, to the picosecond. What a rank does in each step is in
+``mpi_program``, waiting is in ``mpi_wait``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from chips.explained_time import seconds_to_ps
+from collectives.mpi_program import LONG_AGO, SWITCH_HOST, Leg, Step, program
 from collectives.mpi_wait import Patience, SilentRank
-from collectives.schedule import SWITCH, Integers, Messages, Phase, Schedule
-from collectives.step_times import Costs, PhasePlan, StepTimes, plan
+from collectives.schedule import SWITCH, Schedule
+from collectives.step_times import Costs
 from collectives.topology import Topology
-from collectives.verify import contributed
 
 __all__ = ["Carried", "SilentRank", "run"]
 
 Bytes = NDArray[np.uint8]
 MESSAGE_TAG = 32_002  # messages of schedules; MPI guarantees tags up to 32,767
+ALIGNMENT = 64  # bytes, of messages in memory
 STAMP_BYTES = 8  # the sender's clock at the beginning of the step, int64 picoseconds, in front of the payload
-SWITCH_HOST = 0  # the rank that plays the switch, where the schedule has one, beside itself
-LONG_AGO = np.iinfo(np.int64).min // 4  # the switch's clock until something reaches it
 
 
 class Carried(NamedTuple):
@@ -68,21 +67,22 @@ def run(
         chunk_bytes = -(-payload.nbytes // schedule.chunks)
     else:
         chunk_bytes = schedule.chunk_bytes(payload_bytes)
-    cuts = schedule.cuts(len(payload))
-    own = np.where(np.repeat(contributed(schedule)[rank], np.diff(cuts)), payload, np.zeros_like(payload))
-    ends = {rank: End(own, ready_ps)}
-    if rank == SWITCH_HOST and _uses_switch(schedule):
+    todo = program(schedule, topology, chunk_bytes, Costs(step_seconds, reduce_seconds_per_byte), rank, len(payload))
+    held = payload.copy()
+    held[todo.not_contributed] = 0
+    ends = {rank: End(held, ready_ps)}
+    if rank == SWITCH_HOST:
         ends[SWITCH] = End(np.zeros_like(payload), LONG_AGO)
-    plans = plan(schedule, topology)
-    costs = Costs(step_seconds, reduce_seconds_per_byte)
     patience = Patience(communicator, timeout_seconds)
-    for (number, phase), planned in zip(_phases_with_messages(schedule), plans, strict=True):
-        times = planned.step_times(chunk_bytes, costs, schedule.streamed)
-        for step in range(phase.count):
-            place = f"{schedule.name}, phase {number}, step {step}"
-            _step(communicator, phase.messages(step), times, ends, cuts, patience, place)
-    me = ends[rank]
-    return Carried(me.held, me.clock_ps + _port_ps(schedule, plans, chunk_bytes, rank))
+    # Messages of all steps use the same memory: new memory costs more than what it takes to fill it.
+    room = np.empty(max((_room_bytes(step, held.itemsize) for step in todo.steps), default=0), dtype=np.uint8)
+    for step in todo.steps:
+        received = _exchange(communicator, patience, ends, step, room)
+        for end, staying_ps in step.staying_ps:
+            ends[end].clock_ps += staying_ps
+        for leg, message in zip(step.incoming, received, strict=True):
+            ends[leg.end].take(message, leg)
+    return Carried(held, ends[rank].clock_ps + todo.port_ps)
 
 
 class End:
@@ -92,90 +92,57 @@ class End:
         self.held = held
         self.clock_ps = clock_ps
 
+    def write(self, message: Bytes, leg: Leg) -> None:
+        """Fill a message: the clock, then a part of what is held."""
+        message[:STAMP_BYTES].view(np.int64)[0] = self.clock_ps
+        message[STAMP_BYTES:] = self.held[leg.part].view(np.uint8)
 
-def _phases_with_messages(schedule: Schedule) -> Iterator[tuple[int, Phase]]:
-    """The phases for which there are plans, with their numbers in the schedule."""
-    for number, phase in enumerate(schedule.phases):
-        if phase.count and len(phase.messages(0).source):
-            yield number, phase
+    def take(self, message: Bytes, leg: Leg) -> None:
+        """A message takes effect: the clock waits for it, its values are added or replace what was held."""
+        self.clock_ps = max(self.clock_ps, int(message[:STAMP_BYTES].view(np.int64)[0]) + leg.arriving_ps)
+        values, held = message[STAMP_BYTES:].view(self.held.dtype), self.held[leg.part]
+        if leg.reduce:
+            np.add(held, values, out=held)
+        else:
+            held[...] = values
 
 
-def _uses_switch(schedule: Schedule) -> bool:
-    return any(
-        SWITCH in phase.messages(0).source or SWITCH in phase.messages(0).destination for phase in schedule.phases
-    )
+def _exchange(
+    communicator: MPI.Intracomm, patience: Patience, ends: dict[int, End], step: Step, room: Bytes
+) -> list[Bytes]:
+    """Send what this process's ends hold now, receive what is for them; returns when all has left and come.
 
-
-def _step(
-    communicator: MPI.Intracomm,
-    messages: Messages,
-    times: StepTimes,
-    ends: dict[int, End],
-    cuts: Integers,
-    patience: Patience,
-    place: str,
-) -> None:
-    """One step of the ends that this process plays: all sends leave with what was held, then arrivals take effect.
-
-    Between two processes, messages of a step are sent and received in the order of the schedule's arrays; MPI keeps it.
+    ``room``: memory for all messages of the step.
     """
-    first, last = cuts[messages.first_chunk], cuts[messages.first_chunk + messages.sizes()]
-    mine = np.array(list(ends))
-    outgoing = np.flatnonzero(np.isin(messages.source, mine))
-    incoming = np.flatnonzero(np.isin(messages.destination, mine))
-    received: list[Bytes] = []
-    requests: list[MPI.Request] = []
-    for i in incoming:
-        item_bytes = ends[int(messages.destination[i])].held.itemsize
-        received.append(np.empty(STAMP_BYTES + int(last[i] - first[i]) * item_bytes, dtype=np.uint8))
-        requests.append(communicator.Irecv(received[-1], _host(messages.source[i]), MESSAGE_TAG))
-    for i in outgoing:
-        sender = ends[int(messages.source[i])]
-        message = _stamped(sender.held[first[i] : last[i]], sender.clock_ps)
-        requests.append(communicator.Isend(message, _host(messages.destination[i]), MESSAGE_TAG))
-    peers = [
-        *(_host(end) for end in messages.source[incoming]),
-        *(_host(end) for end in messages.destination[outgoing]),
+    lengths = [_message_bytes(leg, ends[leg.end].held.itemsize) for leg in (*step.incoming, *step.outgoing)]
+    starts = [0, *accumulate(map(_aligned, lengths))]
+    messages = [room[start : start + length] for start, length in zip(starts, lengths, strict=False)]
+    incoming, outgoing = messages[: len(step.incoming)], messages[len(step.incoming) :]
+    receiving = [
+        communicator.Irecv(message, leg.peer, MESSAGE_TAG) for leg, message in zip(step.incoming, incoming, strict=True)
     ]
+    sending = []
+    for leg, message in zip(step.outgoing, outgoing, strict=True):
+        ends[leg.end].write(message, leg)
+        sending.append(communicator.Isend(message, leg.peer, MESSAGE_TAG))
     try:
-        patience.wait(requests, peers, place)
+        patience.wait([*receiving, *sending], [leg.peer for leg in (*step.incoming, *step.outgoing)], step.place)
     except SilentRank:
-        for request in requests[: len(received)]:
+        for request in receiving:
             request.Cancel()  # or a late message would be written where its buffer was
         raise
-    for end, state in ends.items():
-        state.clock_ps += int(times.staying[end])
-    reduce = messages.reducing()
-    for i, message in zip(incoming, received, strict=True):
-        receiver = ends[int(messages.destination[i])]
-        sent_ps = int(message[:STAMP_BYTES].view(np.int64)[0])
-        receiver.clock_ps = max(receiver.clock_ps, sent_ps + int(times.arriving[i]))
-        values, part = message[STAMP_BYTES:].view(receiver.held.dtype), receiver.held[first[i] : last[i]]
-        if reduce[i]:
-            np.add(part, values, out=part)
-        else:
-            part[...] = values
+    return incoming
 
 
-def _host(end: np.int64) -> int:
-    """The rank of the process that plays ``end``."""
-    return SWITCH_HOST if end == SWITCH else int(end)
+def _message_bytes(leg: Leg, item_bytes: int) -> int:
+    elements: int = leg.part.stop - leg.part.start
+    return STAMP_BYTES + elements * item_bytes
 
 
-def _stamped(part: NDArray[np.generic], clock_ps: int) -> Bytes:
-    """A message: the clock, then the values."""
-    message = np.empty(STAMP_BYTES + part.nbytes, dtype=np.uint8)
-    message[:STAMP_BYTES].view(np.int64)[0] = clock_ps
-    message[STAMP_BYTES:] = part.view(np.uint8)
-    return message
+def _aligned(length: int) -> int:
+    """Rounded up, so that what comes behind begins where any number may."""
+    return -(-length // ALIGNMENT) * ALIGNMENT
 
 
-def _port_ps(schedule: Schedule, plans: tuple[PhasePlan, ...], chunk_bytes: int, rank: int) -> int:
-    """Of a streamed schedule, for how long the busier of a rank's ports carries all phases; else 0."""
-    if not schedule.streamed or not plans:
-        return 0
-    out, into = (
-        sum(float(ports[side][rank]) for ports in (planned.port_seconds(chunk_bytes) for planned in plans))
-        for side in (0, 1)
-    )
-    return seconds_to_ps(max(out, into))
+def _room_bytes(step: Step, item_bytes: int) -> int:
+    return sum(_aligned(_message_bytes(leg, item_bytes)) for leg in (*step.incoming, *step.outgoing))

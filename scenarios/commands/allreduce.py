@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 PAYLOADS = ("8KiB", "64KiB", "1MiB", "1GiB")
 RANK_PAYLOADS = PAYLOADS[:3]  # real ranks have real buffers
-SIZE = re.compile(r"(\d+)\s*(?:([kKMGT])(i?))?B?")
-POWERS = {None: 0, "K": 1, "M": 2, "G": 3, "T": 4}
 SCHEDULE = "schedule"
 
 
@@ -79,6 +76,7 @@ def allreduce(
     from scenarios.commands import allreduce_view as view
     from scenarios.commands.allreduce_ranks import rank_here
     from scenarios.errors import ScenarioError
+    from scenarios.quantities import parse_bytes
 
     if rank_here():
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (to the end): a mistake is rank 0's to tell
@@ -95,7 +93,7 @@ def allreduce(
         )
     if calibrate and trace is not None:
         raise ScenarioError("--trace shows simulated time, --calibrate measures real time; leave out one of them.")
-    payloads = [_bytes(text) for text in payload or (RANK_PAYLOADS if between_ranks else PAYLOADS)]
+    payloads = [parse_bytes(text) for text in payload or (RANK_PAYLOADS if between_ranks else PAYLOADS)]
     price = _compared if compare else partial(_priced, library=library, mode=mode)
     if between_ranks:
         records = _between_ranks(chip, count, payloads, algorithm, compare, calibrate, timeout)
@@ -226,18 +224,3 @@ def _progress(total: int, what: str) -> Iterator[Callable[[], None]]:
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
-
-
-def _bytes(text: str) -> int:
-    """A number of bytes: KiB, MiB, GiB, TiB are powers of 1024, KB, MB, GB, TB of 1000."""
-    from scenarios.commands.allreduce_prices import LARGEST_BYTES
-    from scenarios.errors import ScenarioError
-
-    found = SIZE.fullmatch(text.strip())
-    if found is None:
-        raise ScenarioError(f"--bytes {text}: expected a whole number of bytes, such as 65536, 64KiB or 1MB.")
-    number, prefix, binary = found.groups()
-    size: int = int(number) * (1024 if binary else 1000) ** POWERS[prefix and prefix.upper()]
-    if size > LARGEST_BYTES:
-        raise ScenarioError(f"--bytes {text}: at most 1TiB.")
-    return size

@@ -24,9 +24,9 @@ from collectives.schedule import Schedule
 from collectives.step_times import Costs
 from collectives.topology import Topology, topology_of
 from scenarios.errors import ScenarioError
+from scenarios.quantities import LARGEST_BYTES
 
 PASSES_OF_A_SUM = 3  # over the chip's memory, for every byte that is added: read both, write one
-LARGEST_BYTES = 2**40
 
 
 @dataclass(frozen=True)

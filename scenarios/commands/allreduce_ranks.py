@@ -29,7 +29,6 @@ from scenarios.errors import ScenarioError
 if TYPE_CHECKING:
     from types import FrameType
 
-    from collectives.mpi_calibrate import Calibration
     from collectives.mpi_wait import Patience
 
 Record = dict[str, object]
@@ -113,7 +112,6 @@ def all_reduces(communicator: Communicator, work: Work) -> list[Record]:
     """The program of a rank: every job in turn; a record each, the same on all ranks, as reported by rank 0."""
     from mpi4py import MPI
 
-    from collectives.mpi_calibrate import calibrate
     from collectives.mpi_wait import Patience
 
     world = MPI.COMM_WORLD
@@ -121,16 +119,13 @@ def all_reduces(communicator: Communicator, work: Work) -> list[Record]:
     patience.meet("coming up")
     _disarm()
     communicator.report("started")
-    records = []
-    calibration = calibrate(world, work.timeout_seconds) if work.calibrating else None
-    links = links_of(work.chip, communicator.ranks)
-    for algorithm, payload in work.jobs:
-        if calibration is None:
-            record = _simulated(communicator, links, algorithm, payload, patience, work.timeout_seconds)
-        else:
-            record = _timed(communicator, calibration, algorithm, payload, work.timeout_seconds)
-        records.append(record)
-        communicator.report(record)
+    if work.calibrating:
+        records = _timed(communicator, work)
+    else:
+        links, records = links_of(work.chip, communicator.ranks), []
+        for algorithm, payload in work.jobs:
+            records.append(_simulated(communicator, links, algorithm, payload, patience, work.timeout_seconds))
+            communicator.report(records[-1])
     patience.meet("leaving")
     _end_after(work.timeout_seconds)
     return records
@@ -165,30 +160,36 @@ def _simulated(
     return row | {"real_seconds": float(wall)}
 
 
-def _timed(
-    communicator: Communicator, calibration: Calibration, algorithm: str, payload: int, timeout_seconds: float
-) -> Record:
-    """One AllReduce in real seconds, and what ``price`` predicts from the links as measured."""
+def _timed(communicator: Communicator, work: Work) -> list[Record]:
+    """All AllReduces in real seconds, and what is predicted from the links as measured."""
     from mpi4py import MPI
 
-    from collectives.mpi_calibrate import run_seconds
+    from collectives.mpi_calibrate import Case, calibrate
 
-    schedule = ALGORITHMS[algorithm](communicator.ranks)
-    measured = run_seconds(schedule, MPI.COMM_WORLD, _values(communicator, payload)[0], timeout_seconds)
-    predicted = calibration.seconds(schedule, payload)
-    return {
-        "count": communicator.ranks,
-        "bytes": payload,
-        "algorithm": algorithm,
-        "measured_seconds": measured,
-        "predicted_seconds": predicted,
-        "predicted_over_measured": predicted / measured,
-        "ping_pong_latency_seconds": calibration.alone.latency_seconds,
-        "ping_pong_bandwidth": calibration.alone.bandwidth,
-        "latency_seconds": calibration.together.latency_seconds,
-        "bandwidth": calibration.together.bandwidth,
-        "reduce_seconds_per_byte": calibration.reduce_seconds_per_byte,
+    cases = [Case(ALGORITHMS[algorithm](communicator.ranks), payload) for algorithm, payload in work.jobs]
+    links, measured = calibrate(MPI.COMM_WORLD, cases, work.timeout_seconds)
+    predicted = [links.seconds(schedule, payload) for schedule, payload in cases]
+    found = {
+        "ping_pong_latency_seconds": links.alone.latency_seconds,
+        "ping_pong_bandwidth": links.alone.bandwidth,
+        "latency_seconds": links.together.latency_seconds,
+        "bandwidth": links.together.bandwidth,
+        "start_seconds": links.start_seconds,
+        "message_seconds": links.message_seconds,
+        "reduce_seconds_per_byte": links.reduce_seconds_per_byte,
     }
+    return [
+        {
+            "count": communicator.ranks,
+            "bytes": payload,
+            "algorithm": algorithm,
+            "measured_seconds": took,
+            "predicted_seconds": expected,
+            "predicted_over_measured": expected / took,
+            **found,
+        }
+        for (algorithm, payload), took, expected in zip(work.jobs, measured, predicted, strict=True)
+    ]
 
 
 def _values(communicator: Communicator, payload: int) -> tuple[NDArray[np.generic], NDArray[np.generic]]:

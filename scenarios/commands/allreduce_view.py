@@ -82,7 +82,9 @@ def print_calibration(records: Sequence[Record]) -> None:
         ("ping-pong of two ranks", "ping_pong_latency_seconds", "ping_pong_bandwidth"),
         (f"all {first['count']} ranks at once", "latency_seconds", "bandwidth"),
     ):
-        print(f"{what}: {format_seconds(_number(first, latency))} + bytes / {_rate(first, bandwidth)} GB/s")
+        print(f"a step, {what}: {format_seconds(_number(first, latency))} + bytes / {_rate(first, bandwidth)} GB/s")
+    print(f"starting: {format_seconds(_number(first, 'start_seconds'))}")
+    print(f"each further message of a step: {format_seconds(_number(first, 'message_seconds'))}")
     per_byte = _number(first, "reduce_seconds_per_byte")
     print(f"adding: {f'bytes / {three_digits(1e-9 / per_byte)} GB/s' if per_byte else 'too fast to measure'}\n")
     lines = [
