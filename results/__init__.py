@@ -6,6 +6,7 @@ Imports none of the other packages: what is shown here are plain records, frames
 
     frame = results.load("sweep/")
     results.speedups(frame, baseline={"strategy": "per_operator"})
+    results.plot(frame, "scaling").save("scaling.svg")
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from results.analysis import crossovers, pareto_front, pivot, scaling, speedups
+    from results.analysis import crossovers, pareto_front, pivot, scaling, select, speedups
+    from results.plots import plot
     from results.store import load, save
 
-__all__ = ["crossovers", "load", "pareto_front", "pivot", "save", "scaling", "speedups"]
+__all__ = ["crossovers", "load", "pareto_front", "pivot", "plot", "save", "scaling", "select", "speedups"]
 
-_PLACES = {name: "results.store" if name in ("load", "save") else "results.analysis" for name in __all__}
+_ELSEWHERE = {"load": "results.store", "plot": "results.plots", "save": "results.store"}
+_PLACES = {name: _ELSEWHERE.get(name, "results.analysis") for name in __all__}
 
 
 def __getattr__(name: str) -> object:

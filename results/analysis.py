@@ -23,6 +23,23 @@ SWEPT = ("output_tokens", "framework")
 WORTH = 1.05
 
 
+def select(results: pd.DataFrame, conditions: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The rows whose columns have one of the values given for each, written as text: ``{"batch": ["1", "8"]}``.
+
+    Raises SchemaError where a column is unknown, or a value is none of the column's.
+    """
+    _known(results, tuple(conditions))
+    for name, wanted in conditions.items():
+        texts = results[name].astype(str)
+        if missing := [value for value in wanted if value not in set(texts)]:
+            there = ", ".join(dict.fromkeys(texts))
+            raise SchemaError(f"no row has {name} {missing[0]}; there are {name} {there}.")
+        results = results.loc[texts.isin(list(wanted))]
+        if results.empty:
+            raise SchemaError(f"no row is left with {_words({key: ' or '.join(v) for key, v in conditions.items()})}.")
+    return results.reset_index(drop=True)
+
+
 def pivot(
     results: pd.DataFrame, rows: Names = ("chip", "count"), columns: Names = "strategy", values: str = "seconds"
 ) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from scenarios.commands import accuracy, allreduce, calibrate, generate, systolic, tiles, tpu_v1
+from scenarios.commands import accuracy, allreduce, calibrate, generate, plot, roofline, systolic, tiles, tpu_v1
 from scenarios.executors import AddressOption, ExecutorOption, PlacementOption, make_executor
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 
 # Options that take one or more values after a single mention: --count 1 2 4 8
-SEVERAL = ("--chips", "--count", "--ranks", "--strategy", "--shape", "--bytes", "--algorithm")
+SEVERAL = ("--chips", "--count", "--ranks", "--strategy", "--shape", "--where", "--bytes", "--algorithm")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -223,6 +223,8 @@ def validate(
 
 
 app.command("allreduce")(allreduce.allreduce)
+app.command("plot")(plot.plot)
+app.command("roofline")(roofline.roofline)
 app.command("tiles")(tiles.tiles)
 app.command("accuracy")(accuracy.accuracy)
 app.command("calibrate")(calibrate.calibrate)

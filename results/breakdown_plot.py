@@ -1,0 +1,113 @@
+"""Stacked bars: where the time of each point goes, a group a chip and count, a bar a strategy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from results.errors import SchemaError
+from results.palette import FAINT, PART_COLOURS, readable
+from results.picture import Picture, plain_axes
+from results.schema import INPUTS, PARTS
+from results.units import seconds_unit, three_digits
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PER = {"decode": "token", "prefill": "prefill", "request": "request", "train": "training step"}
+MOST_BARS = 120
+BAR_HEIGHT = 0.82
+GROUP_GAP = 0.7
+INCHES_PER_BAR = 0.21
+
+
+def breakdown(results: pd.DataFrame) -> Picture:
+    """Horizontal bars from top to bottom in the order of the rows. Raises SchemaError for more than ``MOST_BARS``."""
+    if len(results) > MOST_BARS:
+        raise SchemaError(f"a breakdown shows at most {MOST_BARS} rows, not {len(results)}: choose among them.")
+    bars = results.reset_index(drop=True)
+    # What else varies between the rows names the groups; the rest is the title.
+    grouping = [name for name in INPUTS if name in ("chip", "count") or _varies_beside_strategy(bars, name)]
+    places, groups = _places(bars, grouping)
+    size, unit = seconds_unit(float(bars["seconds"].max()) if bars["fits"].any() else 1.0)
+    picture = Picture(11, 1.6 + INCHES_PER_BAR * (places[-1] + 1), _description(bars, groups))
+    axes = picture.add_subplot()
+    left = pd.Series(0.0, index=bars.index)
+    for part in PARTS:
+        title, colour = PART_COLOURS[part]
+        widths = bars[part].fillna(0.0) / size
+        axes.barh(places, widths, BAR_HEIGHT, left=left, color=colour, label=title, linewidth=0)
+        left = left + widths
+    _annotate(axes, bars, places, size, unit)
+    axes.set_yticks(places, [readable(strategy) for strategy in bars["strategy"]])
+    for name, first, last in groups:
+        place = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center", "weight": "bold"}
+        axes.text(-0.135, (first + last) / 2, name, **place)  # type: ignore[arg-type]
+    _style(axes, bars, grouping, unit)
+    axes.set_ylim(places[-1] + 0.8, -0.8)
+    axes.set_xlim(0, max(left.max(), 1e-12) * 1.1)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    return picture
+
+
+def _varies_beside_strategy(bars: pd.DataFrame, name: str) -> bool:
+    """Launch is a chip's own word, so that it varies only where it does within one chip."""
+    if name == "strategy":
+        return False
+    values = bars.groupby("chip")[name].nunique() if name == "launch" else pd.Series([bars[name].nunique()])
+    return bool(values.max() > 1)
+
+
+def _places(bars: pd.DataFrame, grouping: list[str]) -> tuple[list[float], list[tuple[str, float, float]]]:
+    """Where each bar stands, and the name, first and last place of every group."""
+    places: list[float] = []
+    groups: list[tuple[str, float, float]] = []
+    for _, row in bars.iterrows():
+        others = [f"{name} {row[name]}" for name in grouping if name not in ("chip", "count") and row[name] != ""]
+        name = "\n".join([f"{row['chip']} ×{row['count']}", *others])
+        if groups and groups[-1][0] == name:
+            places.append(places[-1] + 1)
+            groups[-1] = (name, groups[-1][1], places[-1])
+            continue
+        start = places[-1] + 1 + GROUP_GAP if places else 0.0
+        places.append(start)
+        groups.append((name, start, start))
+    return places, groups
+
+
+def _annotate(axes: Axes, bars: pd.DataFrame, places: list[float], size: float, unit: str) -> None:
+    """The total at the end of each bar, or that the point does not fit."""
+    for place, seconds, fits in zip(places, bars["seconds"], bars["fits"], strict=True):
+        text = f"{three_digits(seconds / size)} {unit}" if fits else "does not fit"
+        axes.annotate(
+            text,
+            (seconds / size if fits else 0.0, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color="black" if fits else FAINT,
+            style="normal" if fits else "italic",
+        )
+
+
+def _style(axes: Axes, bars: pd.DataFrame, grouping: list[str], unit: str) -> None:
+    first = bars.iloc[0]
+    told = {"model": "", "phase": "", "precision": "", "batch": "batch ", "context": "context "}
+    title = ", ".join(f"{word}{first[name]}" for name, word in told.items() if name not in grouping)
+    axes.set_xlabel(f"time per {PER[first['phase']]}, {unit}" if "phase" not in grouping else f"time, {unit}")
+    axes.set_title(title, loc="left", weight="bold")
+    plain_axes(axes, "x")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
+def _description(bars: pd.DataFrame, groups: list[tuple[str, float, float]]) -> str:
+    fitting = bars.loc[bars["fits"]]
+    told = f"Stacked bars of time by part for {len(bars)} points in {len(groups)} groups of chip and count."
+    if fitting.empty:
+        return f"{told} None fits."
+    best = fitting.iloc[int(fitting["seconds"].argmin())]
+    name = f"{best['chip']} times {best['count']}, {readable(best['strategy'])}"
+    return f"{told} The shortest is {name}, {best['seconds'] * 1e3:.3g} ms."

@@ -1,0 +1,77 @@
+"""A picture: a figure that is saved as .svg or .png, stands in a web page, and shows itself in a notebook.
+
+Here: what all pictures share, colours and how they are written. What is drawn is in ``plots`` and beside it. matplotlib
+takes longer to import than a comparison takes to compute, so this module is imported inside of functions.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from contextlib import AbstractContextManager
+from html import escape
+from pathlib import Path
+from typing import Literal
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from results.atomic_file import written_beside
+from results.palette import GRID
+from results.plots import check_plot_path
+
+DOTS_PER_INCH = 150
+Letters = Literal["path", "none"]
+
+
+class Picture(Figure):
+    """A matplotlib figure with ``description``, one sentence for whoever cannot see it."""
+
+    def __init__(self, width: float, height: float, description: str) -> None:
+        """``width`` and ``height`` in inches."""
+        with _settings():
+            super().__init__(figsize=(width, height))
+        FigureCanvasAgg(self)
+        self.description = description
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture whole or not at all. Raises OutputError if ``path`` is no .png or .svg, or not writable."""
+        path = Path(path)
+        check_plot_path(path)
+        with written_beside(path) as beside:
+            beside.write_bytes(self._written(path.suffix.lower().lstrip(".")))
+
+    def inline_svg(self, name: str) -> str:
+        """An <svg> element to stand in a page: its text is text, its ids begin with ``name``, and it is described."""
+        text = self._written("svg", letters="none").decode()
+        text = text[text.index("<svg ") :]
+        text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+        text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
+        label = f'<svg role="img" aria-label="{escape(self.description, quote=True)}" '
+        return text.replace("<svg ", label, 1)
+
+    def _repr_svg_(self) -> str:
+        """What a notebook shows."""
+        return self._written("svg").decode()
+
+    def _written(self, form: str, letters: Letters = "path") -> bytes:
+        metadata = {"Date": None} if form == "svg" else None
+        out = io.BytesIO()
+        with _settings(letters):
+            self.savefig(out, format=form, dpi=DOTS_PER_INCH, bbox_inches="tight", metadata=metadata)
+        return out.getvalue()
+
+
+def _settings(letters: Letters = "path") -> AbstractContextManager[None]:
+    """``letters`` of an .svg: drawn, to look alike everywhere, or text (``none``). Equal results are equal bytes."""
+    return matplotlib.rc_context({"svg.hashsalt": "loopline", "svg.fonttype": letters, "font.size": 9})
+
+
+def plain_axes(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
+    """The style of all pictures: a light grid behind, and no frame but the axes."""
+    axes.grid(axis=grid, color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
