@@ -39,6 +39,7 @@ def generate(
     top_p: Annotated[float, typer.Option(help="Draw from the fewest tokens that are so probable together.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of sampling, and of random weights.")] = 0,
     dtype: Annotated[str, typer.Option(help="In which values are computed: float32 | bf16 (emulated)")] = "float32",
+    variation: Annotated[str, typer.Option(help="How chips differ, as in compare: straggler=0.1@3,failed=5")] = "",
     executor: ExecutorOption = "local",
     address: AddressOption = None,
     placement: PlacementOption = "pack",
@@ -60,6 +61,7 @@ def generate(
     from scenarios.llama.simulated_time import SimulatedMachine
     from scenarios.llama.weights import rank_bytes
     from scenarios.model import shard
+    from scenarios.point import make_point
     from scenarios.strategies import STRATEGIES
 
     if plot is not None:
@@ -77,12 +79,16 @@ def generate(
         seed=seed,
     )
     request.check(model)
-    needed = rank_bytes(model, shard(model, count), len(request.prompt) + tokens)
-    machines = [SimulatedMachine(model, chip, count, name) for chip in chips for name in strategy or list(STRATEGIES)]
+    machines = [
+        SimulatedMachine(make_point(model, chip, count, phase="request", strategy=name, context=2, variation=variation))
+        for chip in chips
+        for name in strategy or list(STRATEGIES)
+    ]
     where = make_executor(executor, address, placement)
     try:
         for machine in machines:  # refuse what does not fit before anything is computed
             machine.token_seconds(len(request.prompt), tokens - 1)
+        needed = rank_bytes(model, shard(model, machines[0].ranks), len(request.prompt) + tokens)
         _run(request, vocabulary, machines, where, needed, plot, json=json)
     except DoesNotFit as refusal:
         print(f"loopline: {refusal}.", file=sys.stderr)
@@ -115,9 +121,9 @@ def _run(
             if not isinstance(report, GeneratedToken):
                 view.status(f"reading a prompt of {len(request.prompt)} tokens")
                 return
-            for machine in machines:
-                seconds[machine.name].append(machine.token_seconds(len(request.prompt), len(tokens)))
-            seconds[here].append(report.seconds)
+            for machine, simulated in zip(machines, report.simulated_seconds, strict=True):
+                seconds[machine.name].append(simulated)
+            seconds[here].append(report.computed_seconds)
             tokens.append(report.token)
             texts.append("" if report.token in request.stop_tokens else decode(report.token))
             view.token(texts[-1], {name: times[-1] for name, times in seconds.items()})
@@ -126,36 +132,30 @@ def _run(
         run_ranks(
             generate_tokens,
             request,
-            count=machines[0].count,
+            machines,
+            count=machines[0].ranks,
             executor=where,
             on_report=take,
             rank_bytes=needed,
         )
-    frame = _whole_request(machines, len(request.prompt), len(tokens))
+    frame = _whole_requests(machines, len(request.prompt), len(tokens))
     if json:
         _print_json(request, tokens, texts, seconds, frame)
     else:
         _print_summary(seconds, len(request.prompt), frame)
     if plot is not None:
         simulated = {machine.name: seconds[machine.name] for machine in machines}
-        title = f"{machines[0].model.name}: {len(tokens)} tokens after a prompt of {len(request.prompt)}"
+        title = f"{machines[0].point.model.name}: {len(tokens)} tokens after a prompt of {len(request.prompt)}"
         plot_tokens(simulated, title, plot)
         print(f"wrote {plot}", file=sys.stderr)
 
 
-def _whole_request(machines: list[SimulatedMachine], prompt: int, generated: int) -> pd.DataFrame:
+def _whole_requests(machines: list[SimulatedMachine], prompt: int, generated: int) -> pd.DataFrame:
     """The same request in the schema of the results: where its time goes, on each machine."""
-    from scenarios.pricing import compare
+    from results.schema import frame
+    from scenarios.pricing import price_point
 
-    return compare(
-        machines[0].model,
-        list(dict.fromkeys(machine.chip for machine in machines)),
-        machines[0].count,
-        strategy=list(dict.fromkeys(machine.strategy for machine in machines)),
-        phase="request",
-        context=prompt + generated,
-        output_tokens=generated,
-    )
+    return frame([price_point(machine.request(prompt, generated)) for machine in machines])
 
 
 def _print_summary(seconds: dict[str, list[float]], prompt: int, frame: pd.DataFrame) -> None:

@@ -1,8 +1,9 @@
-"""The program that every rank runs to generate text: load a shard, prefill the prompt, decode token by token."""
+"""The program that every rank runs to generate text: its shard of the values, and its chip's clock beside them."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from scenarios.llama.checkpoint import open_weights
 from scenarios.llama.number_format import NumberFormat
 from scenarios.llama.rank import LlamaRank
 from scenarios.llama.sampling import Sampler
+from scenarios.llama.simulated_time import SimulatedMachine
 from scenarios.llama.weights import load_weights
 from scenarios.model import Model
 
@@ -57,16 +59,23 @@ class WeightsLoaded:
 
 @dataclass(frozen=True)
 class GeneratedToken:
-    """One token, as soon as it is chosen. ``seconds``: wall time of its pass; the first one's is the prefill."""
+    """One token, as soon as it is chosen and timed; the first one's pass is the prefill.
+
+    ``computed_seconds``: wall time of its values. ``simulated_seconds``: of its pass on each simulated machine.
+    """
 
     token: int
-    seconds: float
+    computed_seconds: float
+    simulated_seconds: tuple[float, ...]
 
 
-def generate_tokens(communicator: Communicator, request: Generation) -> list[int]:
+def generate_tokens(
+    communicator: Communicator, request: Generation, machines: Sequence[SimulatedMachine] = ()
+) -> list[int]:
     """The generated tokens; the same on every rank. Reports WeightsLoaded, then each GeneratedToken.
 
-    Every rank samples for itself from the same logits with the same seed, so no token has to be sent.
+    Every rank samples for itself from the same logits with the same seed, so no token has to be sent. Beside its
+    values it runs its chip of each of ``machines``, which all have a working chip for each rank.
     """
     began = time.perf_counter()
     source = open_weights(request.weights, request.seed)
@@ -79,7 +88,9 @@ def generate_tokens(communicator: Communicator, request: Generation) -> list[int
     while len(generated) < request.tokens:
         began = time.perf_counter()
         token = sampler.choose(rank.next_logits(new))
-        communicator.report(GeneratedToken(token, time.perf_counter() - began))
+        computed = time.perf_counter() - began
+        simulated = [machine.token_seconds(len(request.prompt), len(generated), communicator) for machine in machines]
+        communicator.report(GeneratedToken(token, computed, tuple(simulated)))
         generated.append(token)
         if token in request.stop_tokens:
             break

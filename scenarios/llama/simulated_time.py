@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chips.explained_time import PICOSECONDS_PER_SECOND
-from scenarios.model import Model
-from scenarios.point import make_point
+from cluster.communicator import Communicator
+from scenarios.group import working_chips
+from scenarios.point import Point
 from scenarios.pricing import run_point
 
 
 @dataclass(frozen=True)
 class SimulatedMachine:
-    """Chips that serve one request for a model. ``count``: the tensor-parallel group."""
+    """Chips that serve one request. ``point``: a request for their model, of any length."""
 
-    model: Model
-    chip: str
-    count: int
-    strategy: str
+    point: Point
 
     @property
     def name(self) -> str:
         """As a table says it: ``sn40l x3 kernel_loop``."""
-        return f"{self.chip} x{self.count} {self.strategy}"
+        return f"{self.point.chip.name} x{self.point.count} {self.point.strategy}"
 
-    def token_seconds(self, prompt_tokens: int, index: int) -> float:
+    @property
+    def ranks(self) -> int:
+        """Chips that hold a shard: all, or those that are left where some have failed."""
+        return len(working_chips(self.point))
+
+    def request(self, prompt_tokens: int, output_tokens: int) -> Point:
+        """The whole request; its time is the sum of its tokens'."""
+        return replace(self.point, context=prompt_tokens + output_tokens, output_tokens=output_tokens)
+
+    def token_seconds(self, prompt_tokens: int, index: int, communicator: Communicator | None = None) -> float:
         """Seconds until output token ``index`` follows the one before: the prefill gives the first (index 0), each
         other is a decode pass over a KV cache that is one token longer.
 
-        Raises DoesNotFit where the chips cannot hold it, ScenarioError and CatalogError for a wrong request.
+        With a ``communicator``, only this rank's chip is run, on a clock of its own that meets the others' at every
+        collective. Raises DoesNotFit where the chips cannot hold it.
         """
-        point = make_point(
-            self.model,
-            self.chip,
-            self.count,
-            strategy=self.strategy,
-            phase="decode" if index else "prefill",
-            context=prompt_tokens + index,
-        )
-        return run_point(point).ps / PICOSECONDS_PER_SECOND
+        phase = "decode" if index else "prefill"
+        point = replace(self.point, phase=phase, context=prompt_tokens + index, output_tokens=None)
+        return run_point(point, communicator).ps / PICOSECONDS_PER_SECOND

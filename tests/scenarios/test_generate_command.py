@@ -11,7 +11,10 @@ import pytest
 from llama_examples import LargeRandomWeights, tiny_config, write_folder, write_gguf
 
 from results.generation_view import GenerationView
+from results.table import json_records
+from scenarios import compare
 from scenarios.cli import main
+from scenarios.llama import open_weights
 
 SOURCE = LargeRandomWeights(tiny_config(vocabulary=256))
 
@@ -39,16 +42,37 @@ def values(found: dict[str, object]) -> tuple[object, list[object]]:
     return found["text"], [token["token"] for token in found["tokens"]]  # type: ignore[attr-defined]
 
 
-def test_token_times_add_up_to_the_request_that_compare_prices(
-    capsys: pytest.CaptureFixture[str], weights: str
+def picoseconds(seconds: float) -> int:
+    return round(seconds * 1e12)
+
+
+def simulated(found: dict[str, object]) -> list[dict[str, float]]:
+    return [token["simulated_seconds"] for token in found["tokens"]]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("variation", ["", "straggler=0.3@1,slow-link=0.5@2", "clock=0.05,seed=4,failed=5"])
+def test_clocks_of_the_ranks_add_up_to_the_request_that_compare_prices(
+    capsys: pytest.CaptureFixture[str], weights: str, variation: str
 ) -> None:
-    found = generated(capsys, weights, "--chips", "sn40l", "h100", "--count", "3", "--tokens", "12")
-    requests = found["requests"]
-    assert len(requests) == 6  # type: ignore[arg-type]
-    for request in requests:  # type: ignore[attr-defined]
-        name = f"{request['chip']} x3 {request['strategy']}"
-        seconds = sum(token["simulated_seconds"][name] for token in found["tokens"])  # type: ignore[attr-defined]
-        assert seconds == pytest.approx(request["seconds"], rel=1e-9)
+    options = ("--chips", "sn40l", "h100", "--count", "6", "--variation", variation)
+    found = generated(capsys, weights, *options, "--tokens", "7")
+    tokens = len(simulated(found))
+    model = open_weights(weights).config.model
+    requests = compare(
+        model, ["sn40l", "h100"], 6, phase="request", context=5 + tokens, output_tokens=tokens, variation=variation
+    )
+    assert json_records(requests) == found["requests"]
+    for request in json_records(requests):
+        name = f"{request['chip']} x6 {request['strategy']}"
+        assert sum(picoseconds(token[name]) for token in simulated(found)) == picoseconds(request["seconds"])
+
+
+def test_a_straggler_slows_every_token(capsys: pytest.CaptureFixture[str], weights: str) -> None:
+    options = ("--count", "3", "--strategy", "kernel_loop", "--tokens", "4")
+    alike = simulated(generated(capsys, weights, *options))
+    slowed = simulated(generated(capsys, weights, *options, "--variation", "straggler=0.2@2"))
+    for token, slower in zip(alike, slowed, strict=True):
+        assert slower["sn40l x3 kernel_loop"] > token["sn40l x3 kernel_loop"]
 
 
 @pytest.mark.parametrize("options", [(), ("--temperature", "1.5", "--top-p", "0.9", "--seed", "3")])
@@ -61,11 +85,14 @@ def test_any_count_writes_the_same_text(
     assert 1 <= len(values(alone)[1]) <= 8
 
 
-def test_mpi_ranks_write_the_same_text(capsys: pytest.CaptureFixture[str], weights: str) -> None:
-    options = ("--strategy", "kernel_loop", "--tokens", "4", "--count", "3")
-    assert values(generated(capsys, weights, *options)) == values(
-        generated(capsys, weights, *options, "--executor", "mpi")
-    )
+@pytest.mark.parametrize("executor", ["mpi", pytest.param("ray", marks=pytest.mark.slow)])
+def test_every_executor_writes_the_same_text_in_the_same_simulated_time(
+    capsys: pytest.CaptureFixture[str], weights: str, executor: str
+) -> None:
+    options = ("--tokens", "4", "--count", "3", "--variation", "memory=0.1,seed=2")
+    threads, others = (generated(capsys, weights, *options, "--executor", name) for name in ("local", executor))
+    assert values(threads) == values(others)
+    assert simulated(threads) == simulated(others)
 
 
 def test_text_streams_and_a_summary_follows(capsys: pytest.CaptureFixture[str], weights: str) -> None:
@@ -117,6 +144,7 @@ def test_chat_wraps_the_prompt_in_the_template(capsys: pytest.CaptureFixture[str
         (("--dtype", "fp8"), "--dtype 'fp8' is unknown"),
         (("--executor", "cloud"), "--executor 'cloud' is unknown; expected one of local, mpi, ray"),
         (("--address", "host:1"), "--address belongs to --executor ray"),
+        (("--variation", "straggler=0.1@9"), "names chip 9; --count 1 has chips 0 to 0"),
         (("--placement", "near"), "--placement 'near' is unknown; expected pack or spread"),
         (("--weights", "no.gguf"), "no.gguf: no such file"),
         (("--weights", "llama-9"), "unknown model 'llama-9'"),
