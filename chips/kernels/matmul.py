@@ -15,8 +15,8 @@ from chips.kernels.kernel_time import LATENCY, MATRIX_UNIT, MEMORY, ON_CHIP_NETW
 from chips.kernels.matmul_tiles import ACCUMULATOR_BYTES, OUTPUT_BYTES, STEP_BYTES, Floats, tiles_of
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
-CHUNK = 256
-"""Shapes priced at once, so that all their candidates stay in the cache of the processor that runs this."""
+CHUNK = 64
+"""Shapes priced at once: few enough that the arrays of all their candidates stay in cache and are used again."""
 FEW_SPLITS = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
 """Parts of k that even out the last wave where there are almost as many tiles as the chip takes at once."""
 LEAST_STEPS = 4.0
