@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from scenarios.commands import accuracy, allreduce, calibrate, generate, plot, roofline, systolic, tiles, tpu_v1
+from scenarios.commands import accuracy, allreduce, calibrate, generate, plot, roofline, schedule, systolic, tiles, tpu_v1
 from scenarios.executors import AddressOption, ExecutorOption, PlacementOption, make_executor
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 
 # Options that take one or more values after a single mention: --count 1 2 4 8
-SEVERAL = ("--chips", "--count", "--ranks", "--strategy", "--shape", "--where", "--bytes", "--algorithm")
+SEVERAL = ("--chips", "--count", "--ranks", "--strategy", "--shape", "--where", "--bytes", "--algorithm", "--late")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -223,6 +223,7 @@ def validate(
 
 
 app.command("allreduce")(allreduce.allreduce)
+app.command("schedule")(schedule.schedule)
 app.command("plot")(plot.plot)
 app.command("roofline")(roofline.roofline)
 app.command("tiles")(tiles.tiles)

@@ -22,13 +22,13 @@ def torus_2d(ranks: int, sides: tuple[int, ...] | None = None) -> Schedule:
 
     ``sides``: ranks along x and y, x innermost; None: as square as the number of ranks allows.
     """
-    return _all_links("torus_2d", ranks, sides or even_sides(ranks, 2))
+    return _all_links("torus_2d", ranks, sides or even_sides(ranks, 2), 2)
 
 
 @algorithm("all_reduce")
 def torus_3d(ranks: int, sides: tuple[int, ...] | None = None) -> Schedule:
     """AllReduce on a 3-D torus: six slices of the payload, each begins in another dimension and direction."""
-    return _all_links("torus_3d", ranks, sides or even_sides(ranks, 3))
+    return _all_links("torus_3d", ranks, sides or even_sides(ranks, 3), 3)
 
 
 @algorithm("all_reduce")
@@ -85,11 +85,11 @@ def _along(
     return Phase(side - 1, messages)
 
 
-def _all_links(name: str, ranks: int, sides: tuple[int, ...]) -> Schedule:
+def _all_links(name: str, ranks: int, sides: tuple[int, ...], dimensions: int) -> Schedule:
     """A slice of the payload for every dimension and direction, so that all links of a rank are busy at once."""
-    if prod(sides) != ranks:
-        raise ValueError(f"a torus of {' x '.join(map(str, sides))} has {prod(sides)} ranks, not {ranks}.")
-    dimensions = len(sides)
+    if prod(sides) != ranks or len(sides) != dimensions:
+        shape = " x ".join(map(str, sides))
+        raise ValueError(f"{name} of {ranks} ranks needs {dimensions} sides that make {ranks}, not {shape}.")
     rotations = [tuple((begin + step) % dimensions for step in range(dimensions)) for begin in range(dimensions)]
     ways = [by_dimension(sides, order, turn) for turn in (1, -1) for order in rotations]
     slices = [[shifted(phase, ranks * number) for phase in phases] for number, phases in enumerate(ways)]

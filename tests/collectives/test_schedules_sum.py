@@ -80,7 +80,7 @@ def test_swing_adds_each_part_once_on_any_torus(sides):
 def test_sides_must_make_the_ranks():
     with pytest.raises(ValueError, match="5 ranks do not fill nodes of 4"):
         hierarchical(5, 4)
-    with pytest.raises(ValueError, match="a torus of 2 x 2 x 2 has 8 ranks, not 9"):
+    with pytest.raises(ValueError, match="torus_3d of 9 ranks needs 3 sides that make 9, not 2 x 2 x 2"):
         torus_3d(9, (2, 2, 2))
     with pytest.raises(ValueError, match="swing on 12 ranks needs sides that are powers of two and make 8"):
         swing(12, (4, 3))
