@@ -15,12 +15,13 @@ from chips.datasheet import datasheet, key_figures
 from chips.spec import CATALOG, Gpu, chip_names, load_chip
 from chips.timeline import Time, Timeline
 from cluster import Cluster
-from collectives.algorithms import ring
+from collectives.algorithms import ALGORITHMS, algorithm, ring
 from collectives.price import price
 from collectives.schedule import Schedule, once
 from collectives.topology import Level, Topology
 from collectives.verify import verify
 from scenarios import compare, framework, model, simulate
+from scenarios.cli import main
 from scenarios.machine import GpuMachine
 from scenarios.model import load_model, model_figures, model_names, shard
 from scenarios.operators import Elementwise, Step
@@ -95,16 +96,24 @@ def test_a_topology_is_one_function() -> None:
     assert np.all(finish > 0)
 
 
-def test_a_collective_is_one_function() -> None:
+def test_a_collective_is_one_function_under_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(ALGORITHMS, "star", ring)  # and so it leaves again at the end
+
+    @algorithm("all_reduce")
     def star(ranks: int) -> Schedule:
         """All send to rank 0, which adds and sends the sum back."""
         leaves, root = np.arange(1, ranks), np.zeros(ranks - 1, dtype=np.int64)
         phases = once(leaves, root, root, 1, reduce=True), once(root, leaves, root, 1, reduce=False)
         return Schedule("star", ranks, 1, phases)
 
-    verify(star(5))
     switch = Topology((Level("switch", 5, 100e9, 1e-6),))
+    verify(star(5), switch)
     assert np.max(price(star(5), switch, 10**9)) > np.max(price(ring(5), switch, 10**9))
+    with pytest.raises(SystemExit):
+        main(["schedule", "star", "ring"])
+    assert "star" in capsys.readouterr().out
 
 
 def test_an_operator_is_one_more_of_its_decoder() -> None:
