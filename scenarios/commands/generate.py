@@ -81,8 +81,8 @@ def generate(
     request.check(model)
     machines = [
         SimulatedMachine(make_point(model, chip, count, phase="request", strategy=name, context=2, variation=variation))
-        for chip in chips
-        for name in strategy or list(STRATEGIES)
+        for chip in dict.fromkeys(chips)
+        for name in dict.fromkeys(strategy or STRATEGIES)
     ]
     where = make_executor(executor, address, placement)
     try:

@@ -53,6 +53,8 @@ def _from_hugging_face(model: Model, config: Mapping[str, Any], path: Path) -> L
         raise ScenarioError(f"{path}: key 'mlp_bias' is true; only projections without biases are computed.")
     if config.get("quantization_config") is not None:
         raise ScenarioError(f"{path}: quantized safetensors are not read; expected bf16, float16, float32, or a GGUF.")
+    if config.get("partial_rotary_factor", 1) != 1:
+        raise ScenarioError(f"{path}: key 'partial_rotary_factor' is not 1; only whole heads are rotated here.")
     # transformers 5 writes both under rope_parameters; before, theta stood beside rope_scaling.
     scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
     theta = scaling.get("rope_theta", config.get("rope_theta", DEFAULT_THETA))

@@ -43,6 +43,10 @@ class Generation:
             raise ScenarioError(f"--tokens is {self.tokens}; it must be at least 1.")
         if not self.prompt:
             raise ScenarioError("--prompt holds no token; expected at least one.")
+        if max(self.prompt) >= model.vocabulary:
+            raise ScenarioError(
+                f"the tokenizer gives token {max(self.prompt)}; {model.name} has tokens 0 to {model.vocabulary - 1}."
+            )
         if len(self.prompt) + self.tokens > model.max_context:
             raise ScenarioError(
                 f"a prompt of {len(self.prompt)} tokens and --tokens {self.tokens} are beyond the {model.max_context} "

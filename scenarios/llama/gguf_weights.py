@@ -50,6 +50,11 @@ class GgufWeights:
         architecture = self.metadata("general.architecture", "")
         if architecture != "llama":
             raise ScenarioError(f"{path}: architecture '{architecture}' is not computed here; expected llama.")
+        # Biases and experts come as tensors of their own: computed without them, the text would be wrong unseen.
+        layers = range(self._count(Keys.LLM.BLOCK_COUNT))
+        known = {name.format(layer=layer) for name in NAMES.values() for layer in layers}
+        if unknown := sorted(set(self._tensors) - known - {ROPE_FACTORS}):
+            raise ScenarioError(f"{path}: tensor '{unknown[0]}' is not part of a Llama as it is computed here.")
 
     @cached_property
     def _tensors(self) -> dict[str, ReaderTensor]:
@@ -84,6 +89,9 @@ class GgufWeights:
             norm="rmsnorm",
             biases="none",
         )
+        rotated = self.metadata("llama.rope.dimension_count", head_dim)
+        if rotated != head_dim:
+            raise ScenarioError(f"{self.path}: {rotated} of a head's {head_dim} elements are rotated; expected all.")
         scaling = self.metadata("llama.rope.scaling.type", "none")
         if scaling not in ("none", "linear"):
             raise ScenarioError(f"{self.path}: rope scaling of type '{scaling}' is not computed here; expected linear.")

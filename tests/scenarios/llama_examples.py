@@ -144,7 +144,7 @@ def write_gguf(path: Path, source: WeightSource, **metadata: object) -> None:
     """As llama.cpp's converter does: neighbours of a query's or key's head become the pairs of the rotation.
 
     ``metadata``: ``vocabulary_model``, ``pre``, ``tokens``, ``merges``, ``kinds``, ``scores`` in place of bytes,
-    ``first`` token, ``chat_template``, ``rope_factors``.
+    ``first`` token, ``chat_template``, ``rotated`` elements of a head, ``more_tensors``.
     """
     model = source.config.model
     writer = GGUFWriter(path, "llama")
@@ -168,12 +168,15 @@ def write_gguf(path: Path, source: WeightSource, **metadata: object) -> None:
         ("scores", writer.add_token_scores),
         ("first", writer.add_bos_token_id),
         ("chat_template", writer.add_chat_template),
+        ("rotated", writer.add_rope_dimension_count),
     ):
         if key in metadata:
             write(metadata[key])  # type: ignore[operator]
     writer.add_eos_token_id(0)
-    if "rope_factors" in metadata:
-        writer.add_tensor("rope_freqs.weight", np.asarray(metadata["rope_factors"]))
+    more_tensors = metadata.get("more_tensors", {})
+    assert isinstance(more_tensors, dict)
+    for name, values in more_tensors.items():
+        writer.add_tensor(name, values)
     for name, layer, values in whole_tensors(source):
         if name in ("query", "key"):
             by_half = values.reshape(-1, 2, model.head_dim // 2, values.shape[-1])

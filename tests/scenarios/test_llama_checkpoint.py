@@ -22,7 +22,7 @@ from llama_examples import (
 
 from cluster.ranks import run_ranks
 from scenarios.errors import ScenarioError
-from scenarios.llama import open_vocabulary, open_weights
+from scenarios.llama import Generation, open_vocabulary, open_weights
 from scenarios.llama.number_format import round_to_bfloat16
 from scenarios.llama.safetensors_weights import NAMES, SafetensorsWeights
 from scenarios.llama.vocabulary import ByteVocabulary
@@ -82,7 +82,7 @@ def test_logits_are_the_same_from_memory_safetensors_and_gguf(tmp_path: Path) ->
 
 def test_a_tied_gguf_has_no_head_and_rope_factors_divide_frequencies(tmp_path: Path) -> None:
     tied = LargeRandomWeights(tiny_config(vocabulary=256, tied_embeddings=True))
-    write_gguf(tmp_path / "tied.gguf", tied, rope_factors=np.array([1.0, 8.0], np.float32))
+    write_gguf(tmp_path / "tied.gguf", tied, more_tensors={"rope_freqs.weight": np.array([1.0, 8.0], np.float32)})
     config = open_weights(str(tmp_path / "tied.gguf")).config
     assert config.model.tied_embeddings
     np.testing.assert_allclose(config.inverse_frequencies, tied.config.inverse_frequencies / [1, 8])
@@ -135,6 +135,23 @@ def test_files_that_are_missing_or_damaged_are_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     open_weights.cache_clear()
     refused("", "tensor 'model.embed_tokens.weight' has shape (307, 24); config.json says (307, 48).")
+
+
+def test_a_gguf_with_biases_or_partly_rotated_heads_is_refused(tmp_path: Path) -> None:
+    bias = {"blk.0.attn_q.bias": np.zeros(48, np.float32)}
+    write_gguf(tmp_path / "biased.gguf", SMALL, more_tensors=bias)
+    with pytest.raises(ScenarioError, match=r"tensor 'blk\.0\.attn_q\.bias' is not part of a Llama"):
+        open_weights(str(tmp_path / "biased.gguf"))
+    write_gguf(tmp_path / "partly.gguf", SMALL, rotated=2)
+    source = open_weights(str(tmp_path / "partly.gguf"))
+    with pytest.raises(ScenarioError, match="2 of a head's 4 elements are rotated"):
+        _ = source.config
+
+
+def test_a_prompt_outside_of_the_vocabulary_is_refused() -> None:
+    model = tiny_config().model
+    with pytest.raises(ScenarioError, match="the tokenizer gives token 307; tiny has tokens 0 to 306"):
+        Generation("tiny", (1, 307), 1).check(model)
 
 
 def test_an_index_that_names_a_missing_file_is_refused(tmp_path: Path) -> None:
