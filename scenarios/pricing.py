@@ -207,23 +207,29 @@ def answers_of_rank(communicator: Communicator, points: Sequence[Point]) -> list
 
 
 def trace_point(point: Point) -> list[Event]:
-    """Every task of one point as it ran, for a trace; of a request only its prefill and first output token.
+    """Every task of one point as it ran, for a trace: those of ``trace_passes``, one after the other."""
+    return [event for _, events in trace_passes(point) for event in events]
+
+
+def trace_passes(point: Point) -> list[tuple[Step, list[Event]]]:
+    """Every pass of one point with its tasks as they ran; of a request only its prefill and first output token.
 
     Where chips differ, times are arrays over them.
     """
     split, cluster = split_model(point), cluster_of(point)
-    events: list[Event] = []
+    found: list[tuple[Step, list[Event]]] = []
     start = 0
     for step, passes in point_steps(point, split)[: 2 if point.phase == "request" else None]:
         if passes > 1:
             step = _with_contexts(step, lambda context: int(np.min(context)))
         clock = cluster.start_clock(record=True)
         finish = run_strategy(clock, cluster, point.strategy, step, point.launch, point.framework)
-        events += [
+        events = [
             replace(event, start_ps=event.start_ps + start, finish_ps=event.finish_ps + start) for event in clock.events
         ]
+        found.append((step, events))
         start += int(np.max(finish.ps))
-    return events
+    return found
 
 
 def split_model(point: Point) -> Shard:
