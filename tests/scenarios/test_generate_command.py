@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 from llama_examples import LargeRandomWeights, tiny_config, write_folder, write_gguf
 
-from results.generation_view import GenerationView
 from results.table import json_records
 from scenarios import compare
 from scenarios.cli import main
@@ -174,34 +172,6 @@ def test_a_machine_that_cannot_hold_the_values_says_so(capsys: pytest.CaptureFix
         loopline("generate", "--weights", "llama-3.1-405b", "--chips", "sn40l", "--count", "16", "--prompt", "x") == 2
     )
     assert "16 ranks need" in capsys.readouterr().err
-
-
-class Screen(io.StringIO):
-    """A terminal that keeps what is written to it."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_terminal_shows_times_while_the_text_goes_to_a_pipe() -> None:
-    out, err = io.StringIO(), Screen()
-    with GenerationView(out, err) as view:
-        view.status("loading")
-        view.token("Hel", {"sn40l x1": 1e-3, "here": 0.1})
-        view.token("lo", {"sn40l x1": 2e-3, "here": 0.1})
-    assert out.getvalue() == "Hello\n"
-    assert "loading" in err.getvalue()
-    assert "3.00 ms" in err.getvalue()
-    assert "Hello" not in err.getvalue()
-
-
-def test_one_terminal_for_both_shows_the_text_above_the_times_and_prints_it_at_the_end() -> None:
-    out, err = Screen(), Screen()
-    with GenerationView(out, err) as view:
-        view.token("Hello", {"here": 0.1})
-        assert not out.getvalue()
-        assert "Hello" in err.getvalue()
-    assert out.getvalue() == "Hello\n"
 
 
 @pytest.mark.slow
