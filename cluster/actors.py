@@ -2,7 +2,8 @@
 
 Each actor's worker starts under ``mpiexec -n 1``, which makes it an MPI process of its own; the actors then join one
 communicator by ``Open_port``, ``Accept``, ``Connect`` and ``Merge``, the port passed through Ray. From there on they
-talk MPI: the driver makes three calls an actor (where it is, join, run), however long the program is.
+talk MPI: the driver makes a few calls an actor (open a port, join one for each doubling, run), however long the
+program is.
 """
 
 from __future__ import annotations
@@ -32,31 +33,31 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 PACKAGES = ("chips", "cluster", "collectives", "results", "scenarios")
 CONNECT_SECONDS = 5.0  # for the head node to accept a connection
+JOIN_SECONDS = 120.0  # for all actors to start, or to join
 PLACEMENT_SECONDS = 30.0  # for a Ray cluster whose CPUs are in use to find room for the actors
 
 
 class ChipActor:
     """One chip's actor: an MPI process, and after ``join`` one rank of a communicator."""
 
-    def open_port(self) -> str:
-        """Where the others can connect to this actor."""
+    def open_port(self) -> tuple[str, int]:
+        """Where a group of actors can connect to the one that this actor leads; its process's number, to name it by."""
         from mpi4py import MPI
 
-        self._port = MPI.Open_port()
-        return self._port
+        self._world: MPI.Intracomm = MPI.COMM_SELF
+        return MPI.Open_port(), os.getpid()
 
-    def join(self, port: str, rank: int, count: int) -> int:
-        """Become ``rank`` of ``count`` with all that know ``port``; this process's number, to name it by."""
-        from mpi4py import MPI
+    def join(self, rank: int, ports: Sequence[str], size: int) -> None:
+        """Join groups of ``size`` ranks in pairs, the second at the port of the first one's leader.
 
-        joined: MPI.Intracomm = MPI.COMM_SELF
-        if rank > 0:
-            joined = joined.Connect(port, root=0).Merge(high=True)
-        while joined.Get_size() < count:
-            # All that have joined accept the next one together.
-            joined = joined.Accept(port, root=0).Merge(high=False)
-        self._world = MPI.Intracomm(joined.Split(0, rank))
-        return os.getpid()
+        All are to have joined at one size before any goes on to the next: MPICH 5.0.2 crashes where a process is
+        connected to that is still joining others.
+        """
+        first = rank - rank % (2 * size)
+        if rank >= first + size:
+            self._world = self._world.Connect(ports[first]).Merge(high=True)
+        elif first + size < len(ports):
+            self._world = self._world.Accept(ports[first]).Merge(high=False)
 
     def run(self, program: Callable[..., object], arguments: Sequence[object]) -> Iterator[tuple[str, object]]:
         """Run the program: each of its reports as it comes, then its result or what it raised."""
@@ -89,10 +90,15 @@ def run_ray(
     rank_bytes: float,
 ) -> list[Result]:
     """``cluster.ranks.run_ranks`` with an actor a rank. Uses the session of Ray where this process has one."""
-    with _session(address, count), _actors(count, placement, rank_bytes) as actors:
+    with session(address, count), _actors(count, placement, rank_bytes) as actors:
         try:
-            port = ray.get(actors[0].open_port.remote())
-            processes = ray.get([actor.join.remote(port, rank, count) for rank, actor in enumerate(actors)])
+            opened = ray.get([actor.open_port.remote() for actor in actors], timeout=JOIN_SECONDS)
+            ports, processes = zip(*opened, strict=True)
+            size = 1
+            while size < count:
+                joins = [actor.join.remote(rank, ports, size) for rank, actor in enumerate(actors)]
+                ray.get(joins, timeout=JOIN_SECONDS)
+                size *= 2
         except RayError as error:
             raise RankLost(f"The {count} actors could not be joined: {_first_line(error)}") from None
         runs = [actor.run.options(num_returns="streaming").remote(program, arguments) for actor in actors]
@@ -100,7 +106,7 @@ def run_ray(
 
 
 def _results(
-    runs: list[ray.ObjectRefGenerator], processes: list[int], on_report: Callable[[object], None]
+    runs: list[ray.ObjectRefGenerator], processes: Sequence[int], on_report: Callable[[object], None]
 ) -> list[Result]:
     """What the actors' programs return; each item as soon as it is there."""
     results: dict[int, Result] = {}
@@ -122,7 +128,7 @@ def _results(
 
 
 @contextmanager
-def _session(address: str | None, count: int) -> Iterator[None]:
+def session(address: str | None, count: int) -> Iterator[None]:
     """Connected to Ray: as this process is already, to the cluster at ``address``, or to one made for the while."""
     if ray.is_initialized():
         yield
@@ -157,7 +163,8 @@ def _actors(count: int, placement: Literal["SPREAD", "PACK"], rank_bytes: float)
         raise ClusterError(f"The Ray cluster has {cpus} CPUs; {count} actors need one each.")
     if memory < count * rank_bytes:
         raise ClusterError(
-            f"The Ray cluster has {memory / 1e9:,.1f} GB for actors; {count} of them need {rank_bytes / 1e9:,.1f} GB each."
+            f"The Ray cluster has {memory / 1e9:,.1f} GB for actors; {count} of them need "
+            f"{rank_bytes / 1e9:,.1f} GB each."
         )
     needs = {"CPU": 1.0} | ({"memory": rank_bytes} if rank_bytes else {})
     room = placement_group([needs] * count, strategy=placement)

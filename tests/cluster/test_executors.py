@@ -75,7 +75,7 @@ def test_a_rank_without_memory_is_told_in_a_sentence(name):
 
 
 def test_shards_larger_than_the_machine_are_refused_before_anything_starts(executor):
-    with pytest.raises(ClusterError, match="1,000,000.0 GB"):
+    with pytest.raises(ClusterError, match=r"1,000,000\.0 GB"):
         run_ranks(sums, SIZES, 7, count=2, executor=executor, rank_bytes=1e15)
 
 

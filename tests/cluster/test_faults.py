@@ -1,0 +1,158 @@
+"""What goes wrong between ranks, for real: killed processes, a node that leaves, nobody who answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import ray
+from rank_programs import dies, place, sums
+from ray.cluster_utils import Cluster as RayNodes
+
+from cluster import ClusterError, Executor, run_ranks
+
+HERE = Path(__file__).parent
+
+
+def processes_with(word):
+    """Command lines of running processes that contain ``word``."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (OSError, ValueError):
+            continue
+        if entry.name.isdigit() and word in line:
+            found.append(line)
+    return found
+
+
+def gone(word, seconds=20.0):
+    """Whether processes with ``word`` end within ``seconds``."""
+    until = time.monotonic() + seconds
+    while processes_with(word) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not processes_with(word)
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """A folder for all temporary files of a test, whose name is in the command lines of its ranks."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def test_a_killed_mpi_rank_is_run_again_to_the_same_bits(tmp_path, temporary, capsys):
+    told: list[object] = []
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    ranks = run_ranks(dies, 1, marks, count=3, executor=Executor("mpi"), on_report=told.append)
+    assert ranks == run_ranks(dies, 0, marks, count=3)
+    assert told == ["begun", "done"]
+    assert "was lost: Killed (signal 9). Running again from the start." in capsys.readouterr().err
+    assert gone(str(temporary))
+    assert not list(temporary.iterdir())
+
+
+def test_an_mpi_rank_that_always_dies_is_named(tmp_path, temporary):
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    with pytest.raises(ClusterError, match=r"Rank 1 of 2 \(process \d+\) was lost: Killed \(signal 9\)\."):
+        run_ranks(dies, 2, marks, count=2, executor=Executor("mpi"))
+    assert len(list(marks.iterdir())) == 2
+    assert gone(str(temporary))
+
+
+def test_ranks_end_when_their_driver_is_killed(tmp_path):
+    script = (
+        "import rank_programs, cluster\n"
+        f"cluster.run_ranks(rank_programs.waits, {str(tmp_path)!r}, count=2, executor=cluster.Executor('mpi'))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(HERE), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment) as driver:
+        until = time.monotonic() + 30
+        while sum(path.name.isdigit() for path in tmp_path.iterdir()) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert len(processes_with(f"cluster.mpiexec {tmp_path}")) >= 2
+        driver.send_signal(signal.SIGKILL)
+    assert gone(f"cluster.mpiexec {tmp_path}")
+
+
+def test_ray_that_does_not_answer_is_one_sentence():
+    with pytest.raises(ClusterError, match=r"No Ray cluster answers at 127\.0\.0\.1:9 \(Connection refused\)"):
+        run_ranks(sums, (1,), 0, count=2, executor=Executor("ray", "127.0.0.1:9"))
+
+
+@pytest.mark.parametrize("address", ["somewhere", "ray://127.0.0.1:10001", "host:port"])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(ClusterError, match="expected HOST:PORT"):
+        run_ranks(sums, (1,), 0, count=2, executor=Executor("ray", address))
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """Two Ray nodes on this machine, with 2 CPUs each."""
+    cluster = RayNodes(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    cluster.add_node(num_cpus=2)
+    yield cluster
+    cluster.shutdown()
+
+
+def on(nodes, placement="SPREAD", retries=1):
+    return Executor("ray", nodes.address, placement, retries)
+
+
+def test_actors_on_two_nodes_run_the_code_that_was_shipped_to_them(nodes):
+    files = [code for code, _ in run_ranks(place, count=4, executor=on(nodes))]
+    assert all("py_modules" in code for code in files)
+
+
+def test_more_actors_than_cpus_are_refused(nodes):
+    with pytest.raises(ClusterError, match="has 4 CPUs; 5 actors need one each"):
+        run_ranks(sums, (1,), 0, count=5, executor=on(nodes))
+
+
+def test_a_killed_actor_is_run_again_to_the_same_bits(nodes, tmp_path, capsys):
+    told: list[object] = []
+    ranks = run_ranks(dies, 1, tmp_path, count=3, executor=on(nodes), on_report=told.append)
+    assert ranks == run_ranks(dies, 0, tmp_path, count=3)
+    assert told == ["begun", "done"]
+    assert "Running again from the start." in capsys.readouterr().err
+
+
+def test_an_actor_that_dies_without_a_retry_is_one_sentence_and_leaves_no_process(nodes, tmp_path):
+    with pytest.raises(ClusterError, match=r"Rank \d of 2 \(process \d+\) was lost: "):
+        run_ranks(dies, 1, tmp_path, count=2, executor=on(nodes, retries=0))
+    assert gone("mpiexec -n 1")
+    assert gone("hydra_pmi_proxy")
+    assert not ray.is_initialized()
+
+
+def test_when_a_node_leaves_the_program_runs_again_on_those_that_are_left(nodes, tmp_path, capsys):
+    leaving = nodes.add_node(num_cpus=2)
+    told: list[object] = []
+
+    def remove_once(item):
+        told.append(item)
+        if len(told) == 1:
+            nodes.remove_node(leaving)
+
+    ranks = run_ranks(dies, 0, tmp_path, 1.0, count=4, executor=on(nodes), on_report=remove_once)
+    assert ranks == run_ranks(dies, 0, tmp_path, count=4)
+    assert told == ["begun", "done"]
+    assert "Running again from the start." in capsys.readouterr().err
+
+
+def test_when_a_node_leaves_and_too_few_are_left_it_is_one_sentence(nodes, tmp_path):
+    leaving = nodes.add_node(num_cpus=2)
+    with pytest.raises(ClusterError, match="has 4 CPUs; 6 actors need one each"):
+        run_ranks(
+            dies, 0, tmp_path, 1.0, count=6, executor=on(nodes), on_report=lambda item: nodes.remove_node(leaving)
+        )
