@@ -12,7 +12,22 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from scenarios.commands import accuracy, allreduce, calibrate, generate, plot, roofline, schedule, systolic, tiles, tpu_v1
+from scenarios.commands import (
+    accuracy,
+    allreduce,
+    bandwidth,
+    calibrate,
+    fit,
+    generate,
+    plot,
+    roofline,
+    run,
+    schedule,
+    sweep,
+    systolic,
+    tiles,
+    tpu_v1,
+)
 from scenarios.executors import AddressOption, ExecutorOption, PlacementOption, make_executor
 
 if TYPE_CHECKING:
@@ -26,7 +41,19 @@ app = typer.Typer(
 )
 
 # Options that take one or more values after a single mention: --count 1 2 4 8
-SEVERAL = ("--chips", "--count", "--ranks", "--strategy", "--shape", "--where", "--bytes", "--algorithm", "--late")
+SEVERAL = (
+    "--chips",
+    "--count",
+    "--ranks",
+    "--strategy",
+    "--shape",
+    "--hidden",
+    "--where",
+    "--bytes",
+    "--algorithm",
+    "--late",
+    "--set",
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -222,8 +249,12 @@ def validate(
         render(results, sys.stdout)
 
 
+app.command("scenarios")(run.scenarios)
+app.command("run")(run.run)
+app.command("sweep")(sweep.sweep)
 app.command("allreduce")(allreduce.allreduce)
 app.command("schedule")(schedule.schedule)
+app.command("bandwidth")(bandwidth.bandwidth)
 app.command("plot")(plot.plot)
 app.command("roofline")(roofline.roofline)
 app.command("tiles")(tiles.tiles)
@@ -232,3 +263,4 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("systolic")(systolic.systolic)
 app.command("tpu-v1")(tpu_v1.tpu_v1)
 app.command("generate")(generate.generate)
+app.command("fit")(fit.fit)

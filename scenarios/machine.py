@@ -94,7 +94,7 @@ class GpuMachine:
     def _price(self, operator: Operator) -> KernelPrice:
         if isinstance(operator, Collective):
             return self._collective(operator, self.framework.collectives)
-        return _rounded(operator.part, self._kernel_time(operator))
+        return _rounded(operator.part, self.kernel_time(operator))
 
     def _collective(self, operator: Collective, library: Library) -> KernelPrice:
         ranks, payload = self.cluster.count, operator.payload_bytes
@@ -102,7 +102,8 @@ class GpuMachine:
         cost = price_collective(chip, operator.operation, ranks, payload, library=library, mode="graph")
         return KernelPrice(Label("allreduce", LINK), seconds_to_ps(float(np.max(cost.seconds))), 0)
 
-    def _kernel_time(self, operator: Attention | Elementwise | MatrixProduct) -> KernelTime:
+    def kernel_time(self, operator: Attention | Elementwise | MatrixProduct) -> KernelTime:
+        """The kernel of one operator in seconds, not remembered."""
         match operator:
             case MatrixProduct(m=m, n=n, k=k, precision=precision, count=count):
                 return price_matmul(self.chip, m, n, k, precision=precision, count=count)

@@ -102,15 +102,18 @@ def compare(
     ]
     if executor.name == "local":
         return frame([price_point(point) for point in points])
-    return frame([_record(point, answer) for point, answer in zip(points, _distributed(points, executor), strict=True)])
+    return frame(
+        [record_of(point, answer) for point, answer in zip(points, _distributed(points, executor), strict=True)]
+    )
 
 
 def price_point(point: Point) -> dict[str, object]:
     """The record of one point, with the keys of the results' schema."""
-    return _record(point, _answer(point))
+    return record_of(point, _answer(point))
 
 
-def _record(point: Point, answer: Outcome | DoesNotFit) -> dict[str, object]:
+def record_of(point: Point, answer: Outcome | DoesNotFit) -> dict[str, object]:
+    """The record of a point that has been run, or refused."""
     record: dict[str, object] = {
         "chip": point.chip.name,
         "count": point.count,

@@ -75,7 +75,7 @@ def stage_of(machine: DataflowMachine, operator: Operator, share: Quantity, *, s
     moved = operator.stream_bytes + (operator.activation_bytes if spill else 0.0)
     stretch = machine.cluster.stretch
     load = stretch(seconds_to_ps(moved / machine.memory_bandwidth), "memory")
-    tiles = stream_tiles(moved, machine.chip.on_chip.stream_buffer_bytes)
+    tiles = stream_tiles(operator, moved, machine.chip.on_chip.stream_buffer_bytes)
     if isinstance(operator, Collective):
         latency, seconds = all_reduce_seconds(machine, operator)
         exposed: dict[Hashable, Picoseconds] = {label: seconds_to_ps(latency)}

@@ -43,7 +43,8 @@ def _graph(clock: Timeline, machine: GpuMachine, step: Step) -> Time:
 def _eager(clock: Timeline, machine: GpuMachine, step: Step) -> Time:
     """The host issues every kernel of every operator, one framework call after another; the device waits or lags."""
     launch = machine.chip.generation.launch
-    call, collective_call = seconds_to_ps(launch.host_operator), seconds_to_ps(launch.host_collective)
+    call = seconds_to_ps(machine.framework.host_operator_seconds or launch.host_operator)
+    collective_call = seconds_to_ps(launch.host_collective)
     gap = seconds_to_ps(launch.stream_gap)
     host = clock.engine("host")
 
@@ -152,5 +153,5 @@ def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:
                 load=cluster.stretch(seconds_to_ps(operator.stream_bytes / bandwidth), "memory"),
                 compute=cluster.stretch(arithmetic if price.label.limiter == MEMORY else price.steady, "clock"),
                 latency={FILL_DRAIN: cluster.stretch(price.fill_drain, "clock")} | synchronization,
-                tiles=stream_tiles(operator.stream_bytes, chip.compute.units * chip.on_chip.shared_bytes),
+                tiles=stream_tiles(operator, operator.stream_bytes, chip.compute.units * chip.on_chip.shared_bytes),
             )

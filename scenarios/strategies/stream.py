@@ -10,22 +10,38 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chips.timeline import Buffer, Picoseconds, Time, Timeline
 from cluster import Cluster
 from scenarios.machine import LINK, Label
-from scenarios.operators import Quantity
+from scenarios.operators import Attention, Operator, Quantity
 
 FEW_TILES = 32  # as many are issued one by one in less time than a loop takes to see that it is periodic
 BUFFER_TILES = 2  # double buffering: one tile arrives while the other is used; finer tiles change totals by under 0.5%
 
 
-def stream_tiles(moved_bytes: Quantity, buffer_bytes: float) -> int:
-    """Tiles in which an operator's bytes stream, each at most a slot of the stream buffer; 0 for no bytes."""
-    return ceil(float(np.max(moved_bytes)) * BUFFER_TILES / buffer_bytes)
+def stream_tiles(operator: Operator, moved_bytes: Quantity, buffer_bytes: float) -> int:
+    """Tiles in which an operator's bytes stream, each at most a slot of the stream buffer; 0 for no bytes.
+
+    Passes side by side stream in as many as the largest of them needs.
+    """
+    return int(np.max(tiles_of_passes(operator, moved_bytes, buffer_bytes)))
+
+
+def tiles_of_passes(operator: Operator, moved_bytes: Quantity, buffer_bytes: float) -> NDArray[np.int64]:
+    """The same for each of several passes.
+
+    Weights come in as few tiles as hold them. A KV cache grows, and a kernel is compiled for sizes that double: it
+    comes in a power of two of tiles.
+    """
+    fewest = np.ceil(np.asarray(moved_bytes) * BUFFER_TILES / buffer_bytes).astype(np.int64)
+    if not isinstance(operator, Attention):
+        return fewest
+    mantissa, exponent = np.frexp(fewest)
+    return np.where(fewest == 0, 0, 1 << np.where(mantissa == 0.5, exponent - 1, exponent))
 
 
 @dataclass(frozen=True, slots=True)

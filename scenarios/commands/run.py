@@ -1,0 +1,86 @@
+"""``loopline scenarios`` and ``loopline run``: questions as files, and their answers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MOST_RUN = 20_000  # points; more take minutes, and a sweep keeps what it has priced
+
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Replace a key of the file: --set count=[1,8] model=llama-3.1-70b"),
+]
+File = Annotated[str, typer.Argument(help="A scenario of `loopline scenarios`, or the path of a .toml file.")]
+
+
+def scenarios(
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of scenario files.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the shipped scenarios: a question each, and how many points answer it.
+
+    loopline scenarios
+
+    loopline scenarios --schema > scenario.schema.json   # for an editor that completes TOML
+    """
+    from json import dumps
+
+    from results.table import print_records
+    from scenarios.scenario_file import load_scenario, points_of, scenario_names, scenario_schema
+
+    if schema:
+        print(dumps(scenario_schema(), indent=1))
+        return
+    loaded = {name: load_scenario(name) for name in scenario_names()}
+    records = [
+        {"scenario": name, "points": len(points_of(scenario)), "question": scenario.question}
+        for name, scenario in loaded.items()
+    ]
+    print_records(records, sys.stdout, json=json)
+
+
+def run(
+    scenario: File,
+    changes: Changes = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also save the frame: .parquet, .csv or .json")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw stacked bars into this .png or .svg file.")] = None,
+) -> None:
+    """Price all points of a scenario and print them. Many points: `loopline sweep`, which can be stopped.
+
+    loopline run launches-or-looping
+
+    loopline run allreduce-share --set batch=[1,8] chips=h200 -o share.parquet
+    """
+    import results
+    from results.plots import check_plot_path, plot_breakdown
+    from results.table import print_comparison
+    from scenarios.errors import ScenarioError
+    from scenarios.scenario_file import load_scenario, points_of
+    from scenarios.sweep_parts import price_part
+    from scenarios.sweeping import check_names
+
+    if plot is not None:
+        check_plot_path(plot)
+    loaded = load_scenario(scenario, changes or ())
+    points = points_of(loaded)
+    check_names(loaded)
+    if len(points) > MOST_RUN:
+        raise ScenarioError(f"{scenario} has {len(points):,} points; `loopline sweep {scenario} -o FOLDER` keeps them.")
+    frame = price_part(list(points))
+    if not csv and not json:
+        print(f"{loaded.question}\n")
+    print_comparison(frame, sys.stdout, form="json" if json else "csv" if csv else "table")
+    if output is not None:
+        results.save(frame, output)
+        print(f"wrote {output}", file=sys.stderr)
+    if plot is not None:
+        plot_breakdown(frame, plot)
+        print(f"wrote {plot}", file=sys.stderr)

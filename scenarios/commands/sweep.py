@@ -1,0 +1,97 @@
+"""``loopline sweep``: all points of a scenario into a folder, with a progress bar on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scenarios.commands.run import Changes, File
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scenarios.sweeping import Progress
+
+
+def sweep(
+    scenario: File,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the results.")],
+    changes: Changes = None,
+    executor: Annotated[str, typer.Option(help="Who prices the points: processes | ray")] = "processes",
+    address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a Ray cluster (default: RAY_ADDRESS, or this machine).")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="At once (default: one for each CPU).")] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh/--resume", help="Start over, or go on with what the folder holds.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Price all points of a scenario into a folder of Parquet files. Stop it at any moment; the same command goes on.
+
+    loopline sweep half-the-bandwidth -o sweep/
+
+    loopline sweep mine.toml -o sweep/ --executor ray --address 10.0.0.1:6379
+
+    loopline sweep what-fits -o sweep/ --set 'context={ from = 1024, to = 131072, times = 2 }'
+    """
+    from results.table import print_records
+    from scenarios.scenario_file import load_scenario
+    from scenarios.sweeping import sweep as run
+
+    loaded = load_scenario(scenario, changes or ())
+    begin = perf_counter()
+    try:
+        with _bar(shown=sys.stderr.isatty() and not quiet) as on_progress:
+            progress = run(
+                loaded,
+                output,
+                executor=executor,
+                workers=workers,
+                address=address,
+                fresh=fresh,
+                on_progress=on_progress,
+            )
+    except KeyboardInterrupt:
+        print(f"loopline: stopped; what is priced is kept in {output}, and the same command goes on.", file=sys.stderr)
+        raise
+    if quiet and not json:
+        return
+    seconds = perf_counter() - begin
+    summary = {
+        "folder": str(output),
+        "points": progress.total,
+        "kept": progress.kept,
+        "priced": progress.priced,
+        "seconds": round(seconds, 3),
+        "points_per_s": round(progress.priced / seconds),
+    }
+    print_records([summary], sys.stdout, json=json)
+
+
+@contextmanager
+def _bar(*, shown: bool) -> Iterator[Callable[[Progress], None]]:
+    """What to tell a sweep's progress to: a bar with rate and time left, or nobody."""
+    if not shown:
+        yield lambda progress: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        begin, task = perf_counter(), bar.add_task("points", total=None, rate="")
+
+        def show(progress: Progress) -> None:
+            rate = f"{progress.priced / (perf_counter() - begin):,.0f} points/s"
+            bar.update(task, total=progress.total, completed=progress.done, rate=rate)
+
+        yield show

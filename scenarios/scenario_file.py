@@ -1,0 +1,293 @@
+"""Scenario files: a question, and the points that answer it, as TOML with a value, a list or a range for every option.
+
+Here: what a file may say, how it is checked, and the points that it stands for, in order. Nothing is priced here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from scenarios.errors import ScenarioError
+from scenarios.point import LAUNCH_NAMES, PHASES
+from scenarios.strategies import STRATEGIES
+
+CATALOG = Path(__file__).parent / "catalog"
+Request = dict[str, Any]  # the arguments of ``scenarios.point.make_point``
+MOST_POINTS = 100_000_000
+
+
+class Range(BaseModel):
+    """Numbers from ``from`` up to at most ``to``: each ``step`` more, or ``times`` as much, as the one before."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    first: PositiveInt = Field(alias="from")
+    to: PositiveInt
+    step: PositiveInt | None = None
+    times: Annotated[int, Field(ge=2)] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Range:
+        if (self.step is None) == (self.times is None):
+            raise ValueError("a range has either a step or times")
+        return self
+
+    @property
+    def values(self) -> list[int]:
+        """All numbers, in order."""
+        if self.step is not None:
+            return list(range(self.first, self.to + 1, self.step))
+        values, value = [], self.first
+        while value <= self.to:
+            values.append(value)
+            value *= self.times or 1
+        return values
+
+
+class Sample(BaseModel):
+    """So many points of the product, drawn without replacement by a seeded generator."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    points: PositiveInt
+    seed: int = 0
+
+
+Text = Annotated[str, Field(min_length=1)]
+Texts = Annotated[Text | Annotated[list[Text], Field(min_length=1)], Field(description="a text, or a list of texts")]
+Numbers = Annotated[
+    PositiveInt | Annotated[list[PositiveInt], Field(min_length=1)] | Range,
+    Field(description="a whole number from 1 up, a list of them, or a range such as { from = 1, to = 16, times = 2 }"),
+]
+
+
+class Scenario(BaseModel):
+    """A scenario file. Every option of ``loopline compare`` may be one value or several; all are combined.
+
+    ``together``: groups of keys whose lists go side by side instead: the first of each, the second of each, and so on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    question: Text = Field(description="what the scenario answers, as a sentence")
+    model: Texts = Field(description="models of `loopline models`, or paths of config.json files")
+    chips: Texts = Field(description="chips of `loopline chips`, or paths of TOML files")
+    count: Numbers = 1
+    batch: Numbers = 1
+    context: Numbers = 4096
+    output_tokens: Numbers | None = None
+    precision: Texts = "bf16"
+    framework: Texts | None = None
+    launch: Texts = "graph"
+    phase: Texts = "decode"
+    variation: Annotated[str | list[str], Field(description="a text such as 'straggler=0.1@3', or a list")] = ""
+    strategy: Texts = tuple(STRATEGIES)  # type: ignore[assignment]
+    together: list[list[str]] = Field(default=[], description="a list of lists of keys, such as [['chips', 'count']]")
+    sample: Sample | None = Field(default=None, description="a table { points = 1000, seed = 1 }")
+
+
+# Combined in this order: the last changes fastest, so that strategies stand side by side.
+AXES = (
+    "model",
+    "chips",
+    "count",
+    "batch",
+    "context",
+    "output_tokens",
+    "precision",
+    "framework",
+    "launch",
+    "phase",
+    "variation",
+    "strategy",
+)
+CHOICES = {"phase": PHASES, "launch": LAUNCH_NAMES, "strategy": tuple(STRATEGIES)}
+
+
+@dataclass(frozen=True)
+class Points:
+    """The points of a scenario, by number, without a list of all of them: ``len``, ``[number]``, iteration."""
+
+    groups: tuple[tuple[tuple[str, ...], tuple[tuple[Any, ...], ...]], ...]
+    chosen: tuple[int, ...] | None = None
+
+    def __len__(self) -> int:
+        return prod(len(values) for _, values in self.groups) if self.chosen is None else len(self.chosen)
+
+    def __getitem__(self, number: int) -> Request:
+        if self.chosen is not None:
+            number = self.chosen[number]
+        request: Request = {}
+        for keys, values in reversed(self.groups):
+            number, place = divmod(number, len(values))
+            request |= zip(keys, values[place], strict=True)
+        return request
+
+    def __iter__(self) -> Iterator[Request]:
+        if self.chosen is not None:
+            yield from (self[place] for place in range(len(self)))
+            return
+        for combination in product(*(values for _, values in self.groups)):
+            yield {
+                key: value
+                for (keys, _), values in zip(self.groups, combination, strict=True)
+                for key, value in zip(keys, values, strict=True)
+            }
+
+    def part(self, first: int, count: int) -> list[Request]:
+        """``count`` points from number ``first`` on, fewer at the end."""
+        return [self[number] for number in islice(range(len(self)), first, first + count)]
+
+
+def scenario_names() -> list[str]:
+    """The names of the shipped scenarios, sorted."""
+    return sorted(path.stem for path in CATALOG.glob("*.toml"))
+
+
+def load_scenario(name: str, changes: Sequence[str] = ()) -> Scenario:
+    """A shipped scenario by its name, or one from a TOML file, with ``changes`` such as "count=[1, 8]" applied.
+
+    Paths of chips and models in a file are relative to it. Raises ScenarioError in one sentence that names the file,
+    the line, the key and what was expected.
+    """
+    path = CATALOG / f"{name}.toml"
+    if name not in scenario_names():
+        path = Path(name)
+        if path.suffix != ".toml":
+            near = difflib.get_close_matches(name, scenario_names(), n=1, cutoff=0.4)
+            hint = (
+                f"did you mean {near[0]}?"
+                if near
+                else f"expected a .toml file or one of {', '.join(scenario_names())}."
+            )
+            raise ScenarioError(f"There is no scenario '{name}'; {hint}")
+    try:
+        text = path.read_text()
+        data = tomllib.loads(text)
+    except OSError:
+        raise ScenarioError(f"{path}: no such file.") from None
+    except ValueError as error:
+        raise ScenarioError(f"{path}: not valid TOML: {error}.") from None
+    places = {key: _line(path, text, key) for key in data}
+    for change in changes:
+        key, value = _change(change)
+        data[key], places[key] = value, f"--set {change}"
+    return _checked(data, str(path), places, path.parent)
+
+
+def scenario_from(data: Mapping[str, Any]) -> Scenario:
+    """A scenario from Python values, checked like a file. Raises ScenarioError."""
+    return _checked(dict(data), "the scenario", {key: "the scenario" for key in data}, Path())
+
+
+def points_of(scenario: Scenario) -> Points:
+    """All points that a scenario stands for. Raises ScenarioError where keys cannot go side by side."""
+    values = {axis: _values(getattr(scenario, axis)) for axis in AXES}
+    grouped: dict[str, tuple[str, ...]] = {}
+    for group in scenario.together:
+        for key in group:
+            if key not in AXES:
+                raise ScenarioError(f"together: '{key}' is not a key that can vary; expected {_nearest(key, AXES)}.")
+            if key in grouped:
+                raise ScenarioError(f"together: '{key}' is named twice; each key goes with one group.")
+            grouped[key] = tuple(group)
+        lengths = {key: len(values[key]) for key in group}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{key} has {length}" for key, length in lengths.items())
+            raise ScenarioError(f"together: lists side by side are equally long; {told}.")
+    groups: dict[tuple[str, ...], tuple[tuple[Any, ...], ...]] = {}
+    for axis in AXES:
+        keys = grouped.get(axis, (axis,))
+        names = tuple("chip" if key == "chips" else key for key in keys)
+        groups.setdefault(names, tuple(zip(*(values[key] for key in keys), strict=True)))
+    points = Points(tuple(groups.items()))
+    if len(points) > MOST_POINTS:
+        raise ScenarioError(f"The scenario has {len(points):,} points; at most {MOST_POINTS:,} can be run.")
+    if scenario.sample is None:
+        return points
+    if scenario.sample.points > len(points):
+        raise ScenarioError(f"sample: {scenario.sample.points} points are asked of {len(points)}.")
+    drawn = np.random.default_rng(scenario.sample.seed).choice(len(points), scenario.sample.points, replace=False)
+    return Points(points.groups, tuple(sorted(int(number) for number in drawn)))
+
+
+def scenario_schema() -> dict[str, Any]:
+    """The JSON Schema of scenario files, for editors that complete from it."""
+    schema = Scenario.model_json_schema(by_alias=True)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Loopline scenario"
+    for key, known in CHOICES.items():
+        one = {"enum": list(known)}
+        schema["properties"][key] |= {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+    schema["properties"]["strategy"]["default"] = list(STRATEGIES)
+    return schema
+
+
+def _values(given: object) -> list[Any]:
+    if isinstance(given, Range):
+        return list(given.values)
+    return list(given) if isinstance(given, list | tuple) else [given]
+
+
+def _checked(data: dict[str, Any], file: str, places: Mapping[str, str], folder: Path) -> Scenario:
+    try:
+        scenario = Scenario.model_validate(data)
+    except ValidationError as error:
+        problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+        key = str(problem["loc"][0])
+        place = places.get(key, file)
+        if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
+            known = tuple(Scenario.model_fields)
+            raise ScenarioError(f"{place}: key '{key}' is not known; expected {_nearest(key, known)}.") from None
+        field = Scenario.model_fields[key]
+        expected = field.description or next(
+            (part.description for part in field.metadata if getattr(part, "description", None)), "another value"
+        )
+        found = f"is {data[key]!r}" if key in data else "is missing"
+        raise ScenarioError(f"{place}: key '{key}' {found}; expected {expected}.") from None
+    for key, known in CHOICES.items():
+        for value in _values(getattr(scenario, key)):
+            if value not in known:
+                place = places.get(key, file)
+                raise ScenarioError(f"{place}: key '{key}' is '{value}'; expected {_nearest(value, known)}.")
+    located = {
+        key: [str(folder / value) if (folder / value).is_file() else value for value in _values(getattr(scenario, key))]
+        for key in ("chips", "model")
+    }
+    return scenario.model_copy(update=located)
+
+
+def _change(change: str) -> tuple[str, Any]:
+    """The key and the value of "key=value"; a value that is no TOML is a text."""
+    key, sign, value = change.partition("=")
+    if not sign or not key.strip() or not value.strip():
+        raise ScenarioError(f'--set {change}: expected KEY=VALUE, such as count=8 or \'chips=["h100", "b200"]\'.')
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except ValueError:
+        return key.strip(), value.strip()
+
+
+def _line(path: Path, text: str, key: str) -> str:
+    """Where a key of the file's top level stands: the path and the line."""
+    pattern = re.compile(rf"\s*(\[\s*)?[\"']?{re.escape(key)}[\"']?\s*[=\].]")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if pattern.match(line):
+            return f"{path}, line {number}"
+    return str(path)
+
+
+def _nearest(value: object, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
+    return f"'{near[0]}'" if near else "one of " + ", ".join(known)
