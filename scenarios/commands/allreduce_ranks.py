@@ -11,8 +11,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from select import select
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,6 @@ from collectives.algorithms import ALGORITHMS
 from collectives.price import price
 from collectives.schedule import Schedule
 from scenarios.commands.allreduce_prices import Links, links_of, schedule_row
-from scenarios.errors import ScenarioError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from collectives.mpi_wait import Patience
 
 Record = dict[str, object]
-MOST_RANKS = 64  # on one machine
+SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # and how many there are
+MOST_RANKS = 64  # where it does not say
 START_SECONDS_A_RANK = 1.0  # what a process may take to come up where many share few cores, beside the time-out
 RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")  # how process managers tell a process its rank
 PERIOD = 251  # of the values in a payload: a prime, so that no two chunks are alike
-MEMORY_SHARE = 0.8  # of this machine's memory, that buffers may take
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,14 @@ def rank_here() -> int | None:
 def run_under_mpiexec(work: Work, count: int, on_record: Callable[[Record], None]) -> list[Record]:
     """Start ``count`` ranks on this machine and give rank 0's records, also each as it comes.
 
-    Raises ScenarioError for work that needs more memory than there is, ClusterError, in one sentence, if the ranks do
-    not come up in time, one dies, or one hangs. No process is left.
+    Raises ClusterError, in one sentence, if the buffers need more memory than there is, if the ranks do not come up in
+    time, and if one dies or hangs. No process is left.
     """
     from cluster.ranks import Executor, run_ranks
     from collectives.mpi_wait import SilentRank
 
-    _check_memory(work, count)
+    buffers = [_buffers(ALGORITHMS[algorithm](count)) * payload for algorithm, payload in work.jobs]
+    executor = Executor("mpi", retries=0)  # a rank that is lost is what the user wants to know
     patience = work.timeout_seconds + count * START_SECONDS_A_RANK
     with _must_start_within(patience, count) as started:
 
@@ -76,15 +77,23 @@ def run_under_mpiexec(work: Work, count: int, on_record: Callable[[Record], None
                 on_record(item)
 
         try:
-            return run_ranks(all_reduces, work, count=count, executor=Executor("mpi"), on_report=on_report)[0]
+            results = run_ranks(
+                all_reduces, work, count=count, executor=executor, on_report=on_report, rank_bytes=max(buffers) / count
+            )
+            return results[0]
         except SilentRank as error:
             raise ClusterError(str(error)) from None
 
 
 def join(timeout_seconds: float) -> int:
-    """Join the ranks that ``mpiexec`` has started, this process being one; returns how many there are."""
-    _end_after(timeout_seconds + START_SECONDS_A_RANK * MOST_RANKS)
-    from mpi4py import MPI
+    """Join the ranks that ``mpiexec`` has started, this process being one; returns how many there are.
+
+    If they do not all come up in time, rank 0 says so, and all end.
+    """
+    told = next((int(os.environ[name]) for name in SIZE_VARIABLES if os.environ.get(name, "").isdigit()), None)
+    patience = timeout_seconds + START_SECONDS_A_RANK * (told or MOST_RANKS)
+    with _watched(patience, _late(told, patience)) if rank_here() == 0 else nullcontext():
+        from mpi4py import MPI  # waits for the others
 
     return MPI.COMM_WORLD.Get_size()
 
@@ -117,7 +126,6 @@ def all_reduces(communicator: Communicator, work: Work) -> list[Record]:
     world = MPI.COMM_WORLD
     patience = Patience(world, work.timeout_seconds)
     patience.meet("coming up")
-    _disarm()
     communicator.report("started")
     if work.calibrating:
         records = _timed(communicator, work)
@@ -206,23 +214,14 @@ def _values(communicator: Communicator, payload: int) -> tuple[NDArray[np.generi
     )
 
 
-def _check_memory(work: Work, count: int) -> None:
-    """Raise ScenarioError for the first job whose buffers and messages together do not fit this machine's memory."""
-    there = MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for algorithm, payload in work.jobs:
-        buffers = _buffers(ALGORITHMS[algorithm](count))
-        if buffers * payload > there:
-            raise ScenarioError(
-                f"{algorithm} of {payload} bytes needs {buffers * payload / 1e9:.1f} GB for the real buffers of "
-                f"{count} ranks; this machine has {there / 1e9:.1f} GB for them, so at most {int(there / buffers)} "
-                "bytes fit."
-            )
-
-
 def _buffers(schedule: Schedule) -> float:
     """Payloads in memory at once: of each rank, its sum and what to expect; messages of a step, at both ends."""
     messages = [int(phase.messages(0).sizes().sum()) for phase in schedule.phases if phase.count]
     return 3 * schedule.ranks + 2 * max(messages, default=0) / schedule.chunks
+
+
+def _late(count: int | None, seconds: float) -> str:
+    return f"{'the' if count is None else count} ranks did not all come up within {seconds:g} s: one of them hangs."
 
 
 def _end_after(seconds: float) -> None:
@@ -232,11 +231,31 @@ def _end_after(seconds: float) -> None:
 
 
 @contextmanager
+def _watched(seconds: float, sentence: str) -> Iterator[None]:
+    """Say ``sentence`` and end this process if this context takes longer.
+
+    By a process of its own, because MPI lets no other thread run while it waits for ranks to come up.
+    """
+    watched = os.getpid()
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.close(write)
+        if not select([read], [], [], seconds)[0]:
+            os.write(2, f"loopline: {sentence}\n".encode())
+            os.kill(watched, signal.SIGKILL)
+        os._exit(0)
+    os.close(read)
+    yield
+    os.close(write)  # which the other process notices, as it would the end of this one
+    os.wait()
+
+
+@contextmanager
 def _must_start_within(seconds: float, count: int) -> Iterator[Callable[[], None]]:
     """Raise ClusterError in this context if what it gives is not called in time."""
 
     def too_late(number: int, frame: FrameType | None) -> None:
-        raise ClusterError(f"{count} ranks did not all come up within {seconds:g} s: one of them hangs.")
+        raise ClusterError(_late(count, seconds))
 
     before = signal.signal(signal.SIGALRM, too_late)
     signal.setitimer(signal.ITIMER_REAL, seconds)
