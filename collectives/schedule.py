@@ -81,8 +81,11 @@ class Schedule:
         """Bytes of a chunk, rounded up (the last may be short; all are priced as full).
 
         ``payload_bytes`` as nccl-tests counts it: the buffer of a rank for all_reduce, broadcast and send_receive,
-        the total of all ranks for all_gather and reduce_scatter, what a rank sends in all for all_to_all.
+        the total of all ranks for all_gather and reduce_scatter, what a rank sends in all for all_to_all. Raises
+        ValueError for a negative payload.
         """
+        if payload_bytes < 0:
+            raise ValueError(f"a payload of {payload_bytes} bytes was asked for; it cannot be negative.")
         own = self.ranks if self.operation in ("all_to_all", "send_receive") else 1
         return -(-payload_bytes * own // self.chunks)
 

@@ -30,9 +30,10 @@ def tuned(
     """
     algorithm = COLLECTIVES[operation][name]
     parameters = signature(algorithm).parameters
-    if "node_ranks" in parameters and ranks % topology.levels[0].size == 0:
+    levels = len(topology.levels)
+    if "node_ranks" in parameters and levels > 1 and ranks % topology.levels[0].size == 0:
         return algorithm(ranks, node_ranks=topology.levels[0].size)
-    if "sides" in parameters and topology.ranks == ranks and len(topology.levels) > 1:
+    if "sides" in parameters and levels > 1 and topology.ranks == ranks:
         return _on_sides(operation, name, ranks, topology)
     if "pieces" in parameters:
         counts = [1 << power for power in range(MOST_PIECES.bit_length())]

@@ -54,8 +54,10 @@ def pipelined(
 ) -> tuple[Phase, ...]:
     """Edges over which ``pieces`` chunks pass one after the other: edge i carries chunk c in step ``c + delay[i]``.
 
-    Steps in which the same edges are busy are one phase.
+    Steps in which the same edges are busy are one phase. Raises ValueError for fewer pieces than one.
     """
+    if pieces < 1:
+        raise ValueError(f"a payload in {pieces} pieces was asked for; at least 1 is needed.")
     borders = np.unique(np.concatenate([delay, delay + pieces])).tolist()
 
     def phase(first: int, last: int) -> Phase:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TOPOLOGIES = "switch | fully_connected | ring | line | torus:4x4 | mesh:4x4 | fat_tree:8x4"
 LATE = re.compile(r"(\d+)=(.+)")
-VERIFIED_BITS = 2**33  # ranks**2 * chunks up to which a schedule is proved: a gibibyte of sets
+VERIFIED_BITS = 2**31  # ranks**2 * chunks up to which a schedule is proved: a quarter of a gibibyte of sets
 DRAWN_RANKS, DRAWN_SCHEDULES = 64, 6
 
 

@@ -146,11 +146,29 @@ def test_linear_cost_is_exact_between_its_points():
     assert cost.latency_seconds + cost.seconds_per_byte * payload == pytest.approx(priced, rel=1e-6)
 
 
+@settings(deadline=None, max_examples=80)
+@given(
+    name=st.sampled_from(sorted(ALGORITHMS)), ranks=st.integers(2, 40), payload=st.integers(0, 10**8), data=st.data()
+)
+def test_no_all_reduce_beats_the_ports_of_its_ranks(name, ranks, payload, data):
+    """Without a switch that adds, a rank sends 2 (p-1)/p n at least, whatever the algorithm; with one, n."""
+    kinds = [
+        switched(ranks, 100e9, 1e-6),
+        fat_tree((2, -(-ranks // 2)), 100e9, 1e-6),
+        fully_connected(ranks, 1e11, 1e-6),
+    ]
+    topology = data.draw(st.sampled_from(kinds[:1] if name == "in_switch" else kinds))
+    bytes_sent = payload if name == "in_switch" else 2 * (ranks - 1) / ranks * payload
+    assert price(ALGORITHMS[name](ranks), topology, payload).max() / 1e12 >= 1e-6 + bytes_sent / 100e9 * (1 - 1e-9)
+
+
 def test_schedule_and_topology_must_agree():
     topology = Topology((Level("switch", 4, 1e9, 1e-6),))
     with pytest.raises(ValueError, match="schedule is for 8 ranks, the topology has 4"):
         price(ring(8), topology, 1)
     with pytest.raises(ValueError, match="expected \\(4,\\)"):
         price(ring(4), topology, 1, ready_ps=np.zeros(3, dtype=np.int64))
+    with pytest.raises(ValueError, match="a payload of -1 bytes was asked for; it cannot be negative"):
+        price(ring(4), topology, -1)
     with pytest.raises(ValueError, match="no switch that could reduce"):
         price(ALGORITHMS["in_switch"](4), Topology((Level("ring", 4, 1e9, 1e-6),)), 1)

@@ -77,6 +77,17 @@ def test_swing_adds_each_part_once_on_any_torus(sides):
     verify(swing(int(np.prod(sides)), sides))
 
 
+@pytest.mark.parametrize(("operation", "name"), EVERY)
+def test_there_is_at_least_one_rank(operation, name):
+    with pytest.raises(ValueError, match="a collective of 0 ranks was asked for; at least 1 is needed"):
+        COLLECTIVES[operation][name](0)
+
+
+def test_there_is_at_least_one_piece():
+    with pytest.raises(ValueError, match="in 0 pieces was asked for"):
+        ALGORITHMS["double_binary_tree"](8, pieces=0)
+
+
 def test_sides_must_make_the_ranks():
     with pytest.raises(ValueError, match="5 ranks do not fill nodes of 4"):
         hierarchical(5, 4)
