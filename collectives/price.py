@@ -43,7 +43,12 @@ def price(
     clocks = _first_clocks(schedule, ready_ps)
     for phase in phases:
         step = phase.step_times(chunk_bytes, costs, schedule.streamed)
-        clocks = _shift_steps(clocks, step, phase.count) if _is_shift(step) else _walk_steps(clocks, step, phase.count)
+        if phase.count == 1:
+            clocks = _advance(clocks, step)
+        elif phase.permutation and np.ptp(step.arriving) == 0 and np.ptp(step.staying[:-1]) == 0:
+            clocks = _shift_steps(clocks, step, phase.count)
+        else:
+            clocks = _walk_steps(clocks, step, phase.count)
     return _finish(schedule, phases, chunk_bytes, clocks)
 
 
@@ -124,20 +129,8 @@ def _walk_steps(clocks: Clocks, step: StepTimes, count: int) -> Clocks:
     return clocks
 
 
-def _is_shift(step: StepTimes) -> bool:
-    """Every rank sends one message and receives one, all alike: a permutation of equal steps."""
-    ranks = len(step.staying) - 1
-    return (
-        len(step.source) == ranks
-        and bool(np.all(np.bincount(step.source, minlength=ranks + 1)[:ranks] == 1))
-        and bool(np.all(np.bincount(step.destination, minlength=ranks + 1)[:ranks] == 1))
-        and int(np.ptp(step.arriving)) == 0
-        and int(np.ptp(step.staying[:ranks])) == 0
-    )
-
-
 def _shift_steps(clocks: Clocks, step: StepTimes, count: int) -> Clocks:
-    """The recurrence of a shift, all steps at once, exactly.
+    """The recurrence where every rank passes to one other and all steps are alike, all at once, exactly.
 
     After k steps rank r waits for the latest of the ranks up to k places before it, from each of whom j of the k
     steps were ``arriving`` instead of ``staying``: a maximum over a window, doubled and lengthened bit by bit of k.

@@ -53,7 +53,8 @@ class PhasePlan:
 
     Loads are in chunks of the busiest link on the way: of each message, and of the slowest message that each clock
     sends (``out``) and receives (``into``). ``added``: chunks that each clock adds. ``alike``: whether all ranks send
-    and receive alike and nobody else takes part, so that ranks that are ready together stay together.
+    and receive alike and nobody else takes part, so that ranks that are ready together stay together. ``permutation``:
+    whether every rank sends one message and receives one, no switch among them.
     """
 
     count: int
@@ -67,6 +68,7 @@ class PhasePlan:
     added: Floats
     takes_part: NDArray[np.bool_]
     alike: bool
+    permutation: bool
 
     def step_times(self, chunk_bytes: int, costs: Costs, streamed: bool) -> StepTimes:
         """``streamed``: links are busy all along, so a step costs latency alone (see ``Schedule``)."""
@@ -112,7 +114,8 @@ def _plan(count: int, messages: Messages, topology: Topology, ranks: int) -> Pha
     out, into = (_slowest(ends, ways.load, ways.bandwidth, clocks) for ends in (source, destination))
     same = (ways.latency, ways.load, ways.bandwidth, added[:-1], *(side[:-1] for side in (*out, *into)))
     alike = not takes_part[SWITCH] and bool(takes_part[:-1].all()) and all(np.ptp(values) == 0 for values in same)
-    return PhasePlan(count, source, destination, *ways, out, into, added, takes_part, alike)
+    permutation = all(np.array_equal(np.sort(ends), np.arange(ranks)) for ends in (source, destination))
+    return PhasePlan(count, source, destination, *ways, out, into, added, takes_part, alike, permutation)
 
 
 def _slowest(ends: Integers, load: Floats, bandwidth: Floats, clocks: int) -> tuple[Floats, Floats]:
