@@ -119,12 +119,17 @@ class DataflowOnChip(Frozen):
     """Distributed SRAM of a dataflow chip: ``memory_units`` of ``unit_bytes`` each, ``port_bytes_per_clock`` a port.
 
     ``stream_buffer_bytes`` is what the compiler sets aside a chip to run weight streams ahead of their use.
+    Compute and memory units lie on a mesh of ``mesh_rows`` x ``mesh_columns``; ``link_bytes_per_clock`` is what one of
+    its links carries one way.
     """
 
     memory_units: PositiveInt
     unit_bytes: PositiveInt
     port_bytes_per_clock: PositiveInt
     stream_buffer_bytes: PositiveInt
+    mesh_rows: PositiveInt
+    mesh_columns: PositiveInt
+    link_bytes_per_clock: PositiveInt
 
     @property
     def total_bytes(self) -> int:
