@@ -15,10 +15,9 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from chips.explained_time import PICOSECONDS_PER_SECOND
 from collectives.mpi import run
+from collectives.mpi_links import LARGE_BYTES, SMALL_BYTES, Calibration, fit_line
 from collectives.mpi_wait import Patience
-from collectives.price import price
 from collectives.schedule import Messages, Phase, Schedule, once
 from collectives.topology import switched
 
@@ -26,46 +25,9 @@ SIZES = tuple(2**power for power in range(3, 21, 2))  # 8 B to 512 KiB
 FEW_STEPS, MANY_STEPS = 2, 10  # of timed schedules: what the difference takes is steps, what is left is the start
 SEVERAL = 4  # messages of a rank in a step, where the cost of one more is measured
 LEAST_SECONDS = 1e-9  # of a step, where noise hides it
-LEAST_SECONDS_A_BYTE = 1e-12
-SMALL_BYTES, LARGE_BYTES = 2**11, 2**15  # messages whose bytes, or whose latency, hardly count
 REPEATS = 5  # one after the other in a round, as benchmarks do, so that ranks need not start together
-ROUNDS = 8  # of which the fastest counts: what else the machine does only adds
-Seconds = NDArray[np.float64]
+ROUNDS = 12  # of which the fastest counts: what else the machine does only adds
 Numbers = TypeVar("Numbers", NDArray[np.float64], NDArray[np.int64])
-
-
-class Line(NamedTuple):
-    """Seconds of a message: ``latency_seconds + bytes / bandwidth``; ``bandwidth`` in bytes/s."""
-
-    latency_seconds: float
-    bandwidth: float
-
-
-class Calibration(NamedTuple):
-    """What was fitted, seconds: ``alone``, a step of ping-pong; ``together``, a step in which all ranks send.
-
-    ``start_seconds``: of a schedule, beside its steps; ``message_seconds``: of each message of a rank in a step after
-    the first; ``reduce_seconds_per_byte``: of adding what came.
-    """
-
-    alone: Line
-    together: Line
-    start_seconds: float
-    message_seconds: float
-    reduce_seconds_per_byte: float
-
-    def seconds(self, schedule: Schedule, payload_bytes: int) -> float:
-        """What is predicted: ``price`` where every rank has a port as fast as when all are busy; start and messages.
-
-        The gap between messages of a rank is LogGP's (Alexandrov et al. 1995); ``price`` has none, as chips do not.
-        """
-        topology = switched(schedule.ranks, self.together.bandwidth, self.together.latency_seconds)
-        finish = price(schedule, topology, payload_bytes, reduce_seconds_per_byte=self.reduce_seconds_per_byte)
-        further = sum(
-            int(np.bincount(messages.source).max()) - 1 for *_, messages in schedule.steps() if len(messages.source)
-        )
-        steps = int(finish.max()) / PICOSECONDS_PER_SECOND
-        return self.start_seconds + steps + further * self.message_seconds
 
 
 class Case(NamedTuple):
@@ -85,28 +47,27 @@ def calibrate(
     ranks = communicator.Get_size()
     if ranks < 2:
         raise ValueError(f"a ping-pong needs 2 ranks; there is {ranks}.")
-    patterns = {
-        "alone": [_ping_pong(ranks, steps) for steps in (FEW_STEPS, MANY_STEPS)],
-        "copied": [_shifts(ranks, steps) for steps in (FEW_STEPS, MANY_STEPS)],
-        "added": [_shifts(ranks, steps, reduce=True) for steps in (FEW_STEPS, MANY_STEPS)],
-    }
-    several = Case(_shifts(ranks, MANY_STEPS, messages=SEVERAL), SIZES[0])
-    probes = [Case(each, size) for pair in patterns.values() for each in pair for size in SIZES]
-    measured = measure(communicator, [several, *probes, *cases], timeout_seconds)
-    # Shape (patterns, few or many steps, sizes).
-    seconds = np.array(measured[1 : 1 + len(probes)]).reshape(len(patterns), 2, len(SIZES))
-    steps = np.maximum((seconds[:, 1] - seconds[:, 0]) / (MANY_STEPS - FEW_STEPS), LEAST_SECONDS)
-    alone, copied, added = steps
-    large = np.array(SIZES) >= LARGE_BYTES
-    together = fit_line(copied)
+    patterns = [
+        *(_ping_pong(ranks, steps) for steps in (FEW_STEPS, MANY_STEPS)),
+        *(_shifts(ranks, steps) for steps in (FEW_STEPS, MANY_STEPS)),
+        *(_shifts(ranks, steps, reduce=True) for steps in (FEW_STEPS, MANY_STEPS)),
+        _shifts(ranks, MANY_STEPS, messages=SEVERAL),
+    ]
+    probes = [Case(pattern, size) for pattern in patterns for size in SIZES]
+    measured = measure(communicator, [*probes, *cases], timeout_seconds)
+    seconds = np.array(measured[: len(probes)]).reshape(len(patterns), len(SIZES))
+    sizes = np.array(SIZES, dtype=np.float64)
+    small, large = sizes <= SMALL_BYTES, sizes >= LARGE_BYTES
+    alone, copied, added = np.maximum((seconds[1:6:2] - seconds[0:6:2]) / (MANY_STEPS - FEW_STEPS), LEAST_SECONDS)
+    further = (seconds[6] - seconds[3]) / MANY_STEPS / (SEVERAL - 1)
     calibration = Calibration(
-        alone=fit_line(alone),
-        together=together,
-        start_seconds=max(float(seconds[1, 0, 0]) - FEW_STEPS * float(copied[0]), 0.0),
-        message_seconds=max((measured[0] - float(seconds[1, 1, 0])) / MANY_STEPS / (SEVERAL - 1), 0.0),
-        reduce_seconds_per_byte=max(float(np.median((added - copied)[large] / np.array(SIZES)[large])), 0.0),
+        alone=fit_line(sizes, alone),
+        together=fit_line(sizes, copied),
+        start_seconds=_at_least_0(seconds[2][small] - FEW_STEPS * copied[small]),
+        message_seconds=_at_least_0(further[small]),
+        reduce_seconds_per_byte=_at_least_0((added - copied)[large] / sizes[large]),
     )
-    return calibration, measured[1 + len(probes) :]
+    return calibration, measured[len(probes) :]
 
 
 def measure(communicator: MPI.Intracomm, cases: Sequence[Case], timeout_seconds: float) -> list[float]:
@@ -136,13 +97,9 @@ def all_of(value: Numbers, communicator: MPI.Intracomm, patience: Patience) -> N
     return values
 
 
-def fit_line(seconds: Seconds) -> Line:
-    """The line through the times of ``SIZES``: medians, of small messages and of what large ones take longer."""
-    sizes = np.array(SIZES, dtype=np.float64)
-    small, large = sizes <= SMALL_BYTES, sizes >= LARGE_BYTES
-    latency = float(np.median(seconds[small]))
-    per_byte = float(np.median((seconds[large] - latency) / sizes[large]))
-    return Line(latency, 1 / max(per_byte, LEAST_SECONDS_A_BYTE))
+def _at_least_0(values: NDArray[np.float64]) -> float:
+    """Their median, where it is not hidden by noise."""
+    return max(float(np.median(values)), 0.0)
 
 
 def _ping_pong(ranks: int, steps: int) -> Schedule:

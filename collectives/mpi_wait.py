@@ -13,26 +13,14 @@ from collections.abc import Sequence
 
 from mpi4py import MPI
 
+from collectives.mpi_silent_rank import SilentRank
+
 ALIVE_TAG = 32_003  # messages of a diagnosis; MPI guarantees tags up to 32,767
 EAGER_POLLS = 2000  # before the first sleep, where every rank has a core of its own
 CROWDED_POLLS = 20  # where ranks share cores
 SLEEP_SHARE = 0.25  # of the time waited so far: so sleeping delays what comes by at most a quarter
 LONGEST_SLEEP = 0.02
 ANSWER_SECONDS = 2.0  # how long the living have to say so
-
-
-class SilentRank(RuntimeError):
-    """Ranks died, hang, or wait for each other. The sentence names them; the communicator is of no use any more.
-
-    ``speaks``: true on exactly one of the ranks that raise it, the one to tell the user.
-    """
-
-    def __init__(self, sentence: str, speaks: bool) -> None:
-        super().__init__(sentence)
-        self.speaks = speaks
-
-    def __reduce__(self) -> tuple[type[SilentRank], tuple[str, bool]]:
-        return type(self), (str(self), self.speaks)
 
 
 class Patience:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from results.atomic_file import written_beside
 from results.plots import check_plot_path
-from results.units import format_seconds
+from results.units import seconds_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, told apart with any colour vision; when it is used up, dashes tell curves apart.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
+SAME = 1e-3  # curves that differ by less are one in a picture
 Pairs = Sequence[tuple[float, float]]
 
 
@@ -54,7 +55,7 @@ def plot_collectives(curves: Sequence[Curve], path: Path, title: str, borders: S
 
 def _draw(axes: Axes, curves: Sequence[Curve]) -> None:
     number = 0
-    for curve in curves:
+    for curve in _merged(curves):
         # A logarithm has no place for nothing.
         line, marks = ([pair for pair in pairs if min(pair) > 0] for pairs in (curve.line, curve.marks))
         if curve.is_bound:
@@ -68,13 +69,33 @@ def _draw(axes: Axes, curves: Sequence[Curve]) -> None:
             axes.plot(*zip(*marks, strict=True), color=colour, linestyle="none", marker="o", markersize=4)
 
 
+def _merged(curves: Sequence[Curve]) -> list[Curve]:
+    """Curves that lie on each other become one with all their names: the last would hide the others."""
+    merged: list[Curve] = []
+    for curve in curves:
+        twin = next((i for i, other in enumerate(merged) if _alike(curve, other)), None)
+        if twin is None:
+            merged.append(curve)
+        else:
+            merged[twin] = merged[twin]._replace(title=f"{merged[twin].title},\n{curve.title}")
+    return merged
+
+
+def _alike(one: Curve, other: Curve) -> bool:
+    return one.is_bound == other.is_bound and all(
+        len(left) == len(right)
+        and all(a[0] == b[0] and abs(a[1] - b[1]) <= SAME * b[1] for a, b in zip(left, right, strict=True))
+        for left, right in ((one.line, other.line), (one.marks, other.marks))
+    )
+
+
 def _style(axes: Axes, title: str) -> None:
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short_bytes(value)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_seconds(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short_seconds(value)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("bytes of a rank's buffer")
     axes.set_ylabel("time of an AllReduce")
@@ -84,6 +105,11 @@ def _style(axes: Axes, title: str) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+
+
+def _short_seconds(value: float) -> str:
+    size, name = seconds_unit(value)
+    return f"{value / size:g} {name}"
 
 
 def _short_bytes(value: float) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scenarios.commands.allreduce_prices import Links
     from scenarios.commands.allreduce_ranks import Record
 
+Price = Callable[["Links", list[int], list[str] | None], list["Record"]]
 PAYLOADS = ("8KiB", "64KiB", "1MiB", "1GiB")
 RANK_PAYLOADS = PAYLOADS[:3]  # real ranks have real buffers
 SCHEDULE = "schedule"
@@ -94,7 +95,7 @@ def allreduce(
     if calibrate and trace is not None:
         raise ScenarioError("--trace shows simulated time, --calibrate measures real time; leave out one of them.")
     payloads = [parse_bytes(text) for text in payload or (RANK_PAYLOADS if between_ranks else PAYLOADS)]
-    price = _compared if compare else partial(_priced, library=library, mode=mode)
+    price: Price = _compared if compare else partial(_priced, library=library, mode=mode)
     if between_ranks:
         records = _between_ranks(chip, count, payloads, algorithm, compare, calibrate, timeout)
         price = partial(_priced, library=SCHEDULE, mode="graph")
@@ -115,11 +116,8 @@ def allreduce(
         if calibrate:
             view.draw_calibration(records, plot)
         else:
-            fixed = algorithm or (list(dict.fromkeys(str(each["algorithm"]) for each in records)) if compare else None)
-            groups = [_group(chip, number) for number in dict.fromkeys(int(str(each["count"])) for each in records)]
-            grid = view.dense_payloads(payloads)
-            dense = [record for links in groups for record in price(links, grid, fixed)]
-            view.draw(records, dense, plot, by_algorithm=fixed is not None)
+            curves = _curves(chip, records, view.dense_payloads(payloads), algorithm, price, compare)
+            view.draw(records, curves, plot, by_algorithm=compare or algorithm is not None)
         print(f"wrote {plot}", file=sys.stderr)
     if trace is not None:
         view.write(records, trace)
@@ -174,6 +172,17 @@ def _compared(links: Links, payloads: list[int], algorithms: list[str] | None) -
         }
         for row in rows
     ]
+
+
+def _curves(
+    chip: str, points: list[Record], payloads: list[int], algorithms: list[str] | None, price: Price, compare: bool
+) -> list[Record]:
+    """What is drawn between the points: the same, priced for more payloads; of a comparison, what was compared."""
+    dense = []
+    for count in dict.fromkeys(int(str(point["count"])) for point in points):
+        compared = dict.fromkeys(str(point["algorithm"]) for point in points if point["count"] == count)
+        dense += price(_group(chip, count), payloads, list(compared) if compare else algorithms)
+    return dense
 
 
 def _between_ranks(

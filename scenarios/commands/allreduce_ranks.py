@@ -64,7 +64,7 @@ def run_under_mpiexec(work: Work, count: int, on_record: Callable[[Record], None
     time, and if one dies or hangs. No process is left.
     """
     from cluster.ranks import Executor, run_ranks
-    from collectives.mpi_wait import SilentRank
+    from collectives.mpi_silent_rank import SilentRank
 
     buffers = [_buffers(ALGORITHMS[algorithm](count)) * payload for algorithm, payload in work.jobs]
     executor = Executor("mpi", retries=0)  # a rank that is lost is what the user wants to know
@@ -103,7 +103,7 @@ def run_as_rank(work: Work) -> list[Record]:
     from mpi4py import MPI
 
     from cluster.mpi import MpiCommunicator
-    from collectives.mpi_wait import SilentRank
+    from collectives.mpi_silent_rank import SilentRank
 
     world = MPI.COMM_WORLD
     try:
