@@ -50,8 +50,7 @@ def execute(schedule: Schedule, payload: NDArray[np.generic]) -> NDArray[np.gene
     flat[:-1, element] = np.where(np.repeat(contributed(schedule), lengths, axis=1), payload, np.zeros_like(payload))
     held = flat.reshape(schedule.ranks + 1, schedule.chunks, width)
     for number, step, messages in schedule.steps():
-        entries = _entries(messages)
-        _check(schedule, entries, _place(schedule, number, step))
+        entries = _entries(schedule, messages, _place(schedule, number, step))
         sent = held[entries.source, entries.chunk]
         for now in _in_turn(schedule, entries):
             at = entries.destination[now], entries.chunk[now]
@@ -73,6 +72,7 @@ def verify(schedule: Schedule, topology: Topology | None = None) -> None:
     for number, phase in enumerate(schedule.phases):
         for step in range(phase.count):
             place, messages = _place(schedule, number, step), phase.messages(step)
+            entries = _entries(schedule, messages, place)
             if step == 0:
                 first = messages
                 _check_links(messages, topology, place)
@@ -80,8 +80,6 @@ def verify(schedule: Schedule, topology: Topology | None = None) -> None:
                 raise ScheduleError(
                     f"{place}: its pairs, sizes or sums differ from those of the first step of its phase."
                 )
-            entries = _entries(messages)
-            _check(schedule, entries, place)
             sent = holds[entries.source, entries.chunk]
             absent = ~sent.any(axis=-1)
             if np.any(absent):
@@ -120,12 +118,17 @@ def required(schedule: Schedule) -> NDArray[np.bool_]:
             return np.ones((ranks, schedule.chunks), dtype=np.bool_)
 
 
-def _entries(messages: Messages) -> Entries:
+def _entries(schedule: Schedule, messages: Messages, place: str) -> Entries:
+    """The chunks that move, if they may."""
     sizes = messages.sizes()
+    if np.any(sizes < 1):
+        raise ScheduleError(f"{place}: a message carries {sizes.min()} chunks; at least 1 is needed.")
     index = np.repeat(np.arange(len(sizes)), sizes)
     offset = np.arange(len(index)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     chunk = messages.first_chunk[index] + offset
-    return Entries(messages.source[index], messages.destination[index], chunk, messages.reducing()[index])
+    entries = Entries(messages.source[index], messages.destination[index], chunk, messages.reducing()[index])
+    _check(schedule, entries, place)
+    return entries
 
 
 def _in_turn(schedule: Schedule, entries: Entries) -> Iterator[Integers]:
@@ -234,7 +237,7 @@ def _why_absent(schedule: Schedule, number: int, step: int, entries: Entries, ho
             circle = ", ".join(_name(end) for end in waiting[waiting.index(waiting[-1]) :])
             return f"{place}: deadlock: each waits for chunk {chunk} from the next: {circle}."
     for later, at, messages in schedule.steps():
-        coming = _entries(messages)
+        coming = _entries(schedule, messages, _place(schedule, later, at))
         if (later, at) > (number, step) and np.any((coming.destination == waiting[0]) & (coming.chunk == chunk)):
             return f"{what} before it arrives, in phase {later}, step {at}."
     return f"{what}, which never arrives there."

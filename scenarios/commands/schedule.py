@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -28,8 +30,10 @@ def schedule(
     operation: Annotated[
         str, typer.Option(help="all_reduce | reduce_scatter | all_gather | broadcast | all_to_all | send_receive")
     ] = "all_reduce",
-    ranks: Annotated[int | None, typer.Option("--count", help="Ranks (default: all of the topology, or 8).")] = None,
-    payload: Annotated[str, typer.Option("--bytes", help="As nccl-tests counts it: 65536, 64KiB, 1MB")] = "1MiB",
+    count: Annotated[list[int] | None, typer.Option(help="Ranks (default: all of the topology, or 8).")] = None,
+    payload: Annotated[
+        list[str] | None, typer.Option("--bytes", help="As nccl-tests counts it: 65536, 64KiB, 1MB (default: 1MiB)")
+    ] = None,
     topology: Annotated[str, typer.Option(help=TOPOLOGIES)] = "switch",
     bandwidth: Annotated[
         float, typer.Option(help="Bytes/s one way: of a port, of a link of a ring or torus, of all links of a mesh.")
@@ -60,43 +64,80 @@ def schedule(
 
     if plot is not None:
         check_plot_path(plot)
-    links = make_topology(topology, ranks, bandwidth, parse_seconds(latency, "--latency"), oversubscription, forwarding)
-    members = links.ranks if ranks is None else ranks
-    ready = ready_times(late or [], members)
-    payload_bytes, costs = parse_bytes(payload), Costs(parse_seconds(step_cost, "--step-cost"))
     kind, names = _named(operation, algorithms)
-    if plot is not None and (len(names) > DRAWN_SCHEDULES or members > DRAWN_RANKS):
-        raise ScenarioError(
-            f"{len(names)} algorithms between {members} ranks are too much for a picture; at most "
-            f"{DRAWN_SCHEDULES} between {DRAWN_RANKS} are drawn."
-        )
-    question = Question(links, payload_bytes, costs, ready)
-    records, drawn = [], []
-    for name in names:
+    costs, delay = Costs(parse_seconds(step_cost, "--step-cost")), parse_seconds(latency, "--latency")
+    questions = []
+    counts: list[int | None] = [*count] if count else [None]
+    for ranks, size in product(counts, payload or ["1MiB"]):
+        links = make_topology(topology, ranks, bandwidth, delay, oversubscription, forwarding)
+        ready = ready_times(late or [], links.ranks if ranks is None else ranks)
+        questions.append(Question(links, parse_bytes(size), costs, ready))
+    drawn = len(names) * len(questions)
+    if plot is not None and (drawn > DRAWN_SCHEDULES or max(len(each.ready_ps) for each in questions) > DRAWN_RANKS):
+        raise ScenarioError(f"at most {DRAWN_SCHEDULES} schedules between {DRAWN_RANKS} ranks are drawn, not {drawn}.")
+    rows, panels = [], []
+    for question, name in product(questions, names):
         try:
-            made, record = _row(kind, name, members, question)
+            made, row = _row(kind, name, question)
         except ValueError as error:
             if algorithms:
-                raise ScenarioError(f"{name} on {topology} of {members} ranks: {error}") from None
+                raise ScenarioError(f"{name} on {topology} of {len(question.ready_ps)} ranks: {error}") from None
             print(f"left out {name}: {error}", file=sys.stderr)
             continue
-        records.append(record)
-        drawn.append(made)
-    print_records(records if json else [_readable(record) for record in records], sys.stdout, json=json)
+        rows.append(row)
+        if plot is not None:
+            panels.append(_steps(made, question))
+    print_records([asdict(row) if json else row.readable(bool(late)) for row in rows], sys.stdout, json=json)
     if plot is not None:
         from results.steps_plot import steps_picture
 
-        steps_picture([_steps(made, question) for made in drawn]).save(plot)
+        steps_picture(panels).save(plot)
         print(f"wrote {plot}", file=sys.stderr)
 
 
 class Question(NamedTuple):
-    """What every algorithm is asked."""
+    """What every algorithm is asked. ``ready_ps``: when each rank is ready, shape (ranks,)."""
 
     links: Topology
     payload_bytes: int
     costs: Costs
     ready_ps: IntArray
+
+
+@dataclass(frozen=True)
+class Row:
+    """One schedule. ``sent_bytes``: by the rank that sends most; ``first_seconds``: when the first rank is done,
+    ``seconds``: the last; ``lateness_seconds``: how much earlier the last would be done if all were ready at 0."""
+
+    algorithm: str
+    ranks: int
+    bytes: int
+    steps: int
+    chunks: int
+    sent_bytes: int
+    first_seconds: float
+    seconds: float
+    lateness_seconds: float
+    verified: str
+
+    def readable(self, someone_is_late: bool) -> dict[str, object]:
+        """In units for reading; lateness only where someone is late."""
+        from results.units import format_seconds
+        from scenarios.commands.allreduce_view import format_bytes
+
+        lateness = {"late by": format_seconds(self.lateness_seconds)} if someone_is_late else {}
+        return {
+            "algorithm": self.algorithm,
+            "ranks": self.ranks,
+            "bytes": format_bytes(self.bytes),
+            "steps": self.steps,
+            "chunks": self.chunks,
+            "sent by a rank": format_bytes(self.sent_bytes),
+            "first is done": format_seconds(self.first_seconds),
+            "last is done": format_seconds(self.seconds),
+            **lateness,
+            "proved": self.verified,
+        }
 
 
 def make_topology(
@@ -169,7 +210,7 @@ def _named(operation: str, algorithms: list[str] | None) -> tuple[Operation, lis
     return kind, algorithms or sorted(known)
 
 
-def _row(operation: Operation, name: str, ranks: int, question: Question) -> tuple[Schedule, dict[str, object]]:
+def _row(operation: Operation, name: str, question: Question) -> tuple[Schedule, Row]:
     """The schedule and what it costs. Raises ValueError where it cannot run on these links, or is none."""
     from chips.explained_time import PICOSECONDS_PER_SECOND
     from collectives.price import price
@@ -177,39 +218,24 @@ def _row(operation: Operation, name: str, ranks: int, question: Question) -> tup
     from collectives.verify import verify
 
     links, payload, costs, ready = question
-    made = tuned(operation, name, ranks, links, payload, costs)
-    provable = ranks**2 * made.chunks <= VERIFIED_BITS
+    made = tuned(operation, name, len(ready), links, payload, costs)
+    provable = made.ranks**2 * made.chunks <= VERIFIED_BITS
     if provable:
         verify(made, links)
     finish = price(made, links, payload, ready_ps=ready, **costs._asdict())
     together = price(made, links, payload, **costs._asdict())
-    return made, {
-        "algorithm": name,
-        "steps": sum(phase.count for phase in made.phases),
-        "chunks": made.chunks,
-        "sent_bytes": _most_sent(made, payload),
-        "first_seconds": int(finish.min()) / PICOSECONDS_PER_SECOND,
-        "seconds": int(finish.max()) / PICOSECONDS_PER_SECOND,
-        "lateness_seconds": int(finish.max() - together.max()) / PICOSECONDS_PER_SECOND,
-        "verified": "yes" if provable else "too large",
-    }
-
-
-def _readable(record: dict[str, object]) -> dict[str, object]:
-    """The record in units for reading; lateness only where somebody is late."""
-    from results.units import format_seconds
-    from scenarios.commands.allreduce_view import format_bytes
-
-    return {
-        "algorithm": record["algorithm"],
-        "steps": record["steps"],
-        "chunks": record["chunks"],
-        "sent by a rank": format_bytes(int(str(record["sent_bytes"]))),
-        "first is done": format_seconds(float(str(record["first_seconds"]))),
-        "last is done": format_seconds(float(str(record["seconds"]))),
-        "late by": format_seconds(float(str(record["lateness_seconds"]))),
-        "proved": record["verified"],
-    }
+    return made, Row(
+        algorithm=name,
+        ranks=made.ranks,
+        bytes=payload,
+        steps=sum(phase.count for phase in made.phases),
+        chunks=made.chunks,
+        sent_bytes=_most_sent(made, payload),
+        first_seconds=int(finish.min()) / PICOSECONDS_PER_SECOND,
+        seconds=int(finish.max()) / PICOSECONDS_PER_SECOND,
+        lateness_seconds=int(finish.max() - together.max()) / PICOSECONDS_PER_SECOND,
+        verified="yes" if provable else "too large",
+    )
 
 
 def _most_sent(made: Schedule, payload_bytes: int) -> int:

@@ -227,6 +227,12 @@ def test_a_wrong_schedule_is_refused_and_its_step_named(sentence):
     assert sentence in str(refused.value)
 
 
+def test_a_message_carries_at_least_one_chunk():
+    empty = once(np.array([0]), np.array([1]), np.array([0]), 0, reduce=True)
+    with pytest.raises(ScheduleError, match="wrong, phase 0, step 0: a message carries 0 chunks"):
+        verify(Schedule("wrong", 2, 1, (empty,)))
+
+
 def test_steps_of_a_phase_must_be_priced_alike():
     def messages(step: int) -> Messages:
         return Messages(np.array([step]), np.array([1 - step]), np.array([0]), 1, reduce=step == 0)
