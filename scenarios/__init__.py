@@ -1,19 +1,21 @@
-"""What the chips run: models, phases, strategies, and the command line. Imports all the packages below it."""
+"""What the chips run: models, phases, strategies, sweeps, and the command line. Imports all the packages below it."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from scenarios.pricing import compare, simulate
+    from scenarios.sweeping import sweep
 
-__all__ = ["compare", "simulate"]
+__all__ = ["compare", "simulate", "sweep"]
+
+_PLACES = {"compare": "scenarios.pricing", "simulate": "scenarios.pricing", "sweep": "scenarios.sweeping"}
 
 
 def __getattr__(name: str) -> object:
-    """``compare`` and ``simulate`` at first use, so that asking for help does not import the simulator."""
-    if name in __all__:
-        from scenarios import pricing
-
-        return getattr(pricing, name)
+    """The public functions at first use, so that asking for help does not import the simulator."""
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'scenarios' has no attribute '{name}'")

@@ -62,9 +62,9 @@ def make_points(requests: Sequence[Request]) -> list[Point | ScenarioError]:
     return points
 
 
-def key_of(request: Request, point: Point | ScenarioError) -> str:
+def key_of(request: Request, point: Point | ScenarioError, version: str) -> str:
     """A hash of what the point is (the chip's and the model's own numbers, not their names) and of the version."""
-    digest = blake2b(model_version().encode(), digest_size=12)
+    digest = blake2b(version.encode(), digest_size=12)
     if isinstance(point, Point):
         digest.update(_content(point.chip) + _content(point.model))
     digest.update(json.dumps(request, sort_keys=True).encode())
@@ -82,8 +82,8 @@ def _content(described: ChipBase | Model) -> bytes:
     return _CONTENTS[id(described)][1]
 
 
-def price_part(requests: Sequence[Request]) -> pd.DataFrame:
-    """A row for each request, in order: the schema's columns and ``MORE_COLUMNS``.
+def price_part(requests: Sequence[Request], version: str) -> pd.DataFrame:
+    """A row for each request, in order: the schema's columns and ``MORE_COLUMNS``. ``version``: ``model_version()``.
 
     A point that is refused or that fails is a row that says why in ``reason``.
     """
@@ -97,7 +97,7 @@ def price_part(requests: Sequence[Request]) -> pd.DataFrame:
         for request, point in zip(requests, made, strict=True)
     ]
     more = {
-        "key": [key_of(request, point) for request, point in zip(requests, made, strict=True)],
+        "key": [key_of(request, point, version) for request, point in zip(requests, made, strict=True)],
         "framework": [
             point.framework.name if isinstance(point, Point) and isinstance(point.chip, Gpu) else "" for point in made
         ],

@@ -26,7 +26,7 @@ class Pool(Protocol):
 
     room: int
 
-    def ask(self, part: int, requests: Sequence[Request]) -> None:
+    def ask(self, part: int, requests: Sequence[Request], version: str) -> None:
         """Have a part priced."""
 
     def answers(self) -> list[tuple[int, pd.DataFrame | None]]:
@@ -47,9 +47,9 @@ class Processes:
         context.set_forkserver_preload(["scenarios.sweep_parts"])
         return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_end_with_parent)
 
-    def ask(self, part: int, requests: Sequence[Request]) -> None:
+    def ask(self, part: int, requests: Sequence[Request], version: str) -> None:
         try:
-            self._asked[self._pool.submit(_price, requests)] = part
+            self._asked[self._pool.submit(_price, requests, version)] = part
         except BrokenProcessPool:  # noticed by the next part; the others are answered below
             lost: Future[pd.DataFrame] = Future()
             lost.set_exception(BrokenProcessPool())
@@ -85,8 +85,8 @@ class RayTasks:
         self._price = price
         self._asked: dict[Any, int] = {}
 
-    def ask(self, part: int, requests: Sequence[Request]) -> None:
-        self._asked[self._price.remote(requests)] = part
+    def ask(self, part: int, requests: Sequence[Request], version: str) -> None:
+        self._asked[self._price.remote(requests, version)] = part
 
     def answers(self) -> list[tuple[int, pd.DataFrame | None]]:
         import ray
@@ -125,10 +125,10 @@ def open_pool(executor: str, workers: int | None, address: str | None) -> Iterat
         yield RayTasks(price, workers or int(ray.cluster_resources().get("CPU", 1)))
 
 
-def _price(requests: Sequence[Request]) -> pd.DataFrame:
+def _price(requests: Sequence[Request], version: str) -> pd.DataFrame:
     from scenarios.sweep_parts import price_part
 
-    return price_part(requests)
+    return price_part(requests, version)
 
 
 def _end_with_parent() -> None:

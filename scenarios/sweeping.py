@@ -252,14 +252,16 @@ class _Part:
         self._unknown = requests
         if known.rows is not None:
             made = make_points(requests)
-            self._keys = [key_of(request, point) for request, point in zip(requests, made, strict=True)]
+            self._keys = [
+                key_of(request, point, model_version()) for request, point in zip(requests, made, strict=True)
+            ]
             self._unknown = [
                 request for request, key in zip(requests, self._keys, strict=True) if key not in known.rows.index
             ]
 
     def ask(self, pool: Pool, number: int) -> None:
         if self._unknown:
-            pool.ask(number, self._unknown)
+            pool.ask(number, self._unknown, model_version())
 
     @property
     def all_known(self) -> bool:

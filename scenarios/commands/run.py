@@ -64,7 +64,7 @@ def run(
     from results.table import print_comparison
     from scenarios.errors import ScenarioError
     from scenarios.scenario_file import load_scenario, points_of
-    from scenarios.sweep_parts import price_part
+    from scenarios.sweep_parts import model_version, price_part
     from scenarios.sweeping import check_names
 
     if plot is not None:
@@ -74,7 +74,7 @@ def run(
     check_names(loaded)
     if len(points) > MOST_RUN:
         raise ScenarioError(f"{scenario} has {len(points):,} points; `loopline sweep {scenario} -o FOLDER` keeps them.")
-    frame = price_part(list(points))
+    frame = price_part(list(points), model_version())
     if not csv and not json:
         print(f"{loaded.question}\n")
     print_comparison(frame, sys.stdout, form="json" if json else "csv" if csv else "table")

@@ -1,0 +1,49 @@
+"""Points a second of one core: decode over a dense grid of contexts, over a coarse grid, and a roofline in pandas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from chips.spec import load_chip
+from scenarios.model import load_model
+from scenarios.scenario_file import points_of, scenario_from
+from scenarios.sweep_parts import price_part
+from scenarios.sweeping import sweep
+
+SAME = {"question": "How fast?", "model": "llama-3.1-8b", "chips": ["h100", "sn40l"]}
+DENSE = SAME | {"count": [1, 8], "batch": [1, 16], "context": {"from": 16, "to": 8192, "step": 16}}
+COARSE = SAME | {"count": [1, 2, 4, 8], "batch": {"from": 1, "to": 64, "times": 2}, "context": [1024, 4096, 16384]}
+
+
+@pytest.mark.parametrize("grid", [DENSE, COARSE], ids=["dense contexts", "coarse"])
+def test_points(benchmark: BenchmarkFixture, grid: dict[str, object]) -> None:
+    requests = list(points_of(scenario_from(grid)))
+    price_part(requests[:64], "warm")
+    rows = benchmark.pedantic(price_part, (requests, "any"), rounds=3)
+    benchmark.extra_info["points_per_s"] = len(rows) / benchmark.stats.stats.min
+
+
+def test_roofline_in_pandas(benchmark: BenchmarkFixture) -> None:
+    """The floor: bytes over bandwidth for each point of the dense grid, which knows no launch and no kernel."""
+    frame = pd.DataFrame(list(points_of(scenario_from(DENSE))))
+    model = load_model("llama-3.1-8b")
+    bandwidth = {name: load_chip(name).memory.bandwidth for name in frame["chip"].unique()}
+
+    def roofline() -> pd.Series:
+        token = 2.0 * model.layers * model.kv_heads * model.head_dim * 2
+        moved = model.weight_bytes("bf16") + frame["batch"] * frame["context"] * token
+        return moved / frame["count"] / frame["chip"].map(bandwidth)
+
+    seconds = benchmark(roofline)
+    benchmark.extra_info["points_per_s"] = len(seconds) / benchmark.stats.stats.min
+
+
+def test_first_row(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """A small sweep whole: workers started, one part priced and written."""
+    folders = iter(range(100))
+    few = SAME | {"context": [1024, 2048]}
+    benchmark.pedantic(lambda: sweep(few, tmp_path / str(next(folders)), workers=1), rounds=3)

@@ -1,0 +1,41 @@
+"""Points side by side on one clock: each the same, to the picosecond, as alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scenarios.lanes import price_points
+from scenarios.point import make_point
+from scenarios.pricing import price_point
+from scenarios.strategies import STRATEGIES
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    chip=st.sampled_from(["h100", "a100", "b200", "sn40l", "sn10"]),
+    strategy=st.sampled_from(list(STRATEGIES)),
+    launch=st.sampled_from(["graph", "eager"]),
+    count=st.sampled_from([1, 2, 8]),
+    batch=st.sampled_from([1, 7, 40, 130]),
+    contexts=st.lists(st.integers(1, 131072), min_size=6, max_size=24)
+    | st.lists(st.integers(4000, 4200), min_size=8, max_size=24),
+)
+def test_side_by_side_is_one_by_one(
+    chip: str, strategy: str, launch: str, count: int, batch: int, contexts: list[int]
+) -> None:
+    points = [
+        make_point("llama-3.1-8b", chip, count, strategy=strategy, launch=launch, batch=batch, context=context)
+        for context in contexts
+    ]
+    together, alone = price_points(points), [price_point(point) for point in points]
+    assert [repr(record) for record in together] == [repr(record) for record in alone]
+
+
+@pytest.mark.parametrize("phase", ["prefill", "train", "request"])
+def test_other_phases_come_in_the_order_asked(phase: str) -> None:
+    points = [
+        make_point("llama-3.2-1b", "h100", 1, phase=phase, context=context) for context in (256, 64, 128, 512, 96, 72)
+    ]
+    assert [record["context"] for record in price_points(points)] == [256, 64, 128, 512, 96, 72]
