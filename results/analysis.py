@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 Names = str | Sequence[str]
 # Inputs that only sweeps write down: they stand beside the schema's columns.
 SWEPT = ("output_tokens", "framework")
+# Inputs for which each kind of chip has words of its own.
+OWN_WORDS = ("launch", "framework")
 # A win of less is inside of what the simulator itself is off by.
 WORTH = 1.05
 
@@ -63,17 +65,17 @@ def speedups(results: pd.DataFrame, baseline: Mapping[str, object] | None = None
     """The frame with ``baseline_s`` and ``speedup`` (baseline_s / seconds; above 1 is faster than the baseline).
 
     ``baseline``: values of input columns, ``{"strategy": "per_operator"}`` by default. A row is held against the row
-    that has these values and is its equal in all other inputs; ``launch`` must be equal only between rows of one chip,
-    because each kind of chip has words of its own for it. NaN where there is no such row. Raises SchemaError for an
-    unknown column, or where several rows could be the baseline.
+    that has these values and is its equal in all other inputs; ``launch`` and ``framework`` must be equal only between
+    rows of one chip, because each kind of chip has words of its own for them. NaN where there is no such row. Raises
+    SchemaError for an unknown column, or where several rows could be the baseline.
     """
     against = {"strategy": "per_operator"} if baseline is None else dict(baseline)
     _known(results, tuple(against))
     chosen = np.logical_and.reduce([(results[name] == value).to_numpy() for name, value in against.items()])
     if not chosen.any():
         raise SchemaError(f"no row is the baseline: {_words(against)}.")
-    ignored = {*against, "launch"} if "chip" in against else set(against)
-    shared = [name for name in _inputs(results) if name not in ignored]
+    ignored = {*against, *OWN_WORDS} if "chip" in against else set(against)
+    shared = [name for name in inputs_of(results) if name not in ignored]
     base = results.loc[chosen]
     _single(base, shared)
     keys = pd.MultiIndex.from_frame(results[shared])
@@ -102,7 +104,7 @@ def crossovers(
     _known(results, (along, column))
     faster = speedups(results.loc[results[column].isin([fast, slow])], {column: slow})
     faster = faster.loc[(faster[column] == fast) & faster["speedup"].notna()]
-    curve = [name for name in _inputs(results) if name not in (along, column)]
+    curve = [name for name in inputs_of(results) if name not in (along, column)]
     _single(faster, [*curve, along])
     records: list[dict[str, object]] = []
     for inputs, group in faster.sort_values(along).groupby(curve, sort=False):
@@ -159,7 +161,7 @@ def scaling(results: pd.DataFrame) -> pd.DataFrame:
     Strong scaling: the same work on more chips, against the smallest count of the same curve (all other inputs equal)
     that fits. Ideal: twice the chips, half the time.
     """
-    curve = [name for name in _inputs(results) if name != "count"]
+    curve = [name for name in inputs_of(results) if name != "count"]
     _single(results, [*curve, "count"])
     fits = results.loc[results["fits"]].sort_values("count")
     first = fits.groupby(curve, sort=False)[["count", "seconds"]].first()
@@ -173,9 +175,19 @@ def _names(names: Names) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
-def _inputs(results: pd.DataFrame) -> list[str]:
+def inputs_of(results: pd.DataFrame) -> list[str]:
     """What tells points apart: the schema's inputs, and what a sweep varied beside them."""
     return [name for name in (*INPUTS, *SWEPT) if name in results]
+
+
+def varied(results: pd.DataFrame) -> list[str]:
+    """Inputs of which the rows have several values; not a chip's own words that tell nothing beside the chip."""
+    chips = results.groupby("chip")
+    return [
+        name
+        for name in inputs_of(results)
+        if results[name].nunique() > 1 and (name not in OWN_WORDS or (chips[name].nunique() > 1).any())
+    ]
 
 
 def _known(results: pd.DataFrame, names: Sequence[str]) -> None:
@@ -192,7 +204,7 @@ def _single(results: pd.DataFrame, names: Sequence[str]) -> None:
     twins = results.loc[again]
     first = twins.iloc[0]
     alike = twins.loc[(twins[list(names)] == first[list(names)]).all(axis=1)]
-    differing = [name for name in _inputs(twins) if alike[name].nunique() > 1]
+    differing = [name for name in inputs_of(twins) if alike[name].nunique() > 1]
     told = f"they differ in {', '.join(differing)}: choose among them first" if differing else "drop the copies first"
     raise SchemaError(f"{len(alike)} rows are equal in {', '.join(names)} ({_words(first[list(names)])}); {told}.")
 

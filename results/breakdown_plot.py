@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from results.analysis import inputs_of, varied
 from results.errors import SchemaError
 from results.palette import FAINT, PART_COLOURS, readable
 from results.picture import Picture, plain_axes
-from results.schema import INPUTS, PARTS
+from results.schema import PARTS
 from results.units import seconds_unit, three_digits
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def breakdown(results: pd.DataFrame) -> Picture:
         raise SchemaError(f"a breakdown shows at most {MOST_BARS} rows, not {len(results)}: choose among them.")
     bars = results.reset_index(drop=True)
     # What else varies between the rows names the groups; the rest is the title.
-    grouping = [name for name in INPUTS if name in ("chip", "count") or _varies_beside_strategy(bars, name)]
+    grouping = [name for name in inputs_of(bars) if name in {"chip", "count", *varied(bars)} - {"strategy"}]
     places, groups = _places(bars, grouping)
     size, unit = seconds_unit(float(bars["seconds"].max()) if bars["fits"].any() else 1.0)
     picture = Picture(11, 1.6 + INCHES_PER_BAR * (places[-1] + 1), _description(bars, groups))
@@ -49,14 +50,6 @@ def breakdown(results: pd.DataFrame) -> Picture:
     axes.set_xlim(0, max(left.max(), 1e-12) * 1.1)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     return picture
-
-
-def _varies_beside_strategy(bars: pd.DataFrame, name: str) -> bool:
-    """Launch is a chip's own word, so that it varies only where it does within one chip."""
-    if name == "strategy":
-        return False
-    values = bars.groupby("chip")[name].nunique() if name == "launch" else pd.Series([bars[name].nunique()])
-    return bool(values.max() > 1)
 
 
 def _places(bars: pd.DataFrame, grouping: list[str]) -> tuple[list[float], list[tuple[str, float, float]]]:

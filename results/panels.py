@@ -6,11 +6,16 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from results.analysis import OWN_WORDS, inputs_of, varied
 from results.errors import SchemaError
-from results.schema import INPUTS
 
 MOST_PANELS = 12
-TOLD = {"batch": "batch ", "context": "context ", "count": "count "}  # numbers say what they are
+TOLD = {
+    "batch": "batch ",
+    "context": "context ",
+    "count": "count ",
+    "output_tokens": "output tokens ",
+}  # numbers say what they are
 
 
 def panels(results: pd.DataFrame, shown: Sequence[str]) -> tuple[str, list[tuple[str, pd.DataFrame]]]:
@@ -18,22 +23,19 @@ def panels(results: pd.DataFrame, shown: Sequence[str]) -> tuple[str, list[tuple
 
     ``shown``: inputs that the picture shows in another way. Raises SchemaError for more than ``MOST_PANELS``.
     """
-    inputs = [name for name in INPUTS if name not in shown]
-    # Launch is a chip's own word: with the chip in the panels it tells nothing, unless one chip has both.
-    if "launch" in inputs and (results.groupby("chip")["launch"].nunique() <= 1).all():
-        inputs.remove("launch")
-    varied = [name for name in inputs if results[name].nunique() > 1]
-    common = ", ".join(_told(name, results[name].iloc[0]) for name in inputs if name not in varied)
-    if not varied:
+    parting = [name for name in varied(results) if name not in shown]
+    single = [name for name in inputs_of(results) if name not in shown and results[name].nunique() == 1]
+    common = ", ".join(_told(name, results[name].iloc[0]) for name in single if name not in OWN_WORDS)
+    if not parting:
         return common.strip(", "), [("", results)]
-    groups = [(key, rows) for key, rows in results.groupby(varied, sort=False)]
+    groups = [(key, rows) for key, rows in results.groupby(parting, sort=False)]
     if len(groups) > MOST_PANELS:
         raise SchemaError(
-            f"the picture would have {len(groups)} panels, one for each {', '.join(varied)}; at most {MOST_PANELS}: "
+            f"the picture would have {len(groups)} panels, one for each {', '.join(parting)}; at most {MOST_PANELS}: "
             "choose among them."
         )
     titled = [
-        (", ".join(_told(name, value) for name, value in zip(varied, key, strict=True)), rows) for key, rows in groups
+        (", ".join(_told(name, value) for name, value in zip(parting, key, strict=True)), rows) for key, rows in groups
     ]
     return common.strip(", "), titled
 

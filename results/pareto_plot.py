@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from results.analysis import pareto_front
 from results.errors import SchemaError
@@ -48,6 +48,7 @@ def pareto(results: pd.DataFrame) -> Picture:
         axes.set_title(title, loc="left")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axis.set_minor_formatter(NullFormatter())
         axes.margins(x=0.2, y=0.1)
         _name_points(axes, front)

@@ -20,6 +20,7 @@ from scenarios.commands import (
     fit,
     generate,
     plot,
+    report,
     roofline,
     run,
     schedule,
@@ -256,6 +257,7 @@ app.command("allreduce")(allreduce.allreduce)
 app.command("schedule")(schedule.schedule)
 app.command("bandwidth")(bandwidth.bandwidth)
 app.command("plot")(plot.plot)
+app.command("report")(report.report)
 app.command("roofline")(roofline.roofline)
 app.command("tiles")(tiles.tiles)
 app.command("accuracy")(accuracy.accuracy)

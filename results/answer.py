@@ -1,0 +1,105 @@
+"""What a frame answers, in sentences with numbers: what a strategy wins, where, and where it stops paying."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from results.analysis import crossovers, inputs_of, speedups
+from results.palette import PART_COLOURS, readable
+from results.schema import PARTS
+from results.units import format_seconds, percent, three_digits
+
+FAST, SLOW = "kernel_loop", "per_operator"
+NOUNS = {
+    "per_operator": "a kernel for each operator",
+    "fused_decoder": "a kernel for each decoder",
+    "kernel_loop": "one looped kernel for all decoders",
+}
+PER = {"decode": "a token", "prefill": "a prefill", "request": "a request", "train": "a step"}
+ALONG = ("batch", "context", "count")
+
+
+def answer(results: pd.DataFrame) -> list[str]:
+    """Sentences for a reader in a hurry, the most important first; at least one."""
+    fitting = results.loc[results["fits"]]
+    if fitting.empty:
+        return [f"None of the {len(results):,} points fits: {results['reason'].iloc[0]}."]
+    sentences = [*_wins(fitting), _fastest(fitting), *_stops(fitting)]
+    missing = len(results) - len(fitting)
+    if missing:
+        sentences.append(f"{missing:,} of {len(results):,} points do not fit.")
+    return sentences
+
+
+def _wins(fitting: pd.DataFrame) -> list[str]:
+    """For each chip the point at which looping wins most, the largest win first, and what it wins it from."""
+    if not {FAST, SLOW} <= set(fitting["strategy"]):
+        return []
+    faster = speedups(fitting, {"strategy": SLOW})
+    faster = faster.loc[(faster["strategy"] == FAST) & faster["speedup"].notna()]
+    if faster.empty:
+        return []
+    best = faster.loc[faster.groupby("chip")["speedup"].idxmax()].sort_values("speedup", ascending=False)
+    told = [
+        f"{three_digits(row['speedup'])} times as fast on {row['count']} {row['chip']}{_setting(row, fitting)} "
+        f"({format_seconds(row['baseline_s'])} to {format_seconds(row['seconds'])} {PER[row['phase']]})"
+        for _, row in best.iterrows()
+    ]
+    sentences = [f"Against {NOUNS[SLOW]}, {NOUNS[FAST]} is at best {_joined(told)}."]
+    top = best.iloc[0]
+    shared = [name for name in inputs_of(fitting) if name != "strategy"]
+    before = fitting.loc[(fitting["strategy"] == SLOW) & (fitting[shared] == top[shared]).all(axis=1)].iloc[0]
+    lost = before["launch_s"] / before["seconds"]
+    after = top["launch_s"] / top["seconds"]
+    sentences.append(
+        f"There, launches and synchronization take {percent(lost)} of the time of {NOUNS[SLOW]} and {percent(after)} "
+        "of the looped kernel's."
+    )
+    return sentences
+
+
+def _fastest(fitting: pd.DataFrame) -> str:
+    """The shortest time of the first phase that is there, and what takes most of it."""
+    same = fitting.loc[fitting["phase"] == fitting["phase"].iloc[0]]
+    best = same.iloc[int(same["seconds"].to_numpy().argmin())]
+    largest = max(PARTS, key=lambda part: best[part])
+    share = percent(best[largest] / best["seconds"])
+    return (
+        f"The shortest time {PER[best['phase']]} is {format_seconds(best['seconds'])}, on {best['count']} "
+        f"{best['chip']} with {readable(best['strategy'])}{_setting(best, fitting)}: {share} of it are "
+        f"{PART_COLOURS[largest][0]}, and it waits mostly for {best['limiter']}."
+    )
+
+
+def _stops(fitting: pd.DataFrame) -> list[str]:
+    """Where looping stops paying, along the first of batch, context and count where it does."""
+    if not {FAST, SLOW} <= set(fitting["strategy"]):
+        return []
+    for along in ALONG:
+        if fitting[along].nunique() < 2:
+            continue
+        found = crossovers(fitting, along, fast=FAST, slow=SLOW)
+        stops = found.loc[found["change"] == "stops"].sort_values("crossover")
+        if len(stops):
+            first, last = stops.iloc[0], stops.iloc[-1]
+            where = f"on {first['chip']}" if along == "count" else f"on {first['count']} {first['chip']}"
+            ends = f"near {along} {three_digits(first['crossover'])} {where}"
+            if len(stops) > 1:
+                other = f"on {last['chip']}" if along == "count" else f"on {last['count']} {last['chip']}"
+                ends += f", and last near {along} {three_digits(last['crossover'])} {other}"
+            return [
+                f"Along {along}, looping stops paying (less than 5% faster) on {len(stops)} of {len(found)} curves: "
+                f"first {ends}."
+            ]
+    return []
+
+
+def _setting(row: pd.Series, fitting: pd.DataFrame) -> str:
+    """Which of several batches and contexts a row is of."""
+    told = [f"{name} {row[name]:,}" for name in ("batch", "context") if fitting[name].nunique() > 1]
+    model = [str(row["model"])] if fitting["model"].nunique() > 1 else []
+    return f" at {', '.join(model + told)}" if model + told else ""
+
+
+def _joined(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -1,0 +1,200 @@
+"""A report: one self-contained HTML page of a frame: its answer, pictures, an interactive chart, rows and versions.
+
+Needs no network: pictures are inline SVG, style and script stand in the page, and its security policy forbids the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from results.analysis import inputs_of, varied
+from results.answer import answer
+from results.atomic_file import written_beside
+from results.errors import SchemaError
+from results.palette import readable, strategy_styles
+from results.plots import plot
+from results.schema import COLUMNS, PARTS
+from results.units import format_seconds, percent, three_digits
+
+# The page stays quick with so many rows in its chart and table; a sweep has more, and its pictures show all.
+MOST_ROWS = 2000
+MOST_COMMANDS = 12
+MOST_CHOICES = 24  # values of an input that are offered as check boxes
+NUMBERS = ("seconds", "tokens_per_s_user", "tokens_per_s", "roofline_fraction", *PARTS)
+SHOWN = ("tokens_per_s_user", "tokens_per_s", "seconds", "roofline_fraction")
+CAPTIONS = {
+    "breakdown": "Where the time of each point goes.",
+    "scaling": "Tokens a second against chips; dashed lines are ideal, percentages the efficiency at the last point.",
+    "heatmap": "How many times as fast the looped kernel is as a kernel for each operator.",
+    "pareto": "The speed of one user against the throughput of a chip; nothing beats the points on the line in both.",
+}
+FORMS = {"seconds": format_seconds, "roofline_fraction": percent}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture in the page: its SVG, what it shows, and which rows."""
+
+    svg: str
+    caption: str
+
+
+def write_report(results: pd.DataFrame, path: Path, source: str = "") -> None:
+    """Write the page, whole or not at all. ``source``: what was read, named in the page. Raises OutputError."""
+    with written_beside(path) as beside:
+        beside.write_text(report(results, source), encoding="utf-8")
+
+
+def report(results: pd.DataFrame, source: str = "") -> str:
+    """The page as text. ``results``: a frame of the schema; the manifest of a sweep is in its ``attrs``."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("results", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    manifest = results.attrs.get("manifest", {})
+    shown = _thinned(results)
+    several = varied(results)
+    return environment.get_template("report.html.jinja").render(
+        question=manifest.get("question") or _question(results),
+        answer=answer(results),
+        figures=list(_figures(results)),
+        filters={name: list(shown[name].unique()) for name in several if shown[name].nunique() <= MOST_CHOICES},
+        horizontal=[name for name in ("count", "batch", "context", "output_tokens") if name in several] or ["count"],
+        vertical=SHOWN,
+        names={name: _title(name) for name in (*several, *COLUMNS)},
+        rows=[_cells(row, several) for _, row in shown.iterrows()],
+        columns=[*(several or ["chip"]), *SHOWN, "limiter"],
+        common={name: results[name].iloc[0] for name in inputs_of(results) if results[name].nunique() == 1},
+        total=len(results),
+        unfit=_unfit(results),
+        data=_embedded(_data(shown, several)),
+        scenario=json.dumps(manifest["scenario"], indent=1) if "scenario" in manifest else "",
+        commands=[] if manifest else _commands(results),
+        source=source,
+        versions=_versions(manifest),
+        meanings=COLUMNS,
+    )
+
+
+def _question(results: pd.DataFrame) -> str:
+    models, phases, chips = (", ".join(results[name].unique()) for name in ("model", "phase", "chip"))
+    return f"Where does the time of {models} ({phases}) go on {chips}, and what do kernel boundaries cost?"
+
+
+def _figures(results: pd.DataFrame) -> Iterator[Figure]:
+    """Every kind of picture that the frame has enough for; a breakdown of the first of each varied setting."""
+    for kind, caption in CAPTIONS.items():
+        if kind == "pareto" and results["batch"].nunique() < 2:
+            continue  # without a choice of batch there is no trade
+        rows, told = (results, caption) if kind != "breakdown" else _few(results, caption)
+        try:
+            picture = plot(rows, kind)
+        except SchemaError:
+            continue
+        yield Figure(picture.inline_svg(kind), told)
+
+
+def _few(results: pd.DataFrame, caption: str) -> tuple[pd.DataFrame, str]:
+    """Rows for stacked bars: of inputs beside chip, count and strategy, only the first value."""
+    fixed = {
+        name: results[name].iloc[0]
+        for name in ("model", "phase", "batch", "context", "variation", "output_tokens")
+        if name in results and results[name].nunique() > 1
+    }
+    for name, value in fixed.items():
+        results = results.loc[results[name] == value]
+    only = ", ".join(f"{readable(name)} {value}" for name, value in fixed.items())
+    return results, f"{caption} Only {only}." if only else caption
+
+
+def _thinned(results: pd.DataFrame) -> pd.DataFrame:
+    """At most ``MOST_ROWS`` rows, evenly spaced."""
+    return results.iloc[:: -(-len(results) // MOST_ROWS)]
+
+
+def _cells(row: pd.Series, inputs: list[str]) -> list[str]:
+    cells = [f"{row[name]:,}" if not isinstance(row[name], str) else readable(row[name]) for name in inputs or ["chip"]]
+    if not row["fits"]:
+        return [*cells, "does not fit", "-", "-", "-", "-"]
+    return [*cells, *(FORMS.get(name, three_digits)(row[name]) for name in SHOWN), row["limiter"]]
+
+
+def _unfit(results: pd.DataFrame) -> list[tuple[str, int]]:
+    """Reasons for what does not fit, each with how many rows it holds for, the most frequent first."""
+    reasons = results.loc[~results["fits"], "reason"].value_counts()
+    return [(str(reason), int(rows)) for reason, rows in reasons.items()][:MOST_COMMANDS]
+
+
+def _data(shown: pd.DataFrame, inputs: list[str]) -> dict[str, Any]:
+    """What the page's script needs: columns as arrays (null where nothing fits), and how to draw each strategy."""
+    columns = {name: shown[name].tolist() for name in dict.fromkeys([*inputs, "chip", "count", "strategy"])}
+    numbers = {name: [None if pd.isna(value) else value for value in shown[name]] for name in NUMBERS}
+    styles = {name: {"colour": colour} for name, (colour, _) in strategy_styles(shown["strategy"]).items()}
+    return {
+        "inputs": columns,
+        "numbers": numbers,
+        "limiter": shown["limiter"].tolist(),
+        "styles": styles,
+        "titles": {name: _title(name) for name in (*columns, *NUMBERS)},
+    }
+
+
+def _embedded(data: dict[str, Any]) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _commands(results: pd.DataFrame) -> list[str]:
+    """Commands that compute these rows again, one for each setting beside chips, counts and strategies."""
+    settings = ["model", "phase", "precision", "batch", "context", "variation"]
+    by_host = results["launch"].isin(["eager", "software"]).rename("launch_by_host")
+    commands = []
+    for (model, phase, precision, batch, context, variation, host), rows in results.groupby(
+        [*settings, by_host], sort=False
+    ):
+        chips, counts, names = (" ".join(map(str, rows[name].unique())) for name in ("chip", "count", "strategy"))
+        command = f"loopline compare {model} --chips {chips} --count {counts} --strategy {names} --phase {phase}"
+        command += f" --precision {precision} --batch {batch} --context {context}"
+        command += " --launch eager" if host else ""
+        command += f" --variation {variation}" if variation else ""
+        commands.append(command)
+    if len(commands) > MOST_COMMANDS:
+        return [*commands[:MOST_COMMANDS], f"# and {len(commands) - MOST_COMMANDS} more of this form"]
+    return commands
+
+
+def _versions(manifest: dict[str, Any]) -> dict[str, str]:
+    """Of what computed the results, as far as it is known, and of what wrote the page."""
+    try:
+        installed = version("loopline")
+    except PackageNotFoundError:
+        installed = "not installed"
+    priced = {"results priced by loopline": str(manifest["version"])} if "version" in manifest else {}
+    return priced | {
+        "page written by loopline": installed,
+        "Python": platform.python_version(),
+        "pandas": version("pandas"),
+        "matplotlib": version("matplotlib"),
+    }
+
+
+def _title(name: str) -> str:
+    titles = {
+        "seconds": "time",
+        "tokens_per_s_user": "tokens/s of one user",
+        "tokens_per_s": "tokens/s in all",
+        "roofline_fraction": "of HBM roofline",
+        "limiter": "limited by",
+        "count": "chips",
+        "chip": "chip",
+    }
+    return titles.get(name) or readable(name.removesuffix("_s"))
