@@ -76,12 +76,22 @@ class Link(Frozen):
 
 
 class GpuOnChip(Frozen):
-    """On-chip memory of a GPU: the shared L2, and per streaming multiprocessor the shared memory and registers."""
+    """On-chip memory of a GPU: the shared L2, and per streaming multiprocessor the shared memory and registers.
+
+    The thread blocks of a cluster, on ``cluster_units`` streaming multiprocessors, reach each other's shared memory:
+    ``cluster_bytes_per_clock`` into each of them, ``cluster_latency_cycles`` for a load.
+    """
 
     l2_bytes: PositiveFloat
     shared_bytes: PositiveFloat
     register_bytes: PositiveFloat
     cluster_units: PositiveInt = Field(1, description="default: no thread block clusters")
+    cluster_bytes_per_clock: PositiveFloat = Field(
+        11.4, description="default: Hopper's 2.65e12 bytes/s over 132 units of an H800 (Luo et al., arXiv 2501.12084)"
+    )
+    cluster_latency_cycles: PositiveFloat = Field(
+        203, description="default: Hopper's in clusters of 8 (Luo et al., arXiv 2501.12084)"
+    )
 
 
 class ChipBase(Frozen):

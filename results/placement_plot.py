@@ -54,7 +54,7 @@ def plot_mesh(kernels: Sequence[MeshPicture], path: Path) -> None:
     from matplotlib.figure import Figure
 
     rows, columns = kernels[0].is_compute.shape
-    figure = Figure(figsize=(15, 0.6 + len(kernels) * (1.1 + 6.2 * rows / columns)), layout="constrained")
+    figure = Figure(figsize=(15, 0.3 + len(kernels) * (1.7 + 6.2 * rows / columns)), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(kernels), 2, squeeze=False)
     for (left, right), kernel in zip(panels, kernels, strict=True):

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from chips.placement import FusedProgram, Placement, TooLarge, fits, place, sections
-from chips.spec import Dataflow
+from chips.placement import ClusterKernel, FusedProgram, Placement, TooLarge, cluster_kernels, fits, place, sections
+from chips.spec import Dataflow, Gpu
 from cluster import Cluster
 from scenarios.decoder import forward
 from scenarios.errors import DoesNotFit, ScenarioError
-from scenarios.fused_program import token_stream, weight_stream
 from scenarios.group import cluster_of
 from scenarios.model import Model, shard
 from scenarios.operators import Step
 from scenarios.point import Point
 from scenarios.pricing import point_steps
 from scenarios.strategies.dataflow_machine import TILE_TOKENS, DataflowMachine, tokens_of
+from scenarios.strategies.fused_program import token_stream, token_tile, weight_stream
 
+CLUSTER_TILES = (16, 32, 64, 128)
 HEAD_DIM = 128
 MLP_MULTIPLE = 256
 LARGEST_HIDDEN = 65536
@@ -47,6 +48,20 @@ def place_decoder(point: Point) -> Placement:
     if not placed:
         raise DoesNotFit(refused)
     return min(placed, key=lambda placement: placement.seconds)
+
+
+def cluster_decoder(point: Point) -> list[tuple[int, list[ClusterKernel]]]:
+    """One decoder of ``point`` on the thread block clusters of a GPU: (tokens in a cluster's tile, its kernels).
+
+    Tiles of 16 tokens and more, as many as the point has. Raises ScenarioError where the GPU has no clusters.
+    """
+    if not isinstance(point.chip, Gpu) or point.chip.on_chip.cluster_units == 1:
+        raise ScenarioError(
+            f"{point.chip.name} has no thread block clusters; choose a GPU that has, or a dataflow chip."
+        )
+    step = point_steps(point, shard(point.model, point.count))[0][0]
+    tiles = [rows for rows in CLUSTER_TILES if rows < tokens_of(step)] or [tokens_of(step)]
+    return [(rows, cluster_kernels(token_tile(point.chip, step, rows), point.chip)) for rows in tiles]
 
 
 def mappings(machine: DataflowMachine, step: Step) -> list[FusedProgram]:

@@ -1,11 +1,13 @@
 """Placement: a fused kernel laid out on a dataflow chip, and what part of it a GPU's thread block cluster holds.
 
 program.py        stages, buffers, passes: a fused kernel before it has a place
+unit.py           what one compute unit does with a block of work
 allocation.py     how many compute and memory units each stage gets
 mesh.py           the on-chip network: routes and what every link carries
 placing.py        who sits where, and what flows between them
 sections.py       the fewest kernels that hold a program which one cannot
 placed.py         all of it: ``place(program, chip)``
+thread_blocks.py  the same program on a GPU: what the shared memory of a thread block cluster holds
 """
 
 from chips.placement.allocation import fits
@@ -18,15 +20,16 @@ from chips.placement.program import (
     Operand,
     Stage,
     TooLarge,
-    product_stage,
-    turns,
-    vector_stage,
 )
 from chips.placement.sections import sections
+from chips.placement.thread_blocks import ClusterKernel, cluster_kernels
+from chips.placement.unit import ComputeUnit, product_stage, vector_stage
 
 __all__ = [
     "OUTSIDE",
     "Buffer",
+    "ClusterKernel",
+    "ComputeUnit",
     "Exchange",
     "FusedProgram",
     "Operand",
@@ -34,10 +37,10 @@ __all__ = [
     "Placement",
     "Stage",
     "TooLarge",
+    "cluster_kernels",
     "fits",
     "place",
     "product_stage",
     "sections",
-    "turns",
     "vector_stage",
 ]

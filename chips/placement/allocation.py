@@ -13,7 +13,8 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.placement.program import Buffer, FusedProgram, Stage, systolic_depth
+from chips.placement.program import Buffer, FusedProgram, Stage
+from chips.placement.unit import ComputeUnit
 from chips.spec import Dataflow
 
 LANE_BYTES = 2  # operands in the lanes are bf16
@@ -157,7 +158,7 @@ def _used(program: FusedProgram, shares: Sequence[Share], chip: Dataflow) -> All
 
 def _buffer_units(program: FusedProgram, buffer: Buffer, shares: Sequence[Share], chip: Dataflow) -> int:
     """Memory units of a buffer: room for its copies, and a narrow port for each part of it that is read by itself."""
-    narrow = systolic_depth(chip) * LANE_BYTES / chip.on_chip.port_bytes_per_clock
+    narrow = ComputeUnit.of(chip).depth * LANE_BYTES / chip.on_chip.port_bytes_per_clock
     ports = [
         narrow * shares[reader].cuts[1] * min(shares[reader].cuts[0], program.stages[reader].copies)
         for reader in buffer.readers

@@ -42,7 +42,7 @@ class StageRate:
         return (COMPUTE, MEMORY, MESH, LINK)[int(np.argmax((self.compute, self.memory, self.mesh, self.link)))]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlacedKernel:
     """One kernel on the mesh: its units, their coordinates, bytes over every link by stage, and each stage's rate.
 

@@ -11,7 +11,6 @@ from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from chips.placement.allocation import LANE_BYTES, SUM_BYTES, Allocation
 from chips.placement.mesh import Cells, LinkLoads, Mesh
@@ -34,6 +33,8 @@ class Positions:
 
 def positions(program: FusedProgram, allocation: Allocation, mesh: Mesh) -> Positions:
     """A place for every unit of ``allocation``."""
+    from scipy.optimize import linear_sum_assignment  # takes longer to import than to run
+
     compute = _compute_cells(program, allocation, mesh)
     wanted, weights = _wanted(program, allocation, compute)
     free = mesh.walk(compute=False)

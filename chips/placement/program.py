@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 
-from chips.spec import Dataflow, Precision
-
 OUTSIDE = -1
 """The source of a buffer that is filled from off-chip memory, by the kernel before."""
 Control = Literal["in turn", "pipelined"]
@@ -137,53 +135,6 @@ class FusedProgram:
         memory = self.memory_bytes * len(stages) / len(self.stages) + crossing
         name = f"{stages[0].name} to {stages[-1].name}" if len(stages) > 1 else stages[0].name
         return replace(self, name=name, stages=stages, buffers=tuple(buffers), memory_bytes=memory)
-
-
-def product_stage(
-    chip: Dataflow,
-    name: str,
-    rows: float,
-    columns: float,
-    depth: float,
-    *,
-    copies: int = 1,
-    precision: Precision = "bf16",
-    operand: Operand,
-) -> Stage:
-    """``copies`` products (rows, depth) x (depth, columns) on compute units that are systolic arrays.
-
-    The second operand is as wide as the lanes; it comes from memory units beside the compute unit, a port for each.
-    The first is as narrow as the unit is deep (lanes x depth = multiply-accumulates a clock) and is multicast.
-    ``operand.turns`` is how often so many rows go through: ``turns(chip, rows)``.
-    """
-    lanes = chip.compute.vector_lanes
-    seconds = turns(chip, rows, precision) * lanes / (chip.compute.clock_hz * chip.timing.matrix_efficiency)
-    return Stage(name, (copies * ceil(columns / lanes), ceil(depth / lanes)), seconds, rows, copies, operand)
-
-
-def systolic_depth(chip: Dataflow, precision: Precision = "bf16") -> int:
-    """Rows of the first operand that a compute unit works on at once."""
-    return max(1, chip.compute.matrix_flop_per_clock[precision] // (2 * chip.compute.vector_lanes))
-
-
-def turns(chip: Dataflow, rows: float, precision: Precision = "bf16") -> int:
-    """Times that the wide operand passes the lanes for ``rows`` of the narrow one."""
-    return ceil(rows / systolic_depth(chip, precision))
-
-
-def vector_stage(
-    chip: Dataflow, name: str, elements: float, operations: float, special: float, moved_bytes: float
-) -> Stage:
-    """Element-wise work on ``elements``: ``operations`` in the lanes, ``special`` functions in their tail.
-
-    Rates as the datasheet counts them (a multiply-accumulate is two operations). ``moved_bytes``: what goes in, or
-    comes out if that is more; a port takes so many bytes a clock. A block is one vector of lanes.
-    """
-    compute = chip.compute
-    cycles = operations / (2 * compute.vector_lanes) + special / compute.special_functions_per_clock
-    cycles = max(cycles, moved_bytes / chip.on_chip.port_bytes_per_clock)
-    blocks = max(1, ceil(elements / compute.vector_lanes))
-    return Stage(name, (blocks, 1), cycles / compute.clock_hz / blocks)
 
 
 def with_shares(program: FusedProgram, fits: Callable[[FusedProgram], bool]) -> FusedProgram:

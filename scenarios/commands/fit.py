@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from chips.placement import PlacedKernel, Placement
+    from chips.placement import ClusterKernel, FusedProgram, PlacedKernel, Placement
     from chips.spec import Dataflow
+    from results.placement_plot import MeshPicture
+    from scenarios.point import Point
 
 DECODE_BATCHES = (1, 64, 1024, 8192)
 PREFILL_CONTEXTS = (1024, 4096, 8192, 32768, 131072)
@@ -45,86 +47,102 @@ def fit(
 ) -> None:
     """Place a fused decoder on a chip: units, links, rates, and the fewest kernels that hold it.
 
+    On a GPU: what of a decoder the shared memory of a thread block cluster holds.
+
     loopline fit llama-2-7b --chips sn40l --count 8 --plot mesh.png
 
     loopline fit llama-2-7b --chips sn40l sn10 --phase prefill
 
+    loopline fit llama-2-7b --chips h100 --phase prefill
+
     loopline fit --chips sn40l sn10 --count 1 8 --plot limits.png
     """
     from results.plots import check_plot_path
+    from scenarios.point import Options, make_point
 
     if plot is not None:
         check_plot_path(plot)
     if model is None:
         _limits(chips, count, phase, batch, context, hidden, plot, json)
     else:
-        _model(model, chips, count, phase or "decode", batch or 1, context or 4096, precision, plot, json)
+        options = Options(phase=phase or "decode", batch=batch or 1, context=context or 4096, precision=precision)
+        points = [make_point(model, chip, number, **options) for chip in chips for number in count]
+        _model(points, plot, json)
 
 
-def _model(
-    model: str,
-    chips: list[str],
-    counts: list[int],
-    phase: str,
-    batch: int,
-    context: int,
-    precision: str,
-    plot: Path | None,
-    json: bool,
-) -> None:
+def _model(points: list[Point], plot: Path | None, json: bool) -> None:
     """A model's decoder on every chip and count."""
+    from chips.spec import Gpu
     from results.placement_plot import plot_mesh
     from results.table import print_records
     from scenarios.errors import DoesNotFit
-    from scenarios.fit import place_decoder
-    from scenarios.point import make_point
+    from scenarios.fit import cluster_decoder, place_decoder
 
     placed: list[tuple[str, Placement]] = []
     records: list[dict[str, object]] = []
-    for chip in chips:
-        for count in counts:
-            point = make_point(model, chip, count, phase=phase, batch=batch, context=context, precision=precision)
-            try:
-                placement = place_decoder(point)
-            except DoesNotFit as refusal:
-                records.append({"chip": chip, "count": count, "reason": str(refusal)})
-                continue
-            placed.append((f"{point.model.name} {phase} on {chip} x{count}", placement))
-            for number, kernel in enumerate(placement.sections, 1):
-                place = f"{number} of {len(placement.sections)}"
-                records.append({"chip": chip, "count": count, "kernel": place} | _record(kernel))
+    on_clusters: list[dict[str, object]] = []
+    for point in points:
+        start: dict[str, object] = {"chip": point.chip.name, "count": point.count}
+        if isinstance(point.chip, Gpu):
+            on_clusters += [start | record for record in _cluster_records(cluster_decoder(point))]
+            continue
+        try:
+            placement = place_decoder(point)
+        except DoesNotFit as refusal:
+            records.append(start | {"reason": str(refusal)})
+            continue
+        placed.append((f"{point.model.name} {point.phase} on {point.chip.name} x{point.count}", placement))
+        for number, kernel in enumerate(placement.sections, 1):
+            record = start | {"kernel": f"{number} of {len(placement.sections)}"} | _record(kernel)
+            records.append(record | ({"stage_records": _stages(kernel)} if json else {}))
     if json:
-        stages = [
-            [_stages(kernel) for kernel in placement.sections]
-            for _, placement in placed
-        ]  # fmt: skip
-        flat = iter([each for placement in stages for each in placement])
-        print_records(
-            [record | ({} if "reason" in record else {"stage_records": next(flat)}) for record in records],
-            sys.stdout,
-            json=True,
-        )
+        print_records(records + on_clusters, sys.stdout, json=True)
     else:
-        print_records(records, sys.stdout)
-        if len(placed) == 1:
-            for kernel in placed[0][1].sections:
-                print_records(_stages(kernel), sys.stdout)
+        for table in (records, on_clusters, *_stage_tables(placed)):
+            if table:
+                print_records(table, sys.stdout)
     if plot is not None and placed:
-        drawn = [
-            _picture(name, number, kernel) for name, found in placed for number, kernel in enumerate(found.sections)
-        ]
+        drawn = [_picture(name, found, kernel) for name, found in placed for kernel in found.sections]
         plot_mesh(drawn[:MOST_DRAWN], plot)
         left_out = len(drawn) - MOST_DRAWN
         print(f"wrote {plot}" + (f" (without {left_out} more kernels)" if left_out > 0 else ""), file=sys.stderr)
-    if not placed:
+    if not placed and not on_clusters:
         raise typer.Exit(1)
+
+
+def _stage_tables(placed: list[tuple[str, Placement]]) -> list[list[dict[str, object]]]:
+    """The stages of every kernel, where only one decoder was placed."""
+    return [_stages(kernel) for kernel in placed[0][1].sections] if len(placed) == 1 else []
+
+
+def _cluster_records(tiles: list[tuple[int, list[ClusterKernel]]]) -> list[dict[str, object]]:
+    """A record a kernel of thread block clusters."""
+    return [
+        {
+            "tokens": rows,
+            "kernel": f"{number} of {len(kernels)}",
+            "stages": _span(kernel.program),
+            "cluster_units": kernel.units,
+            "shared_bytes": kernel.needed_bytes,
+            "in_shared_memory": kernel.fits,
+            "exchange_us": kernel.exchange_seconds * 1e6,
+            "as_kernels_us": kernel.boundary_seconds * 1e6,
+        }
+        for rows, kernels in tiles
+        for number, kernel in enumerate(kernels, 1)
+    ]
+
+
+def _span(program: FusedProgram) -> str:
+    first, last = program.stages[0].name, program.stages[-1].name
+    return first if first == last else f"{first} to {last}"
 
 
 def _record(kernel: PlacedKernel) -> dict[str, object]:
     program = kernel.program
     return {
         "mapping": "weight stream" if program.control == "in turn" else "token stream",
-        "stages": f"{program.stages[0].name} to {program.stages[-1].name}",
+        "stages": _span(program),
         "pcus": kernel.allocation.compute_units,
         "pcu_share": kernel.compute_share,
         "pmus": kernel.allocation.memory_units,
@@ -214,11 +232,12 @@ def _dataflow(name: str) -> Dataflow:
 
     chip = load_chip(name)
     if not isinstance(chip, Dataflow):
-        raise ScenarioError(f"{chip.name} lays no kernels out in space; choose a dataflow chip.")
+        raise ScenarioError(f"{chip.name} lays no kernels out in space; choose a dataflow chip, or name a model.")
     return chip
 
 
-def _picture(name: str, number: int, kernel: PlacedKernel):  # type: ignore[no-untyped-def]
+def _picture(name: str, placement: Placement, kernel: PlacedKernel) -> MeshPicture:
+    """A memory unit is its stage's by what it holds: the stage's operand, or what the stage writes."""
     import numpy as np
 
     from results.placement_plot import MeshPicture
@@ -234,10 +253,10 @@ def _picture(name: str, number: int, kernel: PlacedKernel):  # type: ignore[no-u
         )
         for index, operand in enumerate(kernel.positions.operand)
     ]
-    section = f", kernel {number + 1}" if number or kernel.program.name.count(" to ") else ""
-    title = f"{name}{section}: {kernel.compute_share:.0%} of compute units, {kernel.memory_share:.0%} of memory units"
+    number = placement.sections.index(kernel) + 1
+    title = f"{name}, kernel {number} of {len(placement.sections)}" if not placement.fits else name
     return MeshPicture(
-        title,
+        f"{title}: {kernel.compute_share:.0%} of compute units, {kernel.memory_share:.0%} of memory units",
         [stage.name for stage in kernel.program.stages],
         kernel.positions.compute,
         memory,

@@ -118,9 +118,14 @@ def resident_bytes(chip: Dataflow) -> float:
 
 
 def tile_bytes(step: Step) -> float:
-    """Double buffers between all stages of the token stream, each a tile of tokens."""
+    """What the token stream keeps on chip beside weights: double buffers between all stages, each a tile of tokens, and
+    in prefill the keys and values of the sequence that passes through, which its later tiles read."""
     a_token = sum(float(np.max(operator.activation_bytes)) for operator in step.decoder) / tokens_of(step)
-    return 2.0 * min(TILE_TOKENS, tokens_of(step)) * a_token
+    return 2.0 * min(TILE_TOKENS, tokens_of(step)) * a_token + sum(
+        2.0 * float(np.max(operator.context)) * operator.kv_heads * operator.head_dim * ACTIVATION_BYTES
+        for operator in step.decoder
+        if isinstance(operator, Attention) and not operator.decode
+    )
 
 
 def activation_bytes(machine: DataflowMachine, step: Step) -> float:

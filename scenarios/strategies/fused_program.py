@@ -2,18 +2,31 @@
 
 A dataflow chip maps a decoder in one of two ways (``strategies/dataflow.py``). *Weight stream*: all tokens are on chip
 and stages take turns while the weights pass once. *Token stream*: weights are on chip and tiles of tokens pass through
-all stages at once. Both are built here from the same operators that everything else prices.
+all stages at once. On a GPU a thread block cluster takes a tile of tokens through stages in turn, and weights stream.
+All are built here from the same operators that everything else prices.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 
 import numpy as np
 
-from chips.placement import OUTSIDE, Buffer, Exchange, FusedProgram, Operand, Stage, product_stage, turns, vector_stage
-from chips.spec import ELEMENT_BYTES
+from chips.placement import (
+    OUTSIDE,
+    Buffer,
+    ComputeUnit,
+    Exchange,
+    FusedProgram,
+    Operand,
+    Stage,
+    product_stage,
+    vector_stage,
+)
+from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Precision
 from scenarios.errors import ScenarioError
 from scenarios.operators import ACTIVATION_BYTES, Attention, Collective, Elementwise, MatrixProduct, Operator, Step
 from scenarios.strategies.dataflow_machine import TILE_TOKENS, DataflowMachine, all_reduce_seconds, tokens_of
@@ -21,19 +34,32 @@ from scenarios.strategies.dataflow_machine import TILE_TOKENS, DataflowMachine, 
 
 def weight_stream(machine: DataflowMachine, step: Step) -> FusedProgram:
     """One decoder with all tokens on chip; every stage works on all of them while its weights pass."""
-    return _Builder(machine, step, tokens_of(step), stationary=False).program("weight stream")
+    exchange = partial(all_reduce_seconds, machine)
+    return _Builder(machine.chip, exchange, step, tokens_of(step), stationary=False).program("weight stream")
 
 
 def token_stream(machine: DataflowMachine, step: Step) -> FusedProgram:
     """One decoder with its weights on chip; tiles of tokens pass through all stages at once."""
-    return _Builder(machine, step, min(TILE_TOKENS, tokens_of(step)), stationary=True).program("token stream")
+    exchange = partial(all_reduce_seconds, machine)
+    rows = min(TILE_TOKENS, tokens_of(step))
+    return _Builder(machine.chip, exchange, step, rows, stationary=True).program("token stream")
+
+
+def token_tile(chip: Gpu, step: Step, rows: int) -> FusedProgram:
+    """One decoder for a tile of ``rows`` tokens on a GPU: what one thread block cluster would do at a time.
+
+    An exchange between chips is where the cluster's kernel ends, so that it takes no time in it.
+    """
+    return _Builder(chip, lambda _: (0.0, 0.0), step, rows, stationary=False).program("token tile")
 
 
 @dataclass
 class _Builder:
     """Stages and buffers as they are found, operator by operator, for passes of ``rows`` tokens."""
 
-    machine: DataflowMachine
+    chip: Dataflow | Gpu
+    exchange: Callable[[Collective], tuple[float, float]]
+    """Latency and whole time of a collective."""
     step: Step
     rows: int
     stationary: bool
@@ -48,13 +74,16 @@ class _Builder:
         """Share of the operators' tokens that one pass takes."""
         return self.rows / tokens_of(self.step)
 
+    def _unit(self, precision: Precision = "bf16") -> ComputeUnit:
+        return ComputeUnit.of(self.chip, precision)
+
     def program(self, name: str) -> FusedProgram:
         for operator in self.step.decoder:
             self._add(operator)
         leaving = {tensor for tensor, _ in self.unread}
         buffers = tuple(
-            Buffer(name, size, held, source, tuple(readers), len(self.stages) if index in leaving else max(readers))
-            for index, (name, size, held, source, readers) in enumerate(self.written)
+            Buffer(tensor, size, held, source, tuple(readers), len(self.stages) if index in leaving else max(readers))
+            for index, (tensor, size, held, source, readers) in enumerate(self.written)
         )
         passes = ceil(1 / self.part)
         return FusedProgram(
@@ -77,7 +106,7 @@ class _Builder:
                 self._read(read, operator.name)
                 self.stages.append(
                     vector_stage(
-                        self.machine.chip,
+                        self._unit(),
                         operator.name,
                         written / ACTIVATION_BYTES,
                         operator.operations * self.part,
@@ -94,29 +123,20 @@ class _Builder:
             raise ScenarioError(f"'{operator.name}' multiplies activations; placement knows forward passes only.")
         rows = operator.m * self.part
         size = operator.n * operator.k * ELEMENT_BYTES[operator.precision] * 1.0
-        times = turns(self.machine.chip, rows, operator.precision)
+        unit = self._unit(operator.precision)
+        times = unit.turns(rows)
         operand = (
             Operand(size, times, resident_bytes=size, loaded_bytes=size)
             if self.stationary
             else Operand(size, times, streamed_bytes=size)
         )
         self._read(rows * operator.k * ACTIVATION_BYTES, operator.name)
-        self.stages.append(
-            product_stage(
-                self.machine.chip,
-                operator.name,
-                rows,
-                operator.n,
-                operator.k,
-                precision=operator.precision,
-                operand=operand,
-            )
-        )
+        self.stages.append(product_stage(unit, operator.name, rows, operator.n, operator.k, operand=operand))
         self._write(operator.name, rows * operator.n * ACTIVATION_BYTES)
 
     def _attention(self, operator: Attention) -> None:
         """Scores, softmax and values: blocks of keys pass between them, so that scores never lie on chip whole."""
-        chip = self.machine.chip
+        unit = self._unit()
         # Of one sequence up to its tile of tokens; what is left of a tile are more sequences.
         tokens = min(operator.tokens, self.rows)
         sequences = max(1, round(operator.batch * operator.tokens * self.part / tokens))
@@ -126,11 +146,13 @@ class _Builder:
             4.0 * operator.batch * operator.heads * operator.head_dim * operator.tokens
         )
         width = operator.head_dim * ACTIVATION_BYTES
-        times = turns(chip, rows)
+        times = unit.turns(rows)
         read = copies * keys * width
-        # Generation reads the cache from memory; a prompt's keys are this pass's own, and stay on chip until it ends.
-        streamed = read if operator.decode else 0.0
-        resident = copies * context * width if self.stationary and not operator.decode else 0.0
+        # Generation reads the cache from memory. A prompt's keys are its own: of this pass, or of the passes before,
+        # which either stay on chip or have gone to memory.
+        earlier = not operator.decode and self.part < 1
+        streamed = read if operator.decode or (earlier and not self.stationary) else 0.0
+        resident = copies * context * width if earlier and self.stationary else 0.0
         operand = Operand(read, times, resident_bytes=resident, streamed_bytes=streamed)
         elements = copies * rows * keys
         scores = elements * ACTIVATION_BYTES
@@ -138,30 +160,30 @@ class _Builder:
         self._read(copies * rows * width + 2 * copies * tokens * width, operator.name)
         self.stages.append(
             product_stage(
-                chip, f"{operator.name} scores", rows, keys, operator.head_dim, copies=copies, operand=operand
+                unit, f"{operator.name} scores", rows, keys, operator.head_dim, copies=copies, operand=operand
             )
         )
         self._write(f"{operator.name} scores", scores, block)
         self._read(scores, operator.name)
         # Scale, maximum, difference and sum beside the exponential: the online softmax.
-        self.stages.append(vector_stage(chip, f"{operator.name} softmax", elements, 4.0 * elements, elements, scores))
+        self.stages.append(vector_stage(unit, f"{operator.name} softmax", elements, 4.0 * elements, elements, scores))
         self._write(f"{operator.name} weights", scores, block)
         self._read(scores, operator.name)
         self.stages.append(
             product_stage(
-                chip, f"{operator.name} values", rows, operator.head_dim, keys, copies=copies, operand=operand
+                unit, f"{operator.name} values", rows, operator.head_dim, keys, copies=copies, operand=operand
             )
         )
         self._write(operator.name, copies * rows * width)
 
     def _collective(self, operator: Collective) -> None:
-        latency, seconds = all_reduce_seconds(self.machine, operator)
+        latency, seconds = self.exchange(operator)
         size = operator.payload_bytes * self.part
         # In the token stream all collectives share the link at the same time.
         streams = sum(isinstance(other, Collective) for other in self.step.decoder) if self.stationary else 1
         added = size / ACTIVATION_BYTES
         self._read(size, operator.name)
-        stage = vector_stage(self.machine.chip, operator.name, added, added, 0.0, 2 * size)
+        stage = vector_stage(self._unit(), operator.name, added, added, 0.0, 2 * size)
         exchange = Exchange(size, streams * (seconds - latency) * self.part, latency)
         self.stages.append(Stage(stage.name, stage.blocks, stage.block_seconds, exchange=exchange))
         self._write(operator.name, size)
