@@ -59,6 +59,7 @@ class CollectiveCoefficients(Coefficients):
     ``sync``: flags of all ranks written over the link, seen by a polling kernel, with the fences around it.
     ``flagged_words``: TensorRT-LLM's one-shot kernel marks every word that it writes as valid, so that one exchange of
     flags guards it, not one before and one after.
+    ``direct_bytes``: payloads up to which TensorRT-LLM takes its own kernel; None: wherever it is the faster.
     ``link_efficiency``: what large transfers reach of the link's bandwidth.
     ``peer_bandwidth``: bytes/s of direct loads that a one-shot or two-shot kernel's few thread blocks keep in flight.
     ``multicast_efficiency``: rate of a kernel that reduces in the switch over the link's bandwidth.
@@ -73,6 +74,7 @@ class CollectiveCoefficients(Coefficients):
 
     sync: PositiveFloat
     flagged_words: bool
+    direct_bytes: PositiveFloat | None = None
     link_efficiency: Fraction
     peer_bandwidth: PositiveFloat
     multicast_efficiency: Fraction
@@ -111,6 +113,7 @@ class AttentionCoefficients(Coefficients):
     ``planned_tokens``: up to so many query tokens in a call the asynchronous library plans splits ahead.
     ``plan_step``: what each sequence adds to that plan.
     ``cache_write_latency``: of a thread block that puts one token's keys and values into a page of the cache.
+    ``joules_per_score``: of a score's softmax, beside the products' ``matmul.joules_per_flop``.
     """
 
     asynchronous: bool
@@ -133,6 +136,7 @@ class AttentionCoefficients(Coefficients):
     planned_tokens: PositiveInt
     plan_step: PositiveFloat
     cache_write_latency: PositiveFloat
+    joules_per_score: PositiveFloat
 
 
 class MatmulCoefficients(Coefficients):

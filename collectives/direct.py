@@ -39,7 +39,9 @@ def direct_candidates(chip: Gpu, ranks: int, payload: Seconds, library: Library)
     everywhere = np.ones(payload.shape, dtype=np.bool_)
     if library == "trtllm":
         syncs = 1 if chip.generation.collective.flagged_words else 2
-        return [_direct(chip, one_shot, ranks, payload, syncs, everywhere)]
+        most = chip.generation.collective.direct_bytes
+        taken = everywhere if most is None else payload <= most
+        return [_direct(chip, one_shot, ranks, payload, syncs, taken)]
     within = payload < BARRIER_KERNEL_BYTES if library == "vllm" else payload <= BARRIER_KERNEL_BYTES
     limit = next(size for most, size in ONE_SHOT_BELOW.items() if ranks <= most)
     small = within if ranks == 2 else payload < limit

@@ -25,6 +25,7 @@ from scenarios.breakdown import FAMILIES, breakdown, percent_text, tables_of
 from scenarios.fitted import fitted_constants, framework_constants
 from scenarios.held_out import held_out
 from scenarios.measured import Predictions, read_tables
+from scenarios.uncertainty import TRAINING, Spread, Spreads
 
 NOTES = tomllib.loads((Path(__file__).parent / "accuracy.toml").read_text())
 WORST = 4
@@ -71,17 +72,19 @@ def predict_left_out(folder: Path) -> list[Predictions]:
     ]
 
 
-def document(tables: Sequence[Predictions], left_out: Sequence[Predictions], folder: Path, pictures: str) -> str:
+def document(
+    tables: Sequence[Predictions], left_out: Sequence[Predictions], spreads: Spreads, folder: Path, pictures: str
+) -> str:
     """The whole document, Markdown, of the predicted tables in ``folder``.
 
-    ``left_out``: as ``predict_left_out`` gives them. ``pictures``: the folder of its pictures, as seen from the
-    document.
+    ``left_out``: as ``predict_left_out`` gives them; ``spreads``: what bands are made of. ``pictures``: the folder of
+    its pictures, as seen from the document.
     """
-    return "\n\n".join(_paragraphs(tables, left_out, folder, pictures)) + "\n"
+    return "\n\n".join(_paragraphs(tables, left_out, spreads, folder, pictures)) + "\n"
 
 
 def _paragraphs(
-    tables: Sequence[Predictions], left_out: Sequence[Predictions], folder: Path, pictures: str
+    tables: Sequence[Predictions], left_out: Sequence[Predictions], spreads: Spreads, folder: Path, pictures: str
 ) -> Iterator[str]:
     yield "# Accuracy"
     yield (
@@ -105,6 +108,8 @@ def _paragraphs(
     yield "## Rows and chips that no fit has seen"
     yield from _held_out(tables)
     yield from _other_generation(tables, left_out)
+    yield "## Bands of results"
+    yield from _bands(spreads)
     yield "## Where the error is"
     yield "A cell is the mean error and the bias of the rows with this value, and how many they are."
     for family in FAMILIES:
@@ -196,6 +201,31 @@ def _other_generation(tables: Sequence[Predictions], left_out: Sequence[Predicti
             }
         )
     yield markdown_table(records)
+
+
+def _bands(spreads: Spreads) -> Iterator[str]:
+    yield NOTES["bands"]["made_of"]
+    yield markdown_table(
+        [
+            {
+                "part": part,
+                "of": chip,
+                "measured over predicted, 8 of 10 rows": f"{spread.low:.2f} to {spread.high:.2f}",
+                "rows": f"{spread.rows:,}",
+                "tables": spread.tables,
+            }
+            for chip, part, spread in _spreads(spreads)
+        ]
+    )
+    yield NOTES["bands"]["shared"]
+
+
+def _spreads(spreads: Spreads) -> Iterator[tuple[str, str, Spread]]:
+    for generation, families in spreads.kernels.items():
+        for family, spread in families.items():
+            yield generation, family.replace("_", ", "), spread
+    for kind, spread in spreads.runs.items():
+        yield kind.replace("_", " "), "whole step" if kind == TRAINING else "launches, filling, small operators", spread
 
 
 def _causes(tables: Sequence[Predictions]) -> Iterator[dict[str, str]]:

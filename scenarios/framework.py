@@ -18,6 +18,8 @@ class Framework(BaseModel):
 
     ``host_request_seconds``: what each running request adds to that work under continuous batching (its tokens
     gathered, its blocks of the KV cache kept, its output handed on); a static batch has none.
+    ``host_operator_seconds``: host time to issue one operator eagerly, where it is known to differ from what the
+    generation's hosts take (``launch.host_operator``).
     ``fuses``: whether an element-wise operator is one kernel; else it is its ``plain_calls`` kernels.
     ``fused_attention``: whether training uses FlashAttention. ``named``: other names of it in published rows.
     """
@@ -29,6 +31,7 @@ class Framework(BaseModel):
     collectives: Library
     host_step_seconds: PositiveFloat
     host_request_seconds: NonNegativeFloat = 0.0
+    host_operator_seconds: PositiveFloat | None = None
     fuses: bool
     fused_attention: bool
     named: tuple[str, ...]

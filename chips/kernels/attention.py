@@ -17,12 +17,15 @@ from chips.kernels.attention_plan import AttentionPlan, plan_attention
 from chips.kernels.attention_shape import AttentionShape, Floats
 from chips.kernels.attention_tiles import choose_tile, time_tile
 from chips.kernels.kernel_time import LATENCY, MEMORY, KernelTime
+from chips.kernels.matmul import clock_stretch
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
 BACKWARD_PRODUCTS = 5.0 / 2.0
 CACHE_WRITE_THREADS = 512.0
 RESIDENT_THREADS = 2048.0
 SPLIT_OUTPUT_BYTES = 4.0
+POWER_WINDOW = 8e-3
+"""Seconds in which a benchmark's call meets the power limit: on an H100, 1 ms runs at full clock and 30 ms does not."""
 
 
 def price_attention_prefill(
@@ -43,7 +46,8 @@ def price_attention_prefill(
     """Attention of ``tokens`` new queries a sequence over ``context`` keys (the new ones included, at its end).
 
     ``asynchronous`` overrides whether the kernel overlaps matrix unit and softmax (default: as the generation's
-    library does). ``resident``: the same call ran just before, so that what fits in L2 need not come from HBM.
+    library does). ``resident``: the same call ran just before, a few times: what fits in L2 need not come from HBM, and
+    a short one is over before the power limit acts; otherwise the load lasts.
     ``writes_cache``: a kernel ahead writes the new keys and values into the KV cache (not in training, nor where
     another one does).
     Raises ValueError on sizes below 1, heads that are no multiple of kv_heads, or context below tokens.
@@ -97,6 +101,7 @@ def price_attention_backward(
     memory = _Memory.of(chip, shape, False)
     _, ends, compute, limiter = _compute(chip, shape, precision, overlapped)
     steady = _overlap(chip, compute - ends, memory.attention)
+    steady = steady + _slower_clock(chip, shape, precision, compute - ends, ends + steady, False)
     start = chip.generation.attention.kernel_latency + _helper(chip) + memory.queries
     return _kernel_time(
         start + ends * BACKWARD_PRODUCTS,
@@ -187,12 +192,29 @@ def _price(
     grouped = (shape.tokens == 1) & (shape.group > 1) & (not overlapped)
     apart = grouped & (shape.kv_heads > 1) & (shape.batch > 1)
     reordering = grouped * chip.generation.launch.graph_gap + apart * 2.0 * (_helper(chip) + memory.queries)
+    fill_drain = start + ends + _reduction(chip, shape, plan) + reordering
+    steady = steady + _slower_clock(chip, shape, precision, compute - ends, fill_drain + steady, resident)
     return _kernel_time(
-        start + ends + _reduction(chip, shape, plan) + reordering,
+        fill_drain,
         steady,
         bound,
         np.where(memory.attention > compute, MEMORY, limiter),
     )
+
+
+def _slower_clock(
+    chip: Gpu, shape: AttentionShape, precision: Precision, compute: Floats, seconds: Floats, resident: bool
+) -> Floats:
+    """Seconds that ``compute`` takes longer because power is limited: products, softmax and traffic draw it together.
+
+    The limit is one of an average: where one call is measured (``resident``), a short one does not meet it.
+    """
+    energy = chip.generation.matmul
+    joules = shape.flops * energy.joules_per_flop * ELEMENT_BYTES[precision] / 2.0
+    joules += shape.scores * chip.generation.attention.joules_per_score
+    joules += (shape.query_bytes + shape.new_bytes + shape.cached_bytes) * energy.joules_per_byte
+    met = seconds / (seconds + (POWER_WINDOW if resident else 0.0))
+    return compute * (clock_stretch(chip, joules / seconds) - 1.0) * met
 
 
 def _cache_write(chip: Gpu, shape: AttentionShape, memory: _Memory) -> Floats:

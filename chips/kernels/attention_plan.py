@@ -16,6 +16,8 @@ from chips.spec import Gpu
 
 FULL_ENOUGH = 0.8
 NEARLY_BEST = 0.85
+SCHEDULING_MARGIN = 1.1
+"""FlashAttention-3 (flash_prepare_scheduler): blocks that a streaming multiprocessor may have beyond its share."""
 CHUNK = 8192
 
 
@@ -57,6 +59,10 @@ def plan_attention(chip: Gpu, shape: AttentionShape, tile: AttentionTile, asynch
     may_split = planned | (longest > coefficients.unsplit_blocks) if asynchronous else decode & (shape.group > 1)
     slots = chip.compute.units * tile.resident
     splits = split_context(items, longest, may_split, slots, coefficients.most_splits)
+    if asynchronous:
+        # Ahead of the kernel FlashAttention-3 deals all blocks out evenly; no more parts than that needs are run.
+        blocks_a_unit = np.ceil(SCHEDULING_MARGIN * items * longest / slots)
+        splits = np.minimum(splits, np.ceil(longest / blocks_a_unit))
     # The kernel of head dimensions that leave one warpgroup a tile runs every planned split, empty or not, and
     # stores whole tiles.
     padded = planned & decode & (tile.rows <= WARPGROUP_ROWS)

@@ -66,10 +66,15 @@ class AttentionShape:
         return self.heads / self.kv_heads
 
     @property
-    def flops(self) -> Floats:
-        """Matrix FLOP of the forward pass: two products over the query-key pairs that the mask leaves."""
+    def scores(self) -> Floats:
+        """Pairs of query and key that the mask leaves."""
         keys = self.context - 0.5 * (self.tokens - 1.0) if self.causal else self.context
-        return 4.0 * self.batch * self.heads * self.head_dim * self.tokens * keys
+        return self.batch * self.heads * self.tokens * keys
+
+    @property
+    def flops(self) -> Floats:
+        """Matrix FLOP of the forward pass: two products over every pair of query and key."""
+        return 4.0 * self.head_dim * self.scores
 
     @property
     def new_bytes(self) -> Floats:

@@ -33,7 +33,8 @@ def accuracy(
         raise OutputError(f"{output}: the folder '{output.parent}' does not exist.")
     pictures = output.with_suffix("")
     tables, left_out = predict_tables(folder), predict_left_out(folder)
-    text = document(tables, left_out, folder, pictures.name)
+    bands = compute_spreads(tables, left_out)
+    text = document(tables, left_out, bands, folder, pictures.name)
     pictures.mkdir(exist_ok=True)
     panels = panels_of(tables)
     plot_scatter(panels, pictures / "scatter.png")
@@ -41,6 +42,6 @@ def accuracy(
     with written_beside(output) as beside:
         beside.write_text(text)
     if spreads is not None:
-        write_spreads(compute_spreads(tables, left_out), spreads)
+        write_spreads(bands, spreads)
         print(f"wrote {spreads}", file=sys.stderr)
     print(f"wrote {output}, {pictures}/scatter.png and {pictures}/error_by_size.svg", file=sys.stderr)
