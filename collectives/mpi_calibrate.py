@@ -26,7 +26,7 @@ FEW_STEPS, MANY_STEPS = 2, 10  # of timed schedules: what the difference takes i
 SEVERAL = 4  # messages of a rank in a step, where the cost of one more is measured
 LEAST_SECONDS = 1e-9  # of a step, where noise hides it
 REPEATS = 5  # one after the other in a round, as benchmarks do, so that ranks need not start together
-ROUNDS = 12  # of which the fastest counts: what else the machine does only adds
+ROUNDS = 8  # of which the fastest counts: what else the machine does only adds
 Numbers = TypeVar("Numbers", NDArray[np.float64], NDArray[np.int64])
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from results.atomic_file import written_beside
-from results.plots import check_plot_path
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from results.palette import FAINT
+from results.picture import Picture, plain_axes
 from results.units import seconds_unit
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 # Okabe and Ito's palette, told apart with any colour vision; when it is used up, dashes tell curves apart.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
@@ -29,28 +28,16 @@ class Curve(NamedTuple):
     is_bound: bool = False
 
 
-def plot_collectives(curves: Sequence[Curve], path: Path, title: str, borders: Sequence[float] = ()) -> None:
-    """Draw ``curves`` into ``path``, both axes logarithmic; ``borders``: bytes at which another one is the fastest.
-
-    Raises OutputError if ``path`` is neither .png nor .svg or cannot be written.
-    """
-    check_plot_path(path)
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"svg.hashsalt": "loopline", "font.size": 9}):
-        figure = Figure(figsize=(8.2, 4.8))
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        _draw(axes, curves)
-        for border in borders:
-            axes.axvline(border, color="#999999", linewidth=0.8, linestyle=":", zorder=0)
-        _style(axes, title)
-        form = path.suffix.lower().lstrip(".")
-        metadata = {"Date": None} if form == "svg" else None  # the same curves are the same bytes
-        with written_beside(path) as beside:
-            figure.savefig(beside, format=form, dpi=150, bbox_inches="tight", metadata=metadata)
+def collectives_picture(curves: Sequence[Curve], title: str, borders: Sequence[float] = ()) -> Picture:
+    """Both axes logarithmic; ``borders``: bytes at which another curve becomes the lowest."""
+    picture = Picture(8.2, 4.8, f"{title}: time against bytes of {', '.join(curve.title for curve in curves)}.")
+    axes = picture.add_subplot()
+    plain_axes(axes)
+    _draw(axes, curves)
+    for border in borders:
+        axes.axvline(border, color=FAINT, linewidth=0.8, linestyle=":", zorder=0)
+    _label(axes, title)
+    return picture
 
 
 def _draw(axes: Axes, curves: Sequence[Curve]) -> None:
@@ -89,9 +76,7 @@ def _alike(one: Curve, other: Curve) -> bool:
     )
 
 
-def _style(axes: Axes, title: str) -> None:
-    from matplotlib.ticker import FuncFormatter, NullLocator
-
+def _label(axes: Axes, title: str) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short_bytes(value)))
@@ -100,10 +85,6 @@ def _style(axes: Axes, title: str) -> None:
     axes.set_xlabel("bytes of a rank's buffer")
     axes.set_ylabel("time of an AllReduce")
     axes.set_title(title, loc="left", weight="bold")
-    axes.grid(color="#DDDDDD", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
 
 

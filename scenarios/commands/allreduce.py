@@ -76,32 +76,21 @@ def allreduce(
     from results.plots import check_plot_path
     from scenarios.commands import allreduce_view as view
     from scenarios.commands.allreduce_ranks import rank_here
-    from scenarios.errors import ScenarioError
     from scenarios.quantities import parse_bytes
 
+    between_ranks = executor == "mpi" or calibrate or rank_here() is not None
     if rank_here():
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (to the end): a mistake is rank 0's to tell
     if plot is not None:
         check_plot_path(plot)
-    if executor not in ("local", "mpi"):
-        raise ScenarioError(f"--executor {executor}: expected local or mpi.")
-    if not timeout > 0 or math.isinf(timeout):
-        raise ScenarioError(f"--timeout {timeout:g}: expected seconds above 0.")
-    between_ranks = executor == "mpi" or calibrate or rank_here() is not None
-    if (compare or between_ranks) and (library or SCHEDULE, mode) != (SCHEDULE, "graph"):
-        raise ScenarioError(
-            "--compare, --calibrate and MPI ranks take bare algorithms; leave out --library and --mode."
-        )
-    if calibrate and trace is not None:
-        raise ScenarioError("--trace shows simulated time, --calibrate measures real time; leave out one of them.")
+    _check(executor, timeout, library, mode, compare, calibrate, between_ranks, trace)
     payloads = [parse_bytes(text) for text in payload or (RANK_PAYLOADS if between_ranks else PAYLOADS)]
-    price: Price = _compared if compare else partial(_priced, library=library, mode=mode)
     if between_ranks:
         records = _between_ranks(chip, count, payloads, algorithm, compare, calibrate, timeout)
-        price = partial(_priced, library=SCHEDULE, mode="graph")
         if not records:
             return
     else:
+        price: Price = _compared if compare else partial(_priced, library=library, mode=mode)
         groups = [_group(chip, number) for number in count or [8]]
         records = [record for links in groups for record in price(links, payloads, algorithm)]
     if json:
@@ -116,12 +105,43 @@ def allreduce(
         if calibrate:
             view.draw_calibration(records, plot)
         else:
+            as_schedule = compare or between_ranks
+            price = partial(_priced, library=SCHEDULE if as_schedule else library, mode=mode)
             curves = _curves(chip, records, view.dense_payloads(payloads), algorithm, price, compare)
             view.draw(records, curves, plot, by_algorithm=compare or algorithm is not None)
         print(f"wrote {plot}", file=sys.stderr)
     if trace is not None:
         view.write(records, trace)
         print(f"wrote {trace}", file=sys.stderr)
+
+
+def _check(
+    executor: str,
+    timeout: float,
+    library: str | None,
+    mode: str,
+    compare: bool,
+    calibrate: bool,
+    between_ranks: bool,
+    trace: Path | None,
+) -> None:
+    """Raise ScenarioError for options that say nothing together."""
+    from scenarios.errors import ScenarioError
+
+    if executor not in ("local", "mpi"):
+        raise ScenarioError(f"--executor {executor}: expected local or mpi.")
+    if not timeout > 0 or math.isinf(timeout):
+        raise ScenarioError(f"--timeout {timeout:g}: expected seconds above 0.")
+    if (compare or between_ranks) and (library or SCHEDULE, mode) != (SCHEDULE, "graph"):
+        raise ScenarioError(
+            "--compare, --calibrate and MPI ranks take bare algorithms; leave out --library and --mode."
+        )
+    if compare and calibrate:
+        raise ScenarioError("--calibrate has all algorithms already; leave out --compare.")
+    if calibrate and trace is not None:
+        raise ScenarioError("--trace shows simulated time, --calibrate measures real time; leave out one of them.")
+    if library == SCHEDULE and mode != "graph":
+        raise ScenarioError("--mode says how a library's kernel is issued; a bare schedule has none.")
 
 
 def _group(chip: str, count: int) -> Links:
@@ -138,10 +158,7 @@ def _priced(
 ) -> list[Record]:
     """What the library runs, or what is asked for; a row for each algorithm and payload."""
     from scenarios.commands.allreduce_prices import fastest, library_row, possible, schedule_row
-    from scenarios.errors import ScenarioError
 
-    if library == SCHEDULE and mode != "graph":
-        raise ScenarioError("--mode says how a library's kernel is issued; a bare schedule has none.")
     rows = []
     for name in algorithms or (None,):
         for payload in payloads:

@@ -104,20 +104,20 @@ def print_calibration(records: Sequence[Record]) -> None:
 
 def draw(points: Sequence[Record], dense: Sequence[Record], path: Path, *, by_algorithm: bool) -> None:
     """Time against bytes: ``dense`` as curves, ``points`` as marks, the lower bound, and where algorithms cross."""
-    from results.collective_plots import plot_collectives
+    from results.collective_plots import collectives_picture
 
     groups = list(dict.fromkeys((record["chip"], record["count"]) for record in points))
     title = "AllReduce on " + ", ".join(f"{chip} ×{count}" for chip, count in groups)
     borders = [first for first, _, _ in _reigns(points)][1:] if len(groups) == 1 else []
-    plot_collectives(list(_curves(points, dense, by_algorithm)), path, title, borders)
+    collectives_picture(list(_curves(points, dense, by_algorithm)), title, borders).save(path)
 
 
 def draw_calibration(records: Sequence[Record], path: Path) -> None:
     """Time against bytes: predictions as lines, what was measured as marks."""
-    from results.collective_plots import plot_collectives
+    from results.collective_plots import collectives_picture
 
     title = f"AllReduce between {records[0]['count']} MPI ranks: measured (marks) and predicted"
-    plot_collectives(list(_measured_curves(records)), path, title)
+    collectives_picture(list(_measured_curves(records)), title).save(path)
 
 
 def dense_payloads(payloads: Sequence[int]) -> list[int]:
