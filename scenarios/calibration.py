@@ -62,6 +62,7 @@ CONSTANTS: dict[str, tuple[str, ...]] = {
         "attention.reduction_step",
         "attention.plan_step",
         "attention.cache_write_latency",
+        "attention.joules_per_score",
     ),
     "collectives": (
         "collective.sync",

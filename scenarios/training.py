@@ -17,10 +17,17 @@ from scenarios.operators import ACTIVATION_BYTES, Attention, Collective, Element
 
 Recompute = Literal["none", "selective", "full"]
 
-# Mixed-precision Adam: 16-bit weight and gradient, fp32 master weight and two moments (Rajbhandari et al. 2020,
-# arXiv 1910.02054): 16 bytes a parameter are held; a step reads 4 x 4 (gradient in fp32, master, moments) and writes
-# 3 x 4 + 2.
-OPTIMIZER_STATE_BYTES, OPTIMIZER_READ_BYTES, OPTIMIZER_WRITE_BYTES = 16, 16, 14
+# Mixed-precision Adam as Megatron-LM runs it: 16-bit weight, fp32 gradient, master weight and two moments are held, 18
+# bytes a parameter (Rajbhandari et al. 2020, arXiv 1910.02054, with a 16-bit gradient: 16).
+OPTIMIZER_STATE_BYTES = 18
+# Bytes a parameter that each pass of its optimizer reads and writes; the passes are named as its timers.
+OPTIMIZER_PASSES = {
+    "clip-main-grad, norm": (4, 0),
+    "clip-main-grad, scale": (4, 4),
+    "inner-step": (16, 12),  # Adam: gradient, master weight and two moments
+    "copy-main-to-model-params": (4, 2),
+    "zero gradients": (0, 4),
+}
 
 
 @dataclass(frozen=True)
@@ -84,10 +91,11 @@ def backward(operator: Operator) -> list[Operator]:
     match operator:
         case MatrixProduct(name=name, m=m, n=n, k=k):
             # dA[m,k] = dC[m,n] B^T reads the weights again; dB[k,n] = A^T dC does not.
-            return [
+            gradients: list[Operator] = [
                 replace(operator, name=f"{name} input gradient", n=k, k=n, plain_calls=1),
                 replace(operator, name=f"{name} weight gradient", m=k, n=n, k=m, weights=False, plain_calls=1),
             ]
+            return [*gradients, _accumulation(operator)] if operator.weights else gradients
         case Attention():
             return [replace(operator, name="attention backward", backward=True)]
         case Collective(name=name, operation="all_gather"):
@@ -106,6 +114,18 @@ def backward(operator: Operator) -> list[Operator]:
                     operations=2 * operator.operations,
                 )
             ]
+
+
+def _accumulation(product: MatrixProduct) -> Elementwise:
+    """Weight gradients are summed in fp32 over micro-batches: read and written, less what the product has written."""
+    parameters = float(product.count * product.n * product.k)
+    return Elementwise(
+        f"{product.name} gradient accumulation",
+        bytes_read=4.0 * parameters,
+        bytes_written=2.0 * parameters,
+        operations=parameters,
+        plain_calls=1,
+    )
 
 
 def kept_activation_bytes(
@@ -131,11 +151,14 @@ def _last_exchange(operator: Operator, step: Step) -> bool:
 
 
 def _optimizer(parameters: float) -> Step:
-    update = Elementwise(
-        "optimizer",
-        bytes_read=OPTIMIZER_READ_BYTES * parameters,
-        bytes_written=OPTIMIZER_WRITE_BYTES * parameters,
-        operations=12.0 * parameters,
-        plain_calls=1,
+    passes = tuple(
+        Elementwise(
+            f"optimizer {name}",
+            bytes_read=read * parameters,
+            bytes_written=written * parameters,
+            operations=(12.0 if name == "inner-step" else 2.0) * parameters,
+            plain_calls=1,
+        )
+        for name, (read, written) in OPTIMIZER_PASSES.items()
     )
-    return Step((), (), 0, (update,))
+    return Step((), (), 0, passes)

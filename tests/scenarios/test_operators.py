@@ -72,3 +72,15 @@ def test_sequence_parallelism_replaces_each_all_reduce_by_a_pair_of_half_its_vol
     kinds = [operator.operation for operator in sequence if isinstance(operator, Collective)]
     assert kinds == ["all_gather", "reduce_scatter"] * 2
     assert sum(isinstance(operator, Collective) for operator in plain) == 2
+
+
+def test_a_training_step_sums_its_weight_gradients_in_fp32_and_its_optimizer_passes_over_all_parameters() -> None:
+    model = load_model("llama-2-7b")
+    work = training_step(model, shard(model, 4), 1, 2048, "bf16")
+    products = [operator for operator in work.forward.decoder if isinstance(operator, MatrixProduct)]
+    sums = [operator for operator in work.backward.decoder if operator.name.endswith("accumulation")]
+    parameters = sum(product.count * product.n * product.k for product in products)
+    # 4 bytes read and 4 written, of which a product has written 2 already.
+    assert sum(each.bytes_read + each.bytes_written for each in sums) == 6 * parameters
+    moved = sum(each.bytes_read + each.bytes_written for each in work.optimizer.after)
+    assert moved == pytest.approx(50 * model.parameters / 4)
