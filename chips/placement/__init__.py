@@ -7,6 +7,7 @@ mesh.py           the on-chip network: routes and what every link carries
 placing.py        who sits where, and what flows between them
 sections.py       the fewest kernels that hold a program which one cannot
 placed.py         all of it: ``place(program, chip)``
+tile_program.py   a program of the tile language, to be placed like a decoder
 thread_blocks.py  the same program on a GPU: what the shared memory of a thread block cluster holds
 """
 
@@ -23,6 +24,7 @@ from chips.placement.program import (
 )
 from chips.placement.sections import sections
 from chips.placement.thread_blocks import ClusterKernel, cluster_kernels
+from chips.placement.tile_program import tile_program
 from chips.placement.unit import ComputeUnit, product_stage, vector_stage
 
 __all__ = [
@@ -42,5 +44,6 @@ __all__ = [
     "place",
     "product_stage",
     "sections",
+    "tile_program",
     "vector_stage",
 ]
