@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from results.palette import FAINT
 from results.picture import Picture, plain_axes
@@ -15,6 +15,7 @@ from results.units import seconds_unit
 # Okabe and Ito's palette, told apart with any colour vision; when it is used up, dashes tell curves apart.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
+MARKERS = ("o", "s", "^")
 SAME = 1e-3  # curves that differ by less are one in a picture
 Pairs = Sequence[tuple[float, float]]
 
@@ -37,6 +38,27 @@ def collectives_picture(curves: Sequence[Curve], title: str, borders: Sequence[f
     for border in borders:
         axes.axvline(border, color=FAINT, linewidth=0.8, linestyle=":", zorder=0)
     _label(axes, title)
+    return picture
+
+
+def predictions_picture(marks: Mapping[str, Pairs], title: str) -> Picture:
+    """(predicted, measured) seconds of each algorithm; a diagonal where they are equal, dotted at twice and half."""
+    picture = Picture(6.2, 4.8, f"{title}: measured against predicted time of {', '.join(marks)}.")
+    axes = picture.add_subplot()
+    plain_axes(axes)
+    for number, (name, pairs) in enumerate(marks.items()):
+        colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number // len(PALETTE) % len(MARKERS)]
+        axes.plot(*zip(*pairs, strict=True), color=colour, marker=marker, markersize=5, linestyle="none", label=name)
+    times = [seconds for pairs in marks.values() for pair in pairs for seconds in pair]
+    ends = [min(times) / 1.3, max(times) * 1.3]
+    for factor, dash in ((1.0, "-"), (2.0, ":"), (0.5, ":")):
+        axes.plot(ends, [factor * end for end in ends], color=FAINT, linewidth=0.8, linestyle=dash, zorder=0)
+    axes.set(xscale="log", yscale="log", xlabel="predicted", ylabel="measured", xlim=ends, ylim=ends, aspect="equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: _short_seconds(value)))
+        axis.set_minor_formatter(NullFormatter())
+    axes.set_title(title, loc="left", weight="bold")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     return picture
 
 

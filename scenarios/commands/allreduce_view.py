@@ -33,25 +33,30 @@ def print_json(records: Sequence[Record]) -> None:
 
 def print_rows(records: Sequence[Record]) -> None:
     """A line for each AllReduce; with what it took in real time where ranks carried it out."""
-    lines = []
-    for record in records:
-        seconds, bound = _number(record, "seconds"), _number(record, "bound_seconds")
-        line = {
-            "chips": f"{record['chip']} x{record['count']}",
-            "bytes": format_bytes(_whole(record, "bytes")),
-            "time": format_seconds(seconds),
-            "algorithm": record["algorithm"],
-            "runs as": record["runs_as"],
-            "algbw GB/s": _rate(record, "algorithm_bandwidth"),
-            "busbw GB/s": _rate(record, "bus_bandwidth"),
-            "lower bound": format_seconds(bound),
-            "of bound": percent(bound / seconds) if seconds else "-",
-            "limited by": record["limiter"],
-        }
-        if "real_seconds" in record:
-            line |= {"sum": "right", "really took": format_seconds(_number(record, "real_seconds"))}
-        lines.append(line)
-    print_records(lines, sys.stdout)
+
+    def heading(record: Record) -> str:
+        return f"{record['chip']} x{record['count']}, {record['runs_as']}"
+
+    for group in dict.fromkeys(map(heading, records)):
+        print(group)
+        print_records([_line(record) for record in records if heading(record) == group], sys.stdout)
+
+
+def _line(record: Record) -> Record:
+    seconds, bound = _number(record, "seconds"), _number(record, "bound_seconds")
+    line: Record = {
+        "bytes": format_bytes(_whole(record, "bytes")),
+        "time": format_seconds(seconds),
+        "algorithm": record["algorithm"],
+        "algbw\nGB/s": _rate(record, "algorithm_bandwidth"),
+        "busbw\nGB/s": _rate(record, "bus_bandwidth"),
+        "lower\nbound": format_seconds(bound),
+        "of\nbound": percent(bound / seconds) if seconds else "-",
+        "limited\nby": record["limiter"],
+    }
+    if "real_seconds" in record:
+        line |= {"sum": "right", "really\ntook": format_seconds(_number(record, "real_seconds"))}
+    return line
 
 
 def print_comparison(records: Sequence[Record]) -> None:
@@ -113,11 +118,16 @@ def draw(points: Sequence[Record], dense: Sequence[Record], path: Path, *, by_al
 
 
 def draw_calibration(records: Sequence[Record], path: Path) -> None:
-    """Time against bytes: predictions as lines, what was measured as marks."""
-    from results.collective_plots import collectives_picture
+    """Measured against predicted, a mark for each algorithm and payload."""
+    from results.collective_plots import predictions_picture
 
-    title = f"AllReduce between {records[0]['count']} MPI ranks: measured (marks) and predicted"
-    collectives_picture(list(_measured_curves(records)), title).save(path)
+    marks: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        pair = _number(record, "predicted_seconds"), _number(record, "measured_seconds")
+        marks.setdefault(str(record["algorithm"]), []).append(pair)
+    payloads = sorted({_whole(record, "bytes") for record in records})
+    title = f"AllReduce between {records[0]['count']} MPI ranks, {', '.join(map(format_bytes, payloads))}"
+    predictions_picture(marks, title).save(path)
 
 
 def dense_payloads(payloads: Sequence[int]) -> list[int]:
@@ -191,15 +201,6 @@ def _curves(points: Sequence[Record], dense: Sequence[Record], by_algorithm: boo
         line = [each for each in dense if (each["chip"], each["count"]) == (chip, count)]
         title = "lower bound" if len(groups) == 1 else f"{chip} ×{count}, lower bound"
         yield Curve(title, sorted(set(_pairs(line, "bound_seconds"))), [], is_bound=True)
-
-
-def _measured_curves(records: Sequence[Record]) -> Iterator[Curve]:
-    """Predicted lines, measured marks."""
-    from results.collective_plots import Curve
-
-    for name in dict.fromkeys(str(record["algorithm"]) for record in records):
-        rows = [record for record in records if record["algorithm"] == name]
-        yield Curve(name, sorted(_pairs(rows, "predicted_seconds")), _pairs(rows, "measured_seconds"))
 
 
 def _pairs(records: Sequence[Record], field: str) -> list[tuple[float, float]]:
