@@ -135,7 +135,7 @@ def compare(
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     json: Json = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw stacked bars into this .png or .svg file.")] = None,
-    trace: Annotated[Path | None, typer.Option(help="Also write a Perfetto trace into this .json file.")] = None,
+    trace: Annotated[Path | None, typer.Option(help="Also write a Perfetto trace into this .json or .pftrace file.")] = None,
 ) -> None:
     """Price a model on chips, counts and strategies: where does the time go, and what do kernel boundaries cost?
 
@@ -148,6 +148,7 @@ def compare(
     from chips.spec import load_chip
     from results.plots import check_plot_path, plot_breakdown
     from results.table import print_comparison
+    from results.trace import check_trace_path
     from scenarios import pricing
     from scenarios.point import Options
     from scenarios.strategies import STRATEGIES
@@ -155,6 +156,8 @@ def compare(
 
     if plot is not None:
         check_plot_path(plot)
+    if trace is not None:
+        check_trace_path(trace)
 
     strategies = strategy or list(STRATEGIES)
     options = Options(
@@ -189,22 +192,11 @@ def _write_trace(
     strategies: list[str],
     options: Options,
 ) -> None:
-    from results.trace import write_trace
-    from scenarios.errors import DoesNotFit
     from scenarios.point import make_point
-    from scenarios.pricing import trace_point
+    from scenarios.traced_points import write_points
 
-    processes = {}
-    for chip in chips:
-        for number in count:
-            for name in strategies:
-                point = make_point(model, chip, number, strategy=name, **options)
-                try:
-                    alike = " (each chip)" if number > 1 and not options.get("variation") else ""
-                    processes[f"{chip} x{number} {name}{alike}"] = trace_point(point)
-                except DoesNotFit:
-                    continue
-    write_trace(processes, path)
+    every = ((chip, number, name) for chip in chips for number in count for name in strategies)
+    write_points((make_point(model, chip, number, strategy=name, **options) for chip, number, name in every), path)
     print(f"wrote {path}", file=sys.stderr)
 
 

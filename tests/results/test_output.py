@@ -15,7 +15,7 @@ from results.atomic_file import OutputError, written_beside
 from results.plots import plot_breakdown
 from results.schema import frame
 from results.table import print_comparison, print_records
-from results.trace import trace_events, write_trace
+from results.trace import write_trace
 
 Event = namedtuple("Event", "engine name label start_ps finish_ps")
 
@@ -64,7 +64,6 @@ def test_a_trace_has_a_process_a_chip_and_a_track_an_engine(tmp_path):
     ]
     write_trace({"h100 x2": tasks}, tmp_path / "trace.json")
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
-    assert events == list(trace_events({"h100 x2": tasks}))
     slices = [event for event in events if event["ph"] == "X"]
     assert len({event["pid"] for event in slices}) == 2
     assert len({(event["pid"], event["tid"]) for event in slices}) == 4

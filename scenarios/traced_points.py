@@ -1,0 +1,36 @@
+"""Points as a trace: every task of each, with the HBM bandwidth and power of its chips, and arrows between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from results.trace import Traced, write_trace
+from scenarios.activity import hbm_bandwidth, power
+from scenarios.errors import DoesNotFit
+from scenarios.group import working_chips
+from scenarios.machine import LINK
+from scenarios.point import ALIKE, Point
+from scenarios.pricing import trace_passes
+
+ALIKE_SHOWN = 2  # chips that are alike do the same at the same time: two show what passes between them
+
+
+def write_points(points: Iterable[Point], path: Path) -> None:
+    """Trace all points that fit into ``path``, .json or .pftrace. Raises OutputError if it cannot be written."""
+    processes = {}
+    for point in points:
+        try:
+            processes[f"{point.chip.name} x{point.count} {point.strategy}"] = traced(point)
+        except DoesNotFit:
+            continue
+    write_trace(processes, path)
+
+
+def traced(point: Point) -> Traced:
+    """One point's chips: each where they differ, two of them where they are alike. Raises DoesNotFit with numbers."""
+    passes, working = trace_passes(point), len(working_chips(point))
+    shown = working if point.variation != ALIKE else min(working, ALIKE_SHOWN)
+    series = [(hbm_bandwidth(point, passes, chip), power(point, passes, chip)) for chip in range(shown)]
+    counters = [[each for each in own if each is not None] for own in series]
+    return Traced([event for _, events in passes for event in events], shown, counters, meeting=LINK)
