@@ -12,6 +12,7 @@ from chips.spec import load_chip
 from collectives.algorithms import ALGORITHMS, COLLECTIVES, one_shot, ring
 from collectives.price import linear_cost, price, price_by_step
 from collectives.routing import route
+from collectives.schedule import Schedule
 from collectives.topology import Level, Topology, fat_tree, fully_connected, switched, topology_of, torus
 
 
@@ -99,6 +100,13 @@ def test_ranks_that_are_ready_together_need_no_clocks(which, ranks, payload, gam
     options = {"step_seconds": 1e-7, "reduce_seconds_per_byte": gamma}
     short = price(schedule, topology, payload, **options)
     assert np.array_equal(short, price(schedule, topology, payload, ready_ps=np.zeros(ranks, np.int64), **options))
+
+
+def test_ranks_that_only_send_do_not_wait_for_what_they_sent():
+    """Alike as they are, the switch is not like them: the latency of their messages is its own to wait for."""
+    to_switch, topology = ALGORITHMS["in_switch"](8).phases[0], switched(8, 100e9, 1e-6)
+    finish = price(Schedule("to the switch", 8, 8, (to_switch,)), topology, 10**6)
+    assert finish.tolist() == [picoseconds(10**6 / 100e9)] * 8
 
 
 @settings(deadline=None, max_examples=40)

@@ -132,9 +132,23 @@ def test_all_ranks_have_the_same_bits(name):
 
 
 def test_sums_are_added_in_the_order_of_the_messages():
-    payload = np.array([[1.0], [1e16], [-1e16], [1.0]])
-    star = once(np.array([1, 2, 3]), np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64), 1, reduce=True)
-    assert execute(Schedule("star", 4, 1, (star,)), payload)[0, 0] == ((1.0 + 1e16) - 1e16) + 1.0
+    payload = np.random.default_rng(3).standard_normal((300, 1)).astype(np.float32)
+    source = np.random.default_rng(4).permutation(np.arange(2, 300))
+    root = source % 2
+    total = payload[:2, 0].copy()
+    for rank in source:
+        total[rank % 2] += payload[rank, 0]
+    stars = Schedule("two stars", 300, 1, (once(source, root, np.zeros_like(root), 1, reduce=True),))
+    assert execute(stars, payload)[:2, 0].tolist() == total.tolist()
+    exact = [payload[root::2].sum(dtype=np.float64) for root in (0, 1)]
+    assert total.tolist() != np.float32(exact).tolist(), "the order shows in how it rounds"
+
+
+@settings(max_examples=40)
+@given(elements=st.integers(0, 100), chunks=st.integers(1, 30))
+def test_chunks_are_cut_as_numpy_cuts(elements, chunks):
+    cuts = Schedule("none", 1, chunks, ()).cuts(elements)
+    assert [len(part) for part in np.array_split(np.arange(elements), chunks)] == np.diff(cuts).tolist()
 
 
 @settings(deadline=None, max_examples=120)
