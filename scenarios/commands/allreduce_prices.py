@@ -122,7 +122,7 @@ def schedule_row(links: Links, payload: int, name: str) -> Row:
     """One algorithm as a schedule on the links. Raises ScenarioError where it cannot run."""
     schedule = make_schedule(links, name)
     seconds, latency = links.seconds(schedule, payload), links.seconds(schedule, 0)
-    limiter = LATENCY if latency > seconds / 2 else LINK
+    limiter = LATENCY if latency >= seconds / 2 else LINK
     return _row(links, payload, name, "schedule", True, seconds, limiter)
 
 

@@ -7,13 +7,11 @@ is carried out is in ``collectives.mpi``, how processes are started in ``cluster
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from select import select
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,17 +23,16 @@ from collectives.algorithms import ALGORITHMS
 from collectives.price import price
 from collectives.schedule import Schedule
 from scenarios.commands.allreduce_prices import Links, links_of, schedule_row
+from scenarios.commands.allreduce_watch import ending_after, late, must_start_within, watched
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from collectives.mpi_wait import Patience
 
 Record = dict[str, object]
+RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")  # how process managers tell a process its rank,
 SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # and how many there are
-MOST_RANKS = 64  # where it does not say
+MOST_RANKS = 64  # where they do not say
 START_SECONDS_A_RANK = 1.0  # what a process may take to come up where many share few cores, beside the time-out
-RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")  # how process managers tell a process its rank
 PERIOD = 251  # of the values in a payload: a prime, so that no two chunks are alike
 
 
@@ -64,12 +61,11 @@ def run_under_mpiexec(work: Work, count: int, on_record: Callable[[Record], None
     time, and if one dies or hangs. No process is left.
     """
     from cluster.ranks import Executor, run_ranks
-    from collectives.mpi_silent_rank import SilentRank
 
     buffers = [_buffers(ALGORITHMS[algorithm](count)) * payload for algorithm, payload in work.jobs]
     executor = Executor("mpi", retries=0)  # a rank that is lost is what the user wants to know
     patience = work.timeout_seconds + count * START_SECONDS_A_RANK
-    with _must_start_within(patience, count) as started:
+    with must_start_within(patience, count) as started:
 
         def on_report(item: object) -> None:
             started()
@@ -81,7 +77,7 @@ def run_under_mpiexec(work: Work, count: int, on_record: Callable[[Record], None
                 all_reduces, work, count=count, executor=executor, on_report=on_report, rank_bytes=max(buffers) / count
             )
             return results[0]
-        except SilentRank as error:
+        except RuntimeError as error:
             raise ClusterError(str(error)) from None
 
 
@@ -92,7 +88,7 @@ def join(timeout_seconds: float) -> int:
     """
     told = next((int(os.environ[name]) for name in SIZE_VARIABLES if os.environ.get(name, "").isdigit()), None)
     patience = timeout_seconds + START_SECONDS_A_RANK * (told or MOST_RANKS)
-    with _watched(patience, _late(told, patience)) if rank_here() == 0 else nullcontext():
+    with watched(patience, late(told, patience)) if rank_here() == 0 else nullcontext():
         from mpi4py import MPI  # waits for the others
 
     return MPI.COMM_WORLD.Get_size()
@@ -118,7 +114,10 @@ def run_as_rank(work: Work) -> list[Record]:
 
 
 def all_reduces(communicator: Communicator, work: Work) -> list[Record]:
-    """The program of a rank: every job in turn; a record each, the same on all ranks, as reported by rank 0."""
+    """The program of a rank: every job in turn; a record each, the same on all ranks, as reported by rank 0.
+
+    It leaves MPI at the end, so that what comes after may take its time without others waiting.
+    """
     from mpi4py import MPI
 
     from collectives.mpi_wait import Patience
@@ -135,7 +134,8 @@ def all_reduces(communicator: Communicator, work: Work) -> list[Record]:
             records.append(_simulated(communicator, links, algorithm, payload, patience, work.timeout_seconds))
             communicator.report(records[-1])
     patience.meet("leaving")
-    _end_after(work.timeout_seconds)
+    with ending_after(work.timeout_seconds):
+        MPI.Finalize()
     return records
 
 
@@ -218,53 +218,3 @@ def _buffers(schedule: Schedule) -> float:
     """Payloads in memory at once: of each rank, its sum and what to expect; messages of a step, at both ends."""
     messages = [int(phase.messages(0).sizes().sum()) for phase in schedule.phases if phase.count]
     return 3 * schedule.ranks + 2 * max(messages, default=0) / schedule.chunks
-
-
-def _late(count: int | None, seconds: float) -> str:
-    return f"{'the' if count is None else count} ranks did not all come up within {seconds:g} s: one of them hangs."
-
-
-def _end_after(seconds: float) -> None:
-    """Let the system end this process if it is still there then: MPI may be waiting for a rank that hangs."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-@contextmanager
-def _watched(seconds: float, sentence: str) -> Iterator[None]:
-    """Say ``sentence`` and end this process if this context takes longer.
-
-    By a process of its own, because MPI lets no other thread run while it waits for ranks to come up.
-    """
-    watched = os.getpid()
-    read, write = os.pipe()
-    if os.fork() == 0:
-        os.close(write)
-        if not select([read], [], [], seconds)[0]:
-            os.write(2, f"loopline: {sentence}\n".encode())
-            os.kill(watched, signal.SIGKILL)
-        os._exit(0)
-    os.close(read)
-    yield
-    os.close(write)  # which the other process notices, as it would the end of this one
-    os.wait()
-
-
-@contextmanager
-def _must_start_within(seconds: float, count: int) -> Iterator[Callable[[], None]]:
-    """Raise ClusterError in this context if what it gives is not called in time."""
-
-    def too_late(number: int, frame: FrameType | None) -> None:
-        raise ClusterError(_late(count, seconds))
-
-    before = signal.signal(signal.SIGALRM, too_late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield _disarm
-    finally:
-        _disarm()
-        signal.signal(signal.SIGALRM, before)
-
-
-def _disarm() -> None:
-    signal.setitimer(signal.ITIMER_REAL, 0)

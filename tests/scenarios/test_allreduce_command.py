@@ -119,7 +119,8 @@ def test_trace_of_a_schedule_has_every_step_of_every_rank(tmp_path: Path, capsys
     events = [event for event in json.loads(file.read_text())["traceEvents"] if event["ph"] == "X"]
     steps = sum(phase.count for phase in ALGORITHMS["swing"](4).phases)
     assert len(events) == 4 * steps
-    assert max(event["ts"] + event["dur"] for event in events) == pytest.approx(row["seconds"] * 1e6)
+    # Viewers count whole nanoseconds.
+    assert max(event["ts"] + event["dur"] for event in events) == pytest.approx(row["seconds"] * 1e6, abs=1e-3)
     assert {event["cat"] for event in events} == {"reduce", "copy"}
 
 
@@ -128,7 +129,7 @@ def test_trace_of_a_library_is_its_kernel(tmp_path: Path, capsys):
     row = records(capsys, "--bytes", "1GiB", "--trace", str(file))[0]
     (event,) = [event for event in json.loads(file.read_text())["traceEvents"] if event["ph"] == "X"]
     assert event["name"] == "nvls simple (trtllm graph)"
-    assert event["dur"] == pytest.approx(row["seconds"] * 1e6)
+    assert event["dur"] == pytest.approx(row["seconds"] * 1e6, abs=1e-3)
 
 
 @pytest.mark.parametrize(
