@@ -153,4 +153,5 @@ def _save(figure: Figure, path: Path) -> None:
     form = path.suffix.lower().lstrip(".")
     with written_beside(path) as beside:
         # Without a date, the same results are the same bytes.
-        figure.savefig(beside, format=form, dpi=110, metadata={"Date": None} if form == "svg" else None)
+        metadata = {"Date": None} if form == "svg" else None
+        figure.savefig(beside, format=form, dpi=110, bbox_inches="tight", metadata=metadata)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,8 @@ def allocate(program: FusedProgram, chip: Dataflow) -> Allocation | None:
     if not fits(program, chip):
         return None
     choices = [_cuts(stage) for stage in program.stages]
-    least, most = 0.0, max(stage.unit_seconds for stage in program.stages)
+    alone = [stage.unit_seconds for stage in program.stages]
+    least, most = 0.0, max(alone + [_port_seconds(buffer, chip) for buffer in program.buffers])
     best = _within(program, chip, choices, most)
     assert best is not None  # one unit a stage: what ``fits`` has seen
     for _ in range(HALVINGS):
@@ -83,9 +84,15 @@ def allocate(program: FusedProgram, chip: Dataflow) -> Allocation | None:
 
 
 def fits(program: FusedProgram, chip: Dataflow) -> bool:
-    """Whether ``program`` fits one kernel: one compute unit a stage, and memory units for all that it must hold."""
+    """Whether ``program`` fits one kernel: one compute unit a stage, and memory units for all that it must hold.
+
+    How fast that would be is not asked.
+    """
     shares = [Share((1, 1), stage.unit_seconds, _operand_units(stage, 1, chip)) for stage in program.stages]
-    return len(shares) <= chip.compute.units and _used(program, shares, chip).memory_units <= chip.on_chip.memory_units
+    return (
+        len(shares) <= chip.compute.units
+        and _used(program, shares, chip, inf).memory_units <= chip.on_chip.memory_units
+    )
 
 
 def _cuts(stage: Stage) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -109,7 +116,7 @@ def _within(
         if share is None:
             return None
         shares.append(share)
-    found = _used(program, shares, chip)
+    found = _used(program, shares, chip, seconds)
     enough = found.compute_units <= chip.compute.units and found.memory_units <= chip.on_chip.memory_units
     return found if enough else None
 
@@ -151,20 +158,29 @@ def _operand_units(stage: Stage, units: int, chip: Dataflow) -> int:
     return max(ceil(ports), ceil(stage.operand.resident_bytes / chip.on_chip.unit_bytes))
 
 
-def _used(program: FusedProgram, shares: Sequence[Share], chip: Dataflow) -> Allocation:
-    needed = [_buffer_units(program, buffer, shares, chip) for buffer in program.buffers]
+def _used(program: FusedProgram, shares: Sequence[Share], chip: Dataflow, seconds: float) -> Allocation:
+    needed = [_buffer_units(program, buffer, shares, chip, seconds) for buffer in program.buffers]
     return Allocation(tuple(shares), _slots(program, needed))
 
 
-def _buffer_units(program: FusedProgram, buffer: Buffer, shares: Sequence[Share], chip: Dataflow) -> int:
-    """Memory units of a buffer: room for its copies, and a narrow port for each part of it that is read by itself."""
-    narrow = ComputeUnit.of(chip).depth * LANE_BYTES / chip.on_chip.port_bytes_per_clock
-    ports = [
+def _buffer_units(
+    program: FusedProgram, buffer: Buffer, shares: Sequence[Share], chip: Dataflow, seconds: float
+) -> int:
+    """Memory units of a buffer: room for its copies, ports for all of it to pass in the slowest stage's
+    ``seconds``, and a narrow port for each part of it that a product reads by itself."""
+    unit, on_chip = ComputeUnit.of(chip), chip.on_chip
+    narrow = unit.depth * LANE_BYTES / on_chip.port_bytes_per_clock
+    ports = [_port_seconds(buffer, chip) / seconds] + [
         narrow * shares[reader].cuts[1] * min(shares[reader].cuts[0], program.stages[reader].copies)
         for reader in buffer.readers
         if program.stages[reader].operand
     ]
-    return max(ceil(program.copies(buffer) * buffer.held_bytes / chip.on_chip.unit_bytes), ceil(max(ports, default=1)))
+    return max(1, ceil(program.copies(buffer) * buffer.held_bytes / on_chip.unit_bytes), ceil(max(ports)))
+
+
+def _port_seconds(buffer: Buffer, chip: Dataflow) -> float:
+    """How long one memory unit's port would take for all that passes through a buffer."""
+    return buffer.num_bytes / (chip.on_chip.port_bytes_per_clock * chip.compute.clock_hz)
 
 
 def _slots(program: FusedProgram, needed: Sequence[int]) -> tuple[tuple[int, ...], ...]:

@@ -55,12 +55,18 @@ class Mesh:
         kinds[1::2] = kinds[1::2, ::-1].copy()  # every other row runs backwards, so that kinds alternate in columns too
         return kinds
 
-    def walk(self, compute: bool) -> Cells:
-        """All compute (or memory) units, column by column, down one and up the next: neighbours stay near."""
-        columns, rows = np.divmod(np.arange(self.rows * self.columns), self.rows)
-        rows = np.where(columns % 2, self.rows - 1 - rows, rows)
-        chosen = self.is_compute[rows, columns] == compute
-        return np.stack((rows[chosen], columns[chosen] + 1), axis=1)
+    def walk(self, compute: bool, width: int) -> Cells:
+        """All compute (or memory) units along strips of ``width`` columns, down one and up the next, row by row.
+
+        Units that follow each other lie near each other.
+        """
+        rows, columns = np.indices((self.rows, self.columns)).reshape(2, -1)
+        strip = columns // width
+        down = np.where(strip % 2, self.rows - 1 - rows, rows)
+        along = np.where(down % 2, -columns, columns)
+        order = np.lexsort((along, down, strip))
+        order = order[self.is_compute[rows[order], columns[order]] == compute]
+        return np.stack((rows[order], columns[order] + 1), axis=1)
 
     def gateways(self, cells: Cells) -> Cells:
         """The gateway of each cell: in its row, at the nearer end."""

@@ -19,6 +19,7 @@ from chips.placement.program import FusedProgram, Operand, TooLarge
 from chips.placement.sections import sections
 from chips.spec import Dataflow
 
+STRIP_WIDTHS = (1, 4, 6)  # columns, along which stages follow each other; the one with the freest links is kept
 COMPUTE, MEMORY, MESH, LINK = "compute units", "off-chip memory", "mesh link", "link to other chips"
 
 
@@ -171,21 +172,24 @@ def place_kernel(program: FusedProgram, chip: Dataflow, *, alone: bool = True) -
     if allocation is None:
         raise TooLarge(f"{program.name} does not fit one kernel on {chip.name}")
     mesh = Mesh.of(chip)
-    found = positions(program, allocation, mesh)
-    loads = stage_loads(program, allocation, found, mesh, chip)
-    rates = [
-        StageRate(
-            stage.name,
-            share.seconds,
-            _streamed(stage.operand) / _memory_bandwidth(chip),
-            load.worst[0] / mesh.link_bandwidth,
-            stage.exchange.seconds if stage.exchange else 0.0,
-        )
-        for stage, share, load in zip(program.stages, allocation.shares, loads, strict=True)
-    ]
     timing = chip.timing
     launch = timing.argument_load + timing.execute + timing.memory_latency + (0.0 if alone else timing.program_load)
-    return PlacedKernel(program, chip, allocation, mesh, found, tuple(loads), tuple(rates), launch)
+    tried = []
+    for width in STRIP_WIDTHS:
+        found = positions(program, allocation, mesh, width)
+        loads = tuple(stage_loads(program, allocation, found, mesh, chip))
+        rates = tuple(
+            StageRate(
+                stage.name,
+                share.seconds,
+                _streamed(stage.operand) / _memory_bandwidth(chip),
+                load.worst[0] / mesh.link_bandwidth,
+                stage.exchange.seconds if stage.exchange else 0.0,
+            )
+            for stage, share, load in zip(program.stages, allocation.shares, loads, strict=True)
+        )
+        tried.append(PlacedKernel(program, chip, allocation, mesh, found, loads, rates, launch))
+    return min(tried, key=lambda kernel: kernel.pass_seconds)
 
 
 def _streamed(operand: Operand | None) -> float:

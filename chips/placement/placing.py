@@ -31,13 +31,13 @@ class Positions:
     buffer: tuple[Cells, ...]
 
 
-def positions(program: FusedProgram, allocation: Allocation, mesh: Mesh) -> Positions:
-    """A place for every unit of ``allocation``."""
+def positions(program: FusedProgram, allocation: Allocation, mesh: Mesh, width: int) -> Positions:
+    """A place for every unit of ``allocation``, stage after stage along strips of ``width`` columns."""
     from scipy.optimize import linear_sum_assignment  # takes longer to import than to run
 
-    compute = _compute_cells(program, allocation, mesh)
+    compute = _compute_cells(program, allocation, mesh.walk(compute=True, width=width))
     wanted, weights = _wanted(program, allocation, compute)
-    free = mesh.walk(compute=False)
+    free = mesh.walk(compute=False, width=width)
     # Squares, because a long way crosses more of the others'.
     distance = np.abs(wanted[:, None, :] - free[None, :, :]).sum(axis=2) ** 2 * weights[:, None]
     chosen = free[linear_sum_assignment(distance)[1]]
@@ -47,9 +47,8 @@ def positions(program: FusedProgram, allocation: Allocation, mesh: Mesh) -> Posi
     return Positions(compute, operand, tuple(slots[list(held)] for held in allocation.buffer_slots))
 
 
-def _compute_cells(program: FusedProgram, allocation: Allocation, mesh: Mesh) -> tuple[Cells, ...]:
+def _compute_cells(program: FusedProgram, allocation: Allocation, walk: Cells) -> tuple[Cells, ...]:
     """Stages along the walk over the mesh; where memory units need more room, their compute units stand apart."""
-    walk = mesh.walk(compute=True)
     taken = np.array([share.compute_units for share in allocation.shares])
     held = np.array([share.operand_units for share in allocation.shares])
     for buffer, slots in zip(program.buffers, allocation.buffer_slots, strict=True):
