@@ -16,12 +16,29 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from results.analysis import crossovers, pareto_front, pivot, scaling, select, speedups
+    from results.notebook import show
     from results.plots import plot
     from results.store import load, save
 
-__all__ = ["crossovers", "load", "pareto_front", "pivot", "plot", "save", "scaling", "select", "speedups"]
+__all__ = [
+    "crossovers",
+    "load",
+    "pareto_front",
+    "pivot",
+    "plot",
+    "save",
+    "scaling",
+    "select",
+    "show",
+    "speedups",
+]
 
-_ELSEWHERE = {"load": "results.store", "plot": "results.plots", "save": "results.store"}
+_ELSEWHERE = {
+    "load": "results.store",
+    "plot": "results.plots",
+    "save": "results.store",
+    "show": "results.notebook",
+}
 _PLACES = {name: _ELSEWHERE.get(name, "results.analysis") for name in __all__}
 
 
