@@ -8,8 +8,8 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice, product
 from math import prod
 from pathlib import Path
@@ -18,7 +18,12 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
+from chips.catalog_file import CatalogError
+from chips.spec import ELEMENT_BYTES, load_chip
+from cluster import Variation
 from scenarios.errors import ScenarioError
+from scenarios.framework import frameworks
+from scenarios.model import load_model
 from scenarios.point import LAUNCH_NAMES, PHASES
 from scenarios.strategies import STRATEGIES
 
@@ -112,7 +117,13 @@ AXES = (
     "variation",
     "strategy",
 )
-CHOICES = {"phase": PHASES, "launch": LAUNCH_NAMES, "strategy": tuple(STRATEGIES)}
+CHOICES = {
+    "phase": PHASES,
+    "launch": LAUNCH_NAMES,
+    "strategy": tuple(STRATEGIES),
+    "precision": tuple(ELEMENT_BYTES),
+    "framework": tuple(frameworks()),
+}
 
 
 @dataclass(frozen=True)
@@ -166,12 +177,8 @@ def load_scenario(name: str, changes: Sequence[str] = ()) -> Scenario:
         path = Path(name)
         if path.suffix != ".toml":
             near = difflib.get_close_matches(name, scenario_names(), n=1, cutoff=0.4)
-            hint = (
-                f"did you mean {near[0]}?"
-                if near
-                else f"expected a .toml file or one of {', '.join(scenario_names())}."
-            )
-            raise ScenarioError(f"There is no scenario '{name}'; {hint}")
+            expected = near[0] if near else f"a .toml file or one of {', '.join(scenario_names())}"
+            raise ScenarioError(f"There is no scenario '{name}'; expected {expected}.")
     try:
         text = path.read_text()
         data = tomllib.loads(text)
@@ -179,16 +186,16 @@ def load_scenario(name: str, changes: Sequence[str] = ()) -> Scenario:
         raise ScenarioError(f"{path}: no such file.") from None
     except ValueError as error:
         raise ScenarioError(f"{path}: not valid TOML: {error}.") from None
-    places = {key: _line(path, text, key) for key in data}
+    source = _Source(str(path), text)
     for change in changes:
         key, value = _change(change)
-        data[key], places[key] = value, f"--set {change}"
-    return _checked(data, str(path), places, path.parent)
+        data[key], source.changes[key] = value, f"--set {change}"
+    return _checked(data, source, path.parent)
 
 
 def scenario_from(data: Mapping[str, Any]) -> Scenario:
     """A scenario from Python values, checked like a file. Raises ScenarioError."""
-    return _checked(dict(data), "the scenario", {key: "the scenario" for key in data}, Path())
+    return _checked(dict(data), _Source("the scenario"), Path())
 
 
 def points_of(scenario: Scenario) -> Points:
@@ -240,32 +247,78 @@ def _values(given: object) -> list[Any]:
     return list(given) if isinstance(given, list | tuple) else [given]
 
 
-def _checked(data: dict[str, Any], file: str, places: Mapping[str, str], folder: Path) -> Scenario:
+@dataclass
+class _Source:
+    """Where keys and values stand: a file of this text, but for the ``changes`` of some keys."""
+
+    name: str
+    text: str = ""
+    changes: dict[str, str] = field(default_factory=dict)
+
+    def place(self, key: str, value: object = None) -> str:
+        """The file and the line of a key of its top level, or of a text or number in the list of that key."""
+        if key in self.changes:
+            return self.changes[key]
+        lines = self.text.splitlines()
+        heads = re.compile(rf"\s*(\[\s*)?[\"']?{re.escape(key)}[\"']?\s*[=\].]")
+        first = next((number for number, line in enumerate(lines) if heads.match(line)), None)
+        if first is None:
+            return self.name
+        item = re.compile(rf"(?<![\w.]){re.escape(str(value))}(?![\w.])")
+        stands = range(first, len(lines)) if isinstance(value, str | int) else range(0)
+        return f"{self.name}, line {next((number for number in stands if item.search(lines[number])), first) + 1}"
+
+
+def _checked(data: dict[str, Any], source: _Source, folder: Path) -> Scenario:
     try:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
-        problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-        key = str(problem["loc"][0])
-        place = places.get(key, file)
-        if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
-            known = tuple(Scenario.model_fields)
-            raise ScenarioError(f"{place}: key '{key}' is not known; expected {_nearest(key, known)}.") from None
-        field = Scenario.model_fields[key]
-        expected = field.description or next(
-            (part.description for part in field.metadata if getattr(part, "description", None)), "another value"
-        )
-        found = f"is {data[key]!r}" if key in data else "is missing"
-        raise ScenarioError(f"{place}: key '{key}' {found}; expected {expected}.") from None
+        raise ScenarioError(_told(error, data, source)) from None
     for key, known in CHOICES.items():
         for value in _values(getattr(scenario, key)):
-            if value not in known:
-                place = places.get(key, file)
+            if value is not None and value not in known:
+                place = source.place(key, value)
                 raise ScenarioError(f"{place}: key '{key}' is '{value}'; expected {_nearest(value, known)}.")
     located = {
         key: [str(folder / value) if (folder / value).is_file() else value for value in _values(getattr(scenario, key))]
         for key in ("chips", "model")
     }
+    readers: dict[str, Callable[[str], object]] = {"chips": load_chip, "model": load_model}
+    for key, read in readers.items():
+        for given, value in zip(_values(getattr(scenario, key)), located[key], strict=True):
+            try:
+                read(value)
+            except (CatalogError, ScenarioError) as error:
+                raise ScenarioError(f"{source.place(key, given)}: {error}") from None
+    for value in _values(scenario.variation):
+        try:
+            Variation.parse(value)
+        except ValueError as error:
+            raise ScenarioError(f"{source.place('variation', value)}: {error}") from None
     return scenario.model_copy(update=located)
+
+
+def _told(error: ValidationError, data: Mapping[str, Any], source: _Source) -> str:
+    """What is wrong first of all: a key that is not known, or a value that is none of the key's."""
+    problems = error.errors()
+    unknown = [problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"]
+    for where in sorted(unknown, key=len):
+        key, last = str(where[0]), str(where[-1])
+        if len(where) == 1:
+            known: tuple[str, ...] = tuple(Scenario.model_fields)
+        else:
+            inner: type[BaseModel] = Sample if key == "sample" else Range
+            known = tuple(field.alias or name for name, field in inner.model_fields.items())
+        named = key if len(where) == 1 else f"{key}.{last}"
+        return f"{source.place(key, last)}: key '{named}' is not known; expected {_nearest(last, known)}."
+    key = str(problems[0]["loc"][0])
+    described = Scenario.model_fields[key]
+    expected = described.description or next(
+        (part.description for part in described.metadata if getattr(part, "description", None)), "another value"
+    )
+    found = f"is {data[key]!r}" if key in data else "is missing"
+    items = [item for item in _values(data.get(key)) if item in [problem["input"] for problem in problems]]
+    return f"{source.place(key, items[0] if items else None)}: key '{key}' {found}; expected {expected}."
 
 
 def _change(change: str) -> tuple[str, Any]:
@@ -277,15 +330,6 @@ def _change(change: str) -> tuple[str, Any]:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except ValueError:
         return key.strip(), value.strip()
-
-
-def _line(path: Path, text: str, key: str) -> str:
-    """Where a key of the file's top level stands: the path and the line."""
-    pattern = re.compile(rf"\s*(\[\s*)?[\"']?{re.escape(key)}[\"']?\s*[=\].]")
-    for number, line in enumerate(text.splitlines(), start=1):
-        if pattern.match(line):
-            return f"{path}, line {number}"
-    return str(path)
 
 
 def _nearest(value: object, known: Sequence[str]) -> str:

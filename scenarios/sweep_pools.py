@@ -90,7 +90,7 @@ class RayTasks:
 
     def answers(self) -> list[tuple[int, pd.DataFrame | None]]:
         import ray
-        from ray.exceptions import RayError
+        from ray.exceptions import RayError, RayTaskError
 
         done, _ = ray.wait(list(self._asked))
         answered: list[tuple[int, pd.DataFrame | None]] = []
@@ -98,6 +98,8 @@ class RayTasks:
             part = self._asked.pop(reference)
             try:
                 answered.append((part, ray.get(reference)))
+            except RayTaskError as error:  # the worker is there, and said what is wrong
+                raise error.cause from None
             except RayError:
                 answered.append((part, None))
         return answered

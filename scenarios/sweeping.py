@@ -84,7 +84,6 @@ def sweep(
     elif not isinstance(scenario, Scenario):
         scenario = scenario_from(scenario)
     points = points_of(scenario)
-    check_names(scenario)
     with _folder(Path(path)) as folder:
         manifest = _manifest(scenario, points)
         _prepare(folder, manifest, fresh)
@@ -93,22 +92,6 @@ def sweep(
         for old in folder.glob("reuse-*.parquet"):
             old.unlink()
     return progress
-
-
-def check_names(scenario: Scenario) -> None:
-    """Refuse an unknown chip, model or framework before the first point."""
-    from chips.spec import load_chip
-    from scenarios.framework import frameworks
-    from scenarios.model import load_model
-
-    for chip in scenario.chips:
-        load_chip(chip)
-    for model in scenario.model:
-        load_model(model)
-    named = [scenario.framework] if isinstance(scenario.framework, str) else scenario.framework or []
-    for framework in named:
-        if framework not in frameworks():
-            raise ScenarioError(f"framework '{framework}' is unknown; expected one of {', '.join(frameworks())}.")
 
 
 @contextmanager
@@ -150,6 +133,7 @@ def _manifest(scenario: Scenario, points: Points) -> dict[str, Any]:
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     with written_beside(folder / MANIFEST) as beside:
         beside.write_text(json.dumps(manifest, indent=1) + "\n")
+        _to_disk(beside)
 
 
 def _prepare(folder: Path, manifest: Mapping[str, Any], fresh: bool) -> None:
@@ -292,3 +276,10 @@ def _part_path(folder: Path, part: int) -> Path:
 def _write_part(folder: Path, number: int, rows: pd.DataFrame) -> None:
     with written_beside(_part_path(folder, number)) as beside:
         rows.to_parquet(beside, index=False)
+        _to_disk(beside)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's bytes are on the disk: its name must not survive a power cut that its bytes do not."""
+    with path.open("rb") as written:
+        os.fsync(written.fileno())

@@ -65,13 +65,11 @@ def run(
     from scenarios.errors import ScenarioError
     from scenarios.scenario_file import load_scenario, points_of
     from scenarios.sweep_parts import model_version, price_part
-    from scenarios.sweeping import check_names
 
     if plot is not None:
         check_plot_path(plot)
     loaded = load_scenario(scenario, changes or ())
     points = points_of(loaded)
-    check_names(loaded)
     if len(points) > MOST_RUN:
         raise ScenarioError(f"{scenario} has {len(points):,} points; `loopline sweep {scenario} -o FOLDER` keeps them.")
     frame = price_part(list(points), model_version())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,20 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
+from chips.spec import chip_path
 from scenarios.cli import main
 from scenarios.errors import ScenarioError
-from scenarios.scenario_file import Scenario, load_scenario, points_of, scenario_from, scenario_names, scenario_schema
+from scenarios.scenario_file import (
+    CATALOG,
+    Scenario,
+    load_scenario,
+    points_of,
+    scenario_from,
+    scenario_names,
+    scenario_schema,
+)
 from scenarios.sweep_parts import price_part
 
 PLAIN = {"question": "Which is faster?", "model": "llama-3.1-8b", "chips": ["h100", "sn40l"]}
@@ -91,6 +102,12 @@ def test_a_sample_is_part_of_the_product_without_repetition_and_repeatable() -> 
         ("batch = { from = 1, to = 8 }", "line 4: key 'batch'"),
         ('phase = "decoding"', "line 4: key 'phase' is 'decoding'; expected 'decode'"),
         ("batch = [1, 2", "not valid TOML"),
+        ('count = [1,\n 2,\n "x"]', "line 6: key 'count' is [1, 2, 'x']"),
+        ("context = { from = 1, too = 8, times = 2 }", "line 4: key 'context.too' is not known; expected 'to'"),
+        ("sample = { pints = 3 }", "line 4: key 'sample.pints' is not known; expected 'points'"),
+        ('precision = "bf61"', "line 4: key 'precision' is 'bf61'; expected 'bf16'"),
+        ('framework = "vlm"', "line 4: key 'framework' is 'vlm'; expected 'vllm'"),
+        ('variation = "stragler=0.1@3"', "line 4: 'stragler=0.1@3' is not understood"),
     ],
 )
 def test_a_mistake_is_told_with_file_line_key_and_what_is_right(tmp_path: Path, line: str, told: str) -> None:
@@ -99,6 +116,12 @@ def test_a_mistake_is_told_with_file_line_key_and_what_is_right(tmp_path: Path, 
         load_scenario(path)
     assert told in str(refused.value)
     assert path in str(refused.value)
+
+
+def test_an_unknown_chip_is_told_with_the_line_it_stands_on(tmp_path: Path) -> None:
+    path = written(tmp_path, 'question = "?"\nmodel = "llama-3.1-8b"\nchips = [\n  "h100",\n  "sn4ol",\n]\n')
+    with pytest.raises(ScenarioError, match="line 5: unknown chip 'sn4ol'; the nearest in the catalog: sn40l"):
+        load_scenario(path)
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
@@ -115,7 +138,7 @@ def test_set_replaces_a_key_and_is_blamed_for_a_wrong_one() -> None:
 
 def test_chips_beside_the_file_are_found(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "fast.toml").write_text("")
+    (tmp_path / "mine" / "fast.toml").write_bytes(chip_path("sn40l").read_bytes())
     path = written(tmp_path, 'question = "?"\nmodel = "llama-3.1-8b"\nchips = "mine/fast.toml"\n')
     assert load_scenario(path).chips == [str(tmp_path / "mine" / "fast.toml")]
 
@@ -125,7 +148,30 @@ def test_the_schema_knows_every_key_and_accepts_the_catalog() -> None:
     assert set(schema["properties"]) == set(Scenario.model_fields)
     assert schema["additionalProperties"] is False
     assert set(schema["required"]) == {"question", "model", "chips"}
-    assert "kernel_loop" in json.dumps(schema["properties"]["strategy"])
+    Draft202012Validator.check_schema(schema)
+    for path in CATALOG.glob("*.toml"):
+        Draft202012Validator(schema).validate(tomllib.loads(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("count", 0),
+        ("count", []),
+        ("count", [1, "x"]),
+        ("count", {"from": 1, "too": 8}),
+        ("phase", "decoding"),
+        ("precision", ["bf16", "bf61"]),
+        ("framework", "vlm"),
+        ("question", ""),
+        ("sample", {"seed": 1}),
+        ("chipz", "h100"),
+    ],
+)
+def test_the_schema_refuses_what_loading_refuses(key: str, value: object) -> None:
+    assert not Draft202012Validator(scenario_schema()).is_valid(PLAIN | {key: value})
+    with pytest.raises(ScenarioError):
+        scenario_from(PLAIN | {key: value})
 
 
 def test_run_prints_the_frame_of_the_same_points(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
