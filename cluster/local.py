@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from chips.explained_time import Time, latest
-from cluster.communicator import Float32, sum_schedule
+from chips.explained_time import latest
+from cluster.communicator import Answer, Communicator, Gather, Meet, Request, sum_schedule
 from collectives.verify import execute
 
 Result = TypeVar("Result")
@@ -23,11 +23,11 @@ class Group:
         self.ranks = ranks
         self.reports: SimpleQueue[object] = SimpleQueue()
         self._barrier = Barrier(ranks)
-        self._given: list[object] = [None] * ranks
+        self._given: list[Sequence[Request]] = [()] * ranks
 
-    def exchange(self, rank: int, item: object) -> list[object]:
-        """Every rank's item, by rank. Raises BrokenBarrierError where another rank has failed."""
-        self._given[rank] = item
+    def exchange(self, rank: int, requests: Sequence[Request]) -> list[Sequence[Request]]:
+        """Every rank's requests, by rank. Raises BrokenBarrierError where another rank has failed."""
+        self._given[rank] = requests
         self._barrier.wait()
         taken = list(self._given)
         self._barrier.wait()
@@ -38,22 +38,26 @@ class Group:
         self._barrier.abort()
 
 
-class ThreadCommunicator:
+class ThreadCommunicator(Communicator):
     """One rank of a ``Group``."""
 
     def __init__(self, group: Group, rank: int) -> None:
         self.rank, self.ranks = rank, group.ranks
         self._group = group
 
-    def all_reduce(self, values: Float32) -> Float32:
-        payload = np.stack([np.ravel(given) for given in self.all_gather(values)])
-        return np.asarray(execute(sum_schedule(self.ranks), payload)[self.rank], np.float32).reshape(values.shape)
+    def exchange(self, requests: Sequence[Request]) -> list[Answer]:
+        return [self._answer(alike) for alike in zip(*self._group.exchange(self.rank, requests), strict=True)]
 
-    def all_gather(self, values: Float32) -> list[Float32]:
-        return [np.array(given, dtype=np.float32) for given in self._group.exchange(self.rank, values)]
-
-    def meet(self, time: Time) -> Time:
-        return latest([given for given in self._group.exchange(self.rank, time) if isinstance(given, Time)])
+    def _answer(self, alike: Sequence[Request]) -> Answer:
+        """The answer to one request, as every rank has made it."""
+        mine = alike[self.rank]
+        if isinstance(mine, Meet):
+            return latest([request.time for request in alike if isinstance(request, Meet)])
+        values = [np.asarray(request.values, np.float32) for request in alike if not isinstance(request, Meet)]
+        if isinstance(mine, Gather):
+            return [given.copy() for given in values]
+        payload = np.stack([given.ravel() for given in values])
+        return np.asarray(execute(sum_schedule(self.ranks), payload)[self.rank], np.float32).reshape(mine.values.shape)
 
     def report(self, item: object) -> None:
         if self.rank == 0:

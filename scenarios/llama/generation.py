@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cluster.communicator import Communicator
+from cluster.communicator import Communicator, Float32
+from cluster.together import run_together
 from scenarios.errors import ScenarioError
 from scenarios.llama.checkpoint import open_weights
 from scenarios.llama.number_format import NumberFormat
@@ -65,7 +68,8 @@ class WeightsLoaded:
 class GeneratedToken:
     """One token, as soon as it is chosen and timed; the first one's pass is the prefill.
 
-    ``computed_seconds``: wall time of its values. ``simulated_seconds``: of its pass on each simulated machine.
+    ``computed_seconds``: wall time of its values and of the clocks beside them. ``simulated_seconds``: of its pass on
+    each simulated machine.
     """
 
     token: int
@@ -79,7 +83,8 @@ def generate_tokens(
     """The generated tokens; the same on every rank. Reports WeightsLoaded, then each GeneratedToken.
 
     Every rank samples for itself from the same logits with the same seed, so no token has to be sent. Beside its
-    values it runs its chip of each of ``machines``, which all have a working chip for each rank.
+    values it runs its chip of each of ``machines``, which all have a working chip for each rank: where the chips of a
+    layer meet, values and times are in the same messages.
     """
     began = time.perf_counter()
     source = open_weights(request.weights, request.seed)
@@ -91,12 +96,18 @@ def generate_tokens(
     new, generated = np.array(request.prompt, dtype=np.int64), list[int]()
     while len(generated) < request.tokens:
         began = time.perf_counter()
-        token = sampler.choose(rank.next_logits(new))
-        computed = time.perf_counter() - began
-        simulated = [machine.token_seconds(len(request.prompt), len(generated), communicator) for machine in machines]
-        communicator.report(GeneratedToken(token, computed, tuple(simulated)))
+        clocks = [partial(machine.token_seconds, len(request.prompt), len(generated)) for machine in machines]
+        logits, *simulated = run_together(communicator, [partial(_next_logits, rank, new), *clocks])
+        token = sampler.choose(logits)
+        communicator.report(GeneratedToken(token, time.perf_counter() - began, tuple(simulated)))
         generated.append(token)
         if token in request.stop_tokens:
             break
         new = np.array([token], dtype=np.int64)
     return generated
+
+
+def _next_logits(rank: LlamaRank, tokens: NDArray[np.int64], communicator: Communicator) -> Float32:
+    """The values of one pass, whose messages carry the clocks' times too."""
+    rank.communicator = communicator
+    return rank.next_logits(tokens)

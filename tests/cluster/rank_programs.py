@@ -6,11 +6,15 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 import cluster
+from chips.explained_time import Time
+from cluster.communicator import Communicator
+from cluster.together import run_together
 
 
 class Awkward(Exception):
@@ -77,3 +81,66 @@ def waits(communicator, mark):
 def place(communicator):
     """From where this rank has its code."""
     return cluster.__file__, sys.executable
+
+
+def walk(communicator, rounds, size):
+    """Sum what the sum before left, ``rounds`` times; then gather."""
+    values = np.random.default_rng([communicator.rank, size]).normal(size=size).astype(np.float32)
+    for _ in range(rounds):
+        values = communicator.all_reduce(values) / np.float32(communicator.ranks + communicator.rank)
+    return [given.tobytes() for given in communicator.all_gather(values)]
+
+
+def clock(communicator, meetings, labels=3):
+    """A clock that each rank drives at another pace, and that meets the others'."""
+    time = Time.zero
+    for number in range(meetings):
+        label = f"{number * communicator.ranks % labels}".rjust(40)
+        spent = 100 + (communicator.rank + number) % communicator.ranks
+        time = communicator.meet(Time(time.ps + spent, time.path | {label: time.path.get(label, 0) + spent}))
+    return time.ps, time.parts
+
+
+PROGRAMS = (partial(walk, rounds=5, size=7), partial(clock, meetings=9), partial(clock, meetings=2, labels=200))
+PROGRAMS += (partial(walk, rounds=3, size=3000), partial(clock, meetings=60, labels=60))
+
+
+def one_by_one(communicator):
+    return [program(communicator) for program in PROGRAMS]
+
+
+def all_together(communicator):
+    return run_together(communicator, PROGRAMS)
+
+
+class Counting(Communicator):
+    """Counts the exchanges of another communicator."""
+
+    def __init__(self, whole):
+        self.whole, self.rank, self.ranks, self.exchanges = whole, whole.rank, whole.ranks, 0
+
+    def exchange(self, requests):
+        self.exchanges += 1
+        return self.whole.exchange(requests)
+
+    def report(self, item):
+        self.whole.report(item)
+
+
+def exchanges_together(communicator):
+    """How often the rank exchanged something for 5 sums and a gather, 9 meetings, and 2 meetings."""
+    counting = Counting(communicator)
+    run_together(counting, PROGRAMS[:3])
+    return counting.exchanges
+
+
+def fail_together(communicator):
+    """Of two programs of rank 1, one fails."""
+
+    def fail(part):
+        part.all_gather(np.zeros(1, np.float32))
+        if part.rank == 1:
+            raise ValueError("not together")
+        return part.all_gather(np.zeros(1, np.float32))
+
+    return run_together(communicator, [partial(clock, meetings=50), fail])
