@@ -21,6 +21,8 @@ FEW_SPLITS = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
 """Parts of k that even out the last wave where there are almost as many tiles as the chip takes at once."""
 LEAST_STEPS = 4.0
 """Steps over k that a part has at least: the depth of the pipeline of operand tiles."""
+POWER_WINDOW = 0.5e-3
+"""Seconds in which a benchmark's repeated call meets the power limit: on an H100, 60 us do not and 2 ms do."""
 _LIMITERS = np.array([MATRIX_UNIT, ON_CHIP_NETWORK, MEMORY, LATENCY])
 
 
@@ -37,8 +39,9 @@ def price_matmul(
     """C[m,n] = A[m,k] B[k,n], ``count`` independent ones in one kernel; C is written in 16 bits.
 
     A, the activations, was written by the kernel before and lies in L2 as far as it fits. B, the weights, comes from
-    HBM; with ``resident_weights`` the same call ran just before (a repeated measurement), and small weights are still
-    in L2. ``bound_seconds`` counts no bytes that L2 could hold so.
+    HBM. With ``resident_weights`` the same call ran just before (a repeated measurement): small weights are still in
+    L2, and a short call is over before the power limit acts; otherwise the load lasts. ``bound_seconds`` counts no
+    bytes that L2 could hold so.
     Raises ValueError on a dimension or count below 1, CatalogError on a precision that the chip lacks.
     """
     given = [np.asarray(value, np.float64) for value in (m, n, k, count)]
@@ -107,7 +110,8 @@ def _price(
     flops = 2.0 * count * m * n * k
     joules = flops * coefficients.joules_per_flop * element / 2.0
     joules += (read_bytes + output_bytes) * coefficients.joules_per_byte
-    whole += on_unit * (clock_stretch(chip, joules[:, None, None] / whole) - 1.0)
+    met = whole / (whole + (POWER_WINDOW if resident_weights else 0.0))
+    whole += on_unit * (clock_stretch(chip, joules[:, None, None] / whole) - 1.0) * met
 
     kernels = tiles.rows.size * split.shape[2]
     best = np.argmin(whole.reshape(m.size, kernels), axis=1)[:, None]
