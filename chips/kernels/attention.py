@@ -225,11 +225,11 @@ def _cache_write(chip: Gpu, shape: AttentionShape, memory: _Memory) -> Floats:
 
 
 def _reduction(chip: Gpu, shape: AttentionShape, plan: AttentionPlan) -> Floats:
-    """Partial outputs of the splits, written in fp32, read again and added by a second kernel."""
+    """Partial outputs of the splits, stored in fp32, padded rows too; a second kernel adds those of real rows."""
     coefficients = chip.generation.attention
-    rows = shape.batch * plan.row_heads * plan.partial_rows * plan.splits
-    partial = rows * shape.head_dim * SPLIT_OUTPUT_BYTES
-    traffic = 2.0 * partial * _byte_seconds(chip, 2.0 * partial, True)
+    row_bytes = shape.batch * plan.row_heads * plan.splits * shape.head_dim * SPLIT_OUTPUT_BYTES
+    partial = row_bytes * (plan.partial_rows + np.minimum(plan.query_rows, plan.partial_rows))
+    traffic = partial * _byte_seconds(chip, partial, True)
     return np.where(plan.splits > 1, _helper(chip) + plan.splits * coefficients.reduction_step + traffic, 0.0)
 
 

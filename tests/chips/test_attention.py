@@ -51,7 +51,7 @@ def replayed(chip: Gpu, rows: pd.DataFrame, phase: str) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("chip", "phase", "limit"),
-    [("h100", "prefill", 0.062), ("h100", "decode", 0.065), ("a100", "prefill", 0.045), ("a100", "decode", 0.055)],
+    [("h100", "prefill", 0.062), ("h100", "decode", 0.058), ("a100", "prefill", 0.045), ("a100", "decode", 0.055)],
 )
 def test_mean_error_on_measured_kernels(chip: str, phase: str, limit: float) -> None:
     rows = measured(chip, phase)
