@@ -6,6 +6,7 @@ in one sentence and exit code 2. Imports stay inside the commands, so that help 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -29,7 +30,9 @@ from scenarios.commands import (
     tiles,
     tpu_v1,
 )
+from scenarios.completion import ASKED, prepare
 from scenarios.executors import AddressOption, ExecutorOption, PlacementOption, make_executor
+from scenarios.quiet import errors_only
 
 if TYPE_CHECKING:
     from scenarios.point import Options
@@ -69,7 +72,10 @@ def main(arguments: list[str] | None = None) -> None:
 
     try:
         given = _spread(sys.argv[1:] if arguments is None else arguments)
-        sys.exit(app(args=given, prog_name="loopline", standalone_mode=False))
+        command = typer.main.get_command(app)
+        if ASKED in os.environ:
+            prepare(command, _spread)
+        sys.exit(command(args=given, prog_name="loopline", standalone_mode=False))
     except (CatalogError, ClusterError, OutputError, ReadError, SchemaError, ScenarioError) as error:
         _refuse(str(error))
     except typer.TyperException as error:
@@ -79,6 +85,17 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+
+
+@app.callback()
+def common(
+    context: typer.Context,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Only results and errors: no notes, no progress.")
+    ] = False,
+) -> None:
+    if quiet:
+        context.with_resource(errors_only(sys.stderr))
 
 
 def _refuse(sentence: str) -> NoReturn:
@@ -135,7 +152,7 @@ def compare(
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     json: Json = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw stacked bars into this .png or .svg file.")] = None,
-    trace: Annotated[Path | None, typer.Option(help="Also write a Perfetto trace into this .json or .pftrace file.")] = None,
+    trace: Annotated[Path | None, typer.Option(help="Also write a Perfetto trace: .json or .pftrace")] = None,
 ) -> None:
     """Price a model on chips, counts and strategies: where does the time go, and what do kernel boundaries cost?
 
