@@ -8,6 +8,7 @@ import pytest
 from chips.spec import load_chip
 from scenarios import compare
 from scenarios.accuracy import predict_left_out, predict_tables
+from scenarios.cli import main
 from scenarios.predict import run_inference
 from scenarios.pricing import PARTS
 from scenarios.spreads import as_toml, compute_spreads
@@ -89,3 +90,14 @@ def test_a_gain_that_rests_on_less_than_the_error_of_a_family_is_named():
 def test_a_biased_family_has_a_band_on_one_side():
     spread = Spread(low=1.02, high=1.1, rows=19, tables="training")
     assert (spread.below, spread.above) == (0.0, pytest.approx(0.1))
+
+
+def test_the_compare_table_names_what_its_bands_cannot_tell_apart(capsys):
+    request = ["compare", "llama-3.1-8b", "--chips", "h100", "sn40l", "--count", "8", "--phase"]
+    with pytest.raises(SystemExit):
+        main([*request, "prefill"])
+    notes = capsys.readouterr().out.partition("too close")[2]
+    assert "per_operator and fused_decoder: h100 x8" in notes
+    with pytest.raises(SystemExit):
+        main([*request, "decode", "--csv"])
+    assert ",seconds,seconds_low,seconds_high," in capsys.readouterr().out
