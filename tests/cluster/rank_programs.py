@@ -71,6 +71,18 @@ def dies(communicator, times, marks, seconds=0.0):
     return communicator.all_reduce(np.array([communicator.rank + 0.1], np.float32)).tobytes()
 
 
+def dies_with_parents_named(communicator, folder):
+    """Rank 1 is killed when every rank has left the numbers of its process and of the two that started it."""
+    number = os.getpid()
+    for _ in range(3):
+        (Path(folder) / str(number)).touch()
+        number = int((Path("/proc") / str(number) / "stat").read_text().rpartition(")")[2].split()[1])
+    communicator.all_gather(np.zeros(1, np.float32))
+    if communicator.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    communicator.all_gather(np.zeros(1, np.float32))
+
+
 def waits(communicator, mark):
     """All ranks are here, then nothing happens for a minute."""
     communicator.all_gather(np.zeros(1, np.float32))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import ray
-from rank_programs import dies, place, sums
+from rank_programs import dies, dies_with_parents_named, place, sums
 from ray.cluster_utils import Cluster as RayNodes
 
 from cluster import ClusterError, Executor, run_ranks
@@ -129,9 +129,13 @@ def test_a_killed_actor_is_run_again_to_the_same_bits(nodes, tmp_path, capsys):
 
 def test_an_actor_that_dies_without_a_retry_is_one_sentence_and_leaves_no_process(nodes, tmp_path):
     with pytest.raises(ClusterError, match=r"Rank \d of 2 \(process \d+\) was lost: "):
-        run_ranks(dies, 1, tmp_path, count=2, executor=on(nodes, retries=0))
-    assert gone("mpiexec -n 1")
-    assert gone("hydra_pmi_proxy")
+        run_ranks(dies_with_parents_named, tmp_path, count=2, executor=on(nodes, retries=0))
+    named = [path.name for path in tmp_path.iterdir()]
+    assert len(named) == 2 * 3  # a worker, the proxy that started it, and mpiexec
+    until = time.monotonic() + 20
+    while any(Path("/proc", number).exists() for number in named) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not [number for number in named if Path("/proc", number).exists()]
     assert not ray.is_initialized()
 
 
