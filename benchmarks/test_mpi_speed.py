@@ -19,12 +19,12 @@ def test_steps_of_one_of_64_ranks(benchmark: BenchmarkFixture) -> None:
 
 def test_four_ranks_from_start_to_end(benchmark: BenchmarkFixture) -> None:
     work = Work("h100", (("ring", 65536),), 60.0)
-    benchmark.pedantic(run_under_mpiexec, (work, 4, lambda record: None), rounds=3)
+    benchmark.pedantic(run_under_mpiexec, (work, 4, lambda: None), rounds=3)
 
 
 def test_64_ranks_from_start_to_end(benchmark: BenchmarkFixture) -> None:
     work = Work("h100", (("ring", 65536),), 60.0)
-    benchmark.pedantic(run_under_mpiexec, (work, 64, lambda record: None), rounds=1)
+    benchmark.pedantic(run_under_mpiexec, (work, 64, lambda: None), rounds=1)
 
 
 def test_crossovers_of_all_algorithms(benchmark: BenchmarkFixture) -> None:

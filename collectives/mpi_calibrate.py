@@ -8,7 +8,7 @@ at once. The second is what a step of a collective meets: where ranks share core
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -21,12 +21,13 @@ from collectives.mpi_wait import Patience
 from collectives.schedule import Messages, Phase, Schedule, once
 from collectives.topology import switched
 
-SIZES = tuple(2**power for power in range(3, 21, 2))  # 8 B to 512 KiB
+SIZES = (8, 128, 2**11, 2**15, 2**17, 2**19)  # bytes of a message
 FEW_STEPS, MANY_STEPS = 2, 10  # of timed schedules: what the difference takes is steps, what is left is the start
 SEVERAL = 4  # messages of a rank in a step, where the cost of one more is measured
 LEAST_SECONDS = 1e-9  # of a step, where noise hides it
-REPEATS = 5  # one after the other in a round, as benchmarks do, so that ranks need not start together
-ROUNDS = 8  # of which the fastest counts: what else the machine does only adds
+REPEATS = 4  # one after the other in a round, as benchmarks do, so that ranks need not start together
+ROUNDS = 20  # of which the fastest counts: what else the machine does only adds
+LONGEST_SECONDS = 30.0  # of measuring, after which no round begins
 Numbers = TypeVar("Numbers", NDArray[np.float64], NDArray[np.int64])
 
 
@@ -38,11 +39,12 @@ class Case(NamedTuple):
 
 
 def calibrate(
-    communicator: MPI.Intracomm, cases: Sequence[Case], timeout_seconds: float
+    communicator: MPI.Intracomm, cases: Sequence[Case], timeout_seconds: float, on_round: Callable[[], None]
 ) -> tuple[Calibration, list[float]]:
     """Measure the links of ``communicator`` and, in between, ``cases``: real seconds of each.
 
-    All its ranks call it, and all get the same. Raises ValueError for a single rank, SilentRank as ``mpi.run`` does.
+    ``on_round`` is called at most ``ROUNDS`` times, as work goes on. All its ranks call it, and all get the same. Raises
+    ValueError for a single rank, SilentRank as ``mpi.run`` does.
     """
     ranks = communicator.Get_size()
     if ranks < 2:
@@ -54,7 +56,7 @@ def calibrate(
         _shifts(ranks, MANY_STEPS, messages=SEVERAL),
     ]
     probes = [Case(pattern, size) for pattern in patterns for size in SIZES]
-    measured = measure(communicator, [*probes, *cases], timeout_seconds)
+    measured = measure(communicator, [*probes, *cases], timeout_seconds, on_round)
     seconds = np.array(measured[: len(probes)]).reshape(len(patterns), len(SIZES))
     sizes = np.array(SIZES, dtype=np.float64)
     small, large = sizes <= SMALL_BYTES, sizes >= LARGE_BYTES
@@ -70,13 +72,16 @@ def calibrate(
     return calibration, measured[len(probes) :]
 
 
-def measure(communicator: MPI.Intracomm, cases: Sequence[Case], timeout_seconds: float) -> list[float]:
+def measure(
+    communicator: MPI.Intracomm, cases: Sequence[Case], timeout_seconds: float, on_round: Callable[[], None]
+) -> list[float]:
     """Real seconds of the slowest rank for each case, in the fastest of some rounds; the same on all ranks.
 
     A round times all cases, so that whatever else the machine does meets them alike.
     """
     patience = Patience(communicator, timeout_seconds)
-    rounds = np.empty((ROUNDS, len(cases)))
+    fastest = np.full(len(cases), np.inf)
+    since = time.perf_counter()
     for number in range(ROUNDS):
         for place, (schedule, payload_bytes) in enumerate(cases):
             payload = np.zeros(payload_bytes // 4, dtype=np.float32)
@@ -87,8 +92,11 @@ def measure(communicator: MPI.Intracomm, cases: Sequence[Case], timeout_seconds:
                     begin = time.perf_counter()
                 run(schedule, anywhere, communicator, payload, timeout_seconds=timeout_seconds)
             taken = np.array([time.perf_counter() - begin]) / REPEATS
-            rounds[number, place] = all_of(taken, communicator, patience).max()
-    return [float(seconds) for seconds in rounds.min(axis=0)]
+            fastest[place] = min(fastest[place], all_of(taken, communicator, patience).max())
+        on_round()
+        if all_of(np.array([time.perf_counter() - since]), communicator, patience).max() > LONGEST_SECONDS:
+            break
+    return [float(seconds) for seconds in fastest]
 
 
 def all_of(value: Numbers, communicator: MPI.Intracomm, patience: Patience) -> Numbers:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from results.palette import FAINT
 from results.picture import Picture, plain_axes
@@ -56,6 +56,7 @@ def predictions_picture(marks: Mapping[str, Pairs], title: str) -> Picture:
     axes.set(xscale="log", yscale="log", xlabel="predicted", ylabel="measured", xlim=ends, ylim=ends, aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: _short_seconds(value)))
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_minor_formatter(NullFormatter())
     axes.set_title(title, loc="left", weight="bold")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)

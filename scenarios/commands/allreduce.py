@@ -237,13 +237,13 @@ def _between_ranks(
     if rank is not None:
         records = ranks.run_as_rank(work)
         return records if rank == 0 else None
-    with _progress(len(jobs), f"{links.count} ranks") as advance:
-        return ranks.run_under_mpiexec(work, links.count, lambda record: advance())
+    with _progress(None if calibrate else len(jobs), f"{links.count} ranks") as advance:
+        return ranks.run_under_mpiexec(work, links.count, advance)
 
 
 @contextmanager
-def _progress(total: int, what: str) -> Iterator[Callable[[], None]]:
-    """A bar on standard error, if that is a terminal."""
+def _progress(total: int | None, what: str) -> Iterator[Callable[[], None]]:
+    """A bar on standard error, if that is a terminal; without a total it only moves."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -33,6 +33,7 @@ RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")  # how proces
 SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # and how many there are
 MOST_RANKS = 64  # where they do not say
 START_SECONDS_A_RANK = 1.0  # what a process may take to come up where many share few cores, beside the time-out
+STARTED = "started"  # what rank 0 reports first
 PERIOD = 251  # of the values in a payload: a prime, so that no two chunks are alike
 
 
@@ -54,8 +55,8 @@ def rank_here() -> int | None:
     return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name, "").isdigit()), None)
 
 
-def run_under_mpiexec(work: Work, count: int, on_record: Callable[[Record], None]) -> list[Record]:
-    """Start ``count`` ranks on this machine and give rank 0's records, also each as it comes.
+def run_under_mpiexec(work: Work, count: int, on_progress: Callable[[], None]) -> list[Record]:
+    """Start ``count`` ranks on this machine and give rank 0's records; ``on_progress`` is called as work goes on.
 
     Raises ClusterError, in one sentence, if the buffers need more memory than there is, if the ranks do not come up in
     time, and if one dies or hangs. No process is left.
@@ -69,8 +70,8 @@ def run_under_mpiexec(work: Work, count: int, on_record: Callable[[Record], None
 
         def on_report(item: object) -> None:
             started()
-            if isinstance(item, dict):
-                on_record(item)
+            if item != STARTED:
+                on_progress()
 
         try:
             results = run_ranks(
@@ -125,7 +126,7 @@ def all_reduces(communicator: Communicator, work: Work) -> list[Record]:
     world = MPI.COMM_WORLD
     patience = Patience(world, work.timeout_seconds)
     patience.meet("coming up")
-    communicator.report("started")
+    communicator.report(STARTED)
     if work.calibrating:
         records = _timed(communicator, work)
     else:
@@ -175,7 +176,9 @@ def _timed(communicator: Communicator, work: Work) -> list[Record]:
     from collectives.mpi_calibrate import Case, calibrate
 
     cases = [Case(ALGORITHMS[algorithm](communicator.ranks), payload) for algorithm, payload in work.jobs]
-    links, measured = calibrate(MPI.COMM_WORLD, cases, work.timeout_seconds)
+    links, measured = calibrate(
+        MPI.COMM_WORLD, cases, work.timeout_seconds, lambda: communicator.report("a round of measuring")
+    )
     predicted = [links.seconds(schedule, payload) for schedule, payload in cases]
     found = {
         "ping_pong_latency_seconds": links.alone.latency_seconds,
