@@ -22,6 +22,8 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
+from rich.console import Console
+from rich.progress import track
 from torch_gpu import CALLS, REPLAYS, CannotMeasure, Row, TorchGpu, attention_bytes, gemm_bytes, stream_bytes
 
 MEMORY_SHARE = 0.5  # of the GPU's memory, that the operands of a row may take
@@ -149,9 +151,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if missing:
             raise CannotMeasure(f"'{missing[0]}' needs several GPUs; this machine has {gpu.gpus}.")
         counts: dict[str, int] = {}
+        console = Console(stderr=True)
         for name in options.tables or known:
+            gpu.rows = known[name].rows
             try:
-                rows = list(measure(known[name], getattr(gpu, known[name].timer), gpu.memory_bytes))
+                timed = measure(known[name], getattr(gpu, known[name].timer), gpu.memory_bytes)
+                rows = list(track(timed, name, len(gpu.rows), console=console, disable=not console.is_terminal))
             except CannotMeasure as refusal:
                 print(f"{name}: left out: {refusal}", file=sys.stderr)
                 continue

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 Row = dict[str, Any]
@@ -44,7 +45,10 @@ def copies_of(operand_bytes: float) -> int:
 
 
 class TorchGpu:
-    """PyTorch on GPU 0: times a row of each kind of table. Raises CannotMeasure where a library or GPU is missing."""
+    """PyTorch on GPU 0: times a row of each kind of table. ``rows``: all of the table that is being measured.
+
+    Raises CannotMeasure where a library or GPU is missing.
+    """
 
     def __init__(self) -> None:
         try:
@@ -56,6 +60,8 @@ class TorchGpu:
         self.torch = torch
         self.gpus = torch.cuda.device_count()
         self.memory_bytes = float(torch.cuda.get_device_properties(0).total_memory)
+        self.rows: Sequence[Row] = ()
+        self._collectives: dict[tuple[str, int, int], float] = {}
 
     def device(self) -> Row:
         """Names and versions of what is measured."""
@@ -132,13 +138,16 @@ class TorchGpu:
         return statistics.median(started) / (kernels // 4 * 4)
 
     def collective(self, row: Row) -> float:
-        """NCCL in one process a GPU."""
+        """NCCL in one process a GPU; the processes of one group size are started once for all rows of the table."""
         import torch.multiprocessing as processes  # type: ignore[import-not-found, unused-ignore]
 
-        context = processes.get_context("spawn")
-        answers = context.SimpleQueue()
-        processes.spawn(_collective_rank, (row, answers), nprocs=row["n_chips"])
-        return float(answers.get())
+        key = (row["op"], row["n_chips"], row["bytes"])
+        if key not in self._collectives:
+            alike = [other for other in self.rows if other["n_chips"] == row["n_chips"]]
+            answers = processes.get_context("spawn").SimpleQueue()
+            processes.spawn(_collective_rank, (alike, answers), nprocs=row["n_chips"])
+            self._collectives |= answers.get()
+        return self._collectives[key]
 
     def _attention_library(self) -> str:
         from importlib.util import find_spec
@@ -182,33 +191,36 @@ class TorchGpu:
         return float(start.elapsed_time(end)) * 1e-3
 
 
-def _collective_rank(rank: int, row: Row, answers: Any) -> None:
-    """One rank of a collective; rank 0 answers with the seconds a call."""
+def _collective_rank(rank: int, rows: Sequence[Row], answers: Any) -> None:
+    """One rank of the collectives of ``rows``; rank 0 answers with the seconds a call of each."""
     import torch  # type: ignore[import-not-found, unused-ignore]
     import torch.distributed as ranks  # type: ignore[import-not-found, unused-ignore]
 
     torch.cuda.set_device(rank)
-    ranks.init_process_group("nccl", init_method="tcp://127.0.0.1:29555", rank=rank, world_size=row["n_chips"])
-    count = row["n_chips"]
-    elements = max(count, row["bytes"] // BF16_BYTES // count * count)
-    whole, other = (torch.zeros(elements, dtype=torch.bfloat16, device="cuda") for _ in range(2))
-    part = torch.zeros(elements // count, dtype=torch.bfloat16, device="cuda")
-    call: dict[str, Callable[[], object]] = {
-        "all_reduce": lambda: ranks.all_reduce(whole),
-        "all_gather": lambda: ranks.all_gather_into_tensor(whole, part),
-        "reduce_scatter": lambda: ranks.reduce_scatter_tensor(part, whole),
-        "alltoall": lambda: ranks.all_to_all_single(other, whole),
-    }
-    seconds = []
-    for _ in range(REPLAYS + 1):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        ranks.barrier()
-        start.record()
-        for _ in range(CALLS):
-            call[row["op"]]()
-        end.record()
-        torch.cuda.synchronize()
-        seconds.append(float(start.elapsed_time(end)) * 1e-3 / CALLS)
+    count = rows[0]["n_chips"]
+    ranks.init_process_group("nccl", init_method="tcp://127.0.0.1:29555", rank=rank, world_size=count)
+    found: dict[tuple[str, int, int], float] = {}
+    for row in rows:
+        elements = max(count, row["bytes"] // BF16_BYTES // count * count)
+        whole, other = (torch.zeros(elements, dtype=torch.bfloat16, device="cuda") for _ in range(2))
+        part = torch.zeros(elements // count, dtype=torch.bfloat16, device="cuda")
+        call: dict[str, Callable[[], object]] = {
+            "all_reduce": partial(ranks.all_reduce, whole),
+            "all_gather": partial(ranks.all_gather_into_tensor, whole, part),
+            "reduce_scatter": partial(ranks.reduce_scatter_tensor, part, whole),
+            "alltoall": partial(ranks.all_to_all_single, other, whole),
+        }
+        seconds = []
+        for _ in range(REPLAYS + 1):  # the first warms up
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            ranks.barrier()
+            start.record()
+            for _ in range(CALLS):
+                call[row["op"]]()
+            end.record()
+            torch.cuda.synchronize()
+            seconds.append(float(start.elapsed_time(end)) * 1e-3 / CALLS)
+        found[row["op"], count, row["bytes"]] = statistics.median(seconds[1:])
     if rank == 0:
-        answers.put(statistics.median(seconds[1:]))
+        answers.put(found)
     ranks.destroy_process_group()
