@@ -43,8 +43,8 @@ def calibrate(
 ) -> tuple[Calibration, list[float]]:
     """Measure the links of ``communicator`` and, in between, ``cases``: real seconds of each.
 
-    ``on_round`` is called at most ``ROUNDS`` times, as work goes on. All its ranks call it, and all get the same. Raises
-    ValueError for a single rank, SilentRank as ``mpi.run`` does.
+    ``on_round`` is called at most ``ROUNDS`` times, as work goes on. All its ranks call it, and all get the same.
+    Raises ValueError for a single rank, SilentRank as ``mpi.run`` does.
     """
     ranks = communicator.Get_size()
     if ranks < 2:
