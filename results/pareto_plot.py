@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ACROSS = 2
+MOST_DRAWN = 2000  # points of a strategy; more are pixels in an .svg too
 NAME_WIDTH, NAME_HEIGHT = 75, 12  # pixels at matplotlib's 100 to the inch
 BOTH = ("tokens_per_s_user", "tokens_per_s_chip")
 
@@ -43,7 +44,15 @@ def pareto(results: pd.DataFrame) -> Picture:
         axes.plot(front[BOTH[0]], front[BOTH[1]], color=FAINT, linewidth=1.2, label="best of both", zorder=1)
         for strategy, points in rows.groupby("strategy", sort=False):
             colour, marker = styles[str(strategy)]
-            axes.scatter(points[BOTH[0]], points[BOTH[1]], s=18, color=colour, marker=marker, label=readable(strategy))
+            axes.scatter(
+                points[BOTH[0]],
+                points[BOTH[1]],
+                s=18,
+                color=colour,
+                marker=marker,
+                label=readable(strategy),
+                rasterized=len(points) > MOST_DRAWN,
+            )
         axes.set(xscale="log", yscale="log", xlabel="tokens/s of one user", ylabel="tokens/s a chip")
         axes.set_title(title, loc="left")
         for axis in (axes.xaxis, axes.yaxis):

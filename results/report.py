@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.analysis import inputs_of, varied
+from results.analysis import inputs_of, pivot, varied
 from results.answer import answer
 from results.atomic_file import written_beside
 from results.errors import SchemaError
@@ -35,6 +35,13 @@ CAPTIONS = {
     "scaling": "Tokens a second against chips; dashed lines are ideal, percentages the efficiency at the last point.",
     "heatmap": "How many times as fast the looped kernel is as a kernel for each operator.",
     "pareto": "The speed of one user against the throughput of a chip; nothing beats the points on the line in both.",
+}
+# What each kind shows on its own; of large frames the rest is fixed at its first value.
+SHOWN_BY = {
+    "breakdown": ("chip", "count", "strategy"),
+    "scaling": ("chip", "count", "strategy"),
+    "heatmap": ("chip", "count", "strategy", "batch"),
+    "pareto": ("chip", "count", "strategy", "batch"),
 }
 FORMS = {"seconds": format_seconds, "roofline_fraction": percent}
 
@@ -67,6 +74,7 @@ def report(results: pd.DataFrame, source: str = "") -> str:
         question=manifest.get("question") or _question(results),
         answer=answer(results),
         figures=list(_figures(results)),
+        sides=_side_by_side(results),
         filters={name: list(shown[name].unique()) for name in several if shown[name].nunique() <= MOST_CHOICES},
         horizontal=[name for name in ("count", "batch", "context", "output_tokens") if name in several] or ["count"],
         vertical=SHOWN,
@@ -91,34 +99,48 @@ def _question(results: pd.DataFrame) -> str:
 
 
 def _figures(results: pd.DataFrame) -> Iterator[Figure]:
-    """Every kind of picture that the frame has enough for; a breakdown of the first of each varied setting."""
+    """Every kind of picture that the frame has enough for: of all rows or, where they are too many, of one setting."""
     for kind, caption in CAPTIONS.items():
         if kind == "pareto" and results["batch"].nunique() < 2:
             continue  # without a choice of batch there is no trade
-        rows, told = (results, caption) if kind != "breakdown" else _few(results, caption)
-        try:
-            picture = plot(rows, kind)
-        except SchemaError:
-            continue
-        yield Figure(picture.inline_svg(kind), told)
+        for rows, only in ((results, ""), _one_setting(results, SHOWN_BY[kind])):
+            try:
+                picture = plot(rows, kind)
+            except SchemaError:
+                continue
+            yield Figure(picture.inline_svg(kind), f"{caption} Only {only}." if only else caption)
+            break
 
 
-def _few(results: pd.DataFrame, caption: str) -> tuple[pd.DataFrame, str]:
-    """Rows for stacked bars: of inputs beside chip, count and strategy, only the first value."""
-    fixed = {
-        name: results[name].iloc[0]
-        for name in ("model", "phase", "batch", "context", "variation", "output_tokens")
-        if name in results and results[name].nunique() > 1
-    }
+def _one_setting(results: pd.DataFrame, shown: tuple[str, ...]) -> tuple[pd.DataFrame, str]:
+    """The rows in which inputs that are not ``shown`` have their first value, and these values in words."""
+    fixed = {name: results[name].iloc[0] for name in varied(results) if name not in shown}
     for name, value in fixed.items():
         results = results.loc[results[name] == value]
-    only = ", ".join(f"{readable(name)} {value}" for name, value in fixed.items())
-    return results, f"{caption} Only {only}." if only else caption
+    return results, ", ".join(f"{readable(name)} {value}" for name, value in fixed.items())
+
+
+def _side_by_side(results: pd.DataFrame) -> dict[str, object] | None:
+    """Times of the strategies beside each other for one setting, a row a chip and count; None without two."""
+    rows, only = _one_setting(results, SHOWN_BY["breakdown"])
+    if rows["strategy"].nunique() < 2 or rows.duplicated(["chip", "count", "strategy"]).any():
+        return None
+    times = pivot(rows)
+    head = ["chip", "chips", *(readable(name) for name in times.columns), "from the first to the last"]
+    body = [
+        [str(chip), str(count), *map(format_seconds, each), _times(each[0] / each[-1])]
+        for (chip, count), each in zip(times.index, times.to_numpy(), strict=True)
+    ]
+    return {"head": head, "body": body, "only": only}
+
+
+def _times(ratio: float) -> str:
+    return "-" if pd.isna(ratio) else f"{three_digits(ratio)} times as fast"
 
 
 def _thinned(results: pd.DataFrame) -> pd.DataFrame:
-    """At most ``MOST_ROWS`` rows, evenly spaced."""
-    return results.iloc[:: -(-len(results) // MOST_ROWS)]
+    """At most ``MOST_ROWS`` rows in their order: a random choice, the same each time."""
+    return results if len(results) <= MOST_ROWS else results.sample(MOST_ROWS, random_state=0).sort_index()
 
 
 def _cells(row: pd.Series, inputs: list[str]) -> list[str]:

@@ -76,6 +76,7 @@ def test_a_page_stands_alone_is_escaped_and_describes_its_pictures(rows):
     assert {"h1", "main", "caption", "label", "legend"} <= set(page.tags)
     assert "it is &lt;too&gt; large &amp; heavy" in text
     assert "<too>" not in text
+    assert "<td>4.00 s</td><td>2.50 s</td><td>1.60 times as fast</td>" in text
     assert "loopline compare m --chips h100 sn40l --count 1 2 8 16 --strategy per_operator kernel_loop" in text
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
@@ -95,6 +96,7 @@ def test_a_large_sweep_stays_a_small_page_and_says_so():
     many = pd.concat([curve({1: 3.0, 8: 1.0}, context=context) for context in range(1, 601)], ignore_index=True)
     text = report(many)
     assert "2,400" in text
+    assert "Only context 1." in text
     data = json.loads(re.search(r'id="data">(.*?)</script>', text).group(1))
     assert MOST_ROWS / 2 < len(data["limiter"]) <= MOST_ROWS
 
