@@ -144,7 +144,7 @@ def session(address: str | None, count: int) -> Iterator[None]:
         else:
             cpus = max(count, os.cpu_count() or 1)
             ray.init("local", num_cpus=cpus, include_dashboard=False, configure_logging=False, log_to_driver=False)
-    except (RayError, ConnectionError, ValueError, RuntimeError, SystemExit) as error:
+    except (RayError, OSError, ValueError, RuntimeError, SystemExit) as error:
         if isinstance(error, ClusterError):
             raise
         raise ClusterError(f"Ray at {where or 'this machine'} could not be used: {_first_line(error)}") from None

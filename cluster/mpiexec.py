@@ -123,7 +123,7 @@ def _be_a_rank(folder: Path) -> None:
     rank = world.Get_rank()
     (folder / f"process.{os.getpid()}").write_text(str(rank))
     pipe = os.open(folder / "reports", os.O_WRONLY)
-    Thread(target=_end_with_the_driver, args=(pipe,), daemon=True).start()
+    Thread(target=_end_with_the_driver, args=(pipe, folder), daemon=True).start()
     program, arguments = pickle.loads((folder / "task").read_bytes())
     error, result = None, None
     try:
@@ -144,11 +144,12 @@ def _send(pipe: int, item: object) -> None:
         framed = framed[os.write(pipe, framed) :]
 
 
-def _end_with_the_driver(pipe: int) -> None:
-    """Wait until nobody can read the pipe any more; then nobody waits for this rank either."""
+def _end_with_the_driver(pipe: int, folder: Path) -> None:
+    """Wait until nobody can read the pipe any more; then nobody waits for this rank or clears up after it either."""
     watched = poll()
     watched.register(pipe, 0)  # errors are always told: the last reader is gone
     watched.poll()
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 

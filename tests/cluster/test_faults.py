@@ -19,25 +19,23 @@ from cluster import ClusterError, Executor, run_ranks
 HERE = Path(__file__).parent
 
 
-def processes_with(word):
-    """Command lines of running processes that contain ``word``."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except (OSError, ValueError):
-            continue
-        if entry.name.isdigit() and word in line:
-            found.append(line)
-    return found
+def running(number):
+    """Whether the process of this number runs."""
+    return Path("/proc", number).exists()
 
 
-def gone(word, seconds=20.0):
-    """Whether processes with ``word`` end within ``seconds``."""
+def ended(numbers, seconds=20.0):
+    """Whether the processes of these numbers end within ``seconds``."""
     until = time.monotonic() + seconds
-    while processes_with(word) and time.monotonic() < until:
+    while any(map(running, numbers)) and time.monotonic() < until:
         time.sleep(0.05)
-    return not processes_with(word)
+    return not any(map(running, numbers))
+
+
+def ranks_with(word):
+    """Numbers of processes whose command line contains ``word``."""
+    lines = {entry.name: entry / "cmdline" for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    return [number for number, line in lines.items() if line.exists() and word.encode() in line.read_bytes()]
 
 
 @pytest.fixture
@@ -57,7 +55,7 @@ def test_a_killed_mpi_rank_is_run_again_to_the_same_bits(tmp_path, temporary, ca
     assert ranks == run_ranks(dies, 0, marks, count=3)
     assert told == ["begun", "done"]
     assert "was lost: Killed (signal 9). Running again from the start." in capsys.readouterr().err
-    assert gone(str(temporary))
+    assert ended(ranks_with(str(temporary)))
     assert not list(temporary.iterdir())
 
 
@@ -67,22 +65,29 @@ def test_an_mpi_rank_that_always_dies_is_named(tmp_path, temporary):
     with pytest.raises(ClusterError, match=r"Rank 1 of 2 \(process \d+\) was lost: Killed \(signal 9\)\."):
         run_ranks(dies, 2, marks, count=2, executor=Executor("mpi"))
     assert len(list(marks.iterdir())) == 2
-    assert gone(str(temporary))
+    assert ended(ranks_with(str(temporary)))
 
 
-def test_ranks_end_when_their_driver_is_killed(tmp_path):
+@pytest.mark.parametrize("name", ["mpi", "ray"])
+def test_ranks_end_when_their_driver_is_killed(name, tmp_path):
+    marks = tmp_path / "marks"
+    marks.mkdir()
     script = (
         "import rank_programs, cluster\n"
-        f"cluster.run_ranks(rank_programs.waits, {str(tmp_path)!r}, count=2, executor=cluster.Executor('mpi'))\n"
+        f"cluster.run_ranks(rank_programs.waits, {str(marks)!r}, count=2, executor=cluster.Executor({name!r}))\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(HERE), "TMPDIR": str(tmp_path)}
+    environment = os.environ | {"PYTHONPATH": str(HERE)}
+    if name == "mpi":
+        environment |= {"TMPDIR": str(tmp_path)}  # Ray's sockets need a short path
     with subprocess.Popen([sys.executable, "-c", script], env=environment) as driver:
-        until = time.monotonic() + 30
-        while sum(path.name.isdigit() for path in tmp_path.iterdir()) < 2 and time.monotonic() < until:
+        until = time.monotonic() + 60
+        while len(list(marks.iterdir())) < 2 and time.monotonic() < until:
             time.sleep(0.05)
-        assert len(processes_with(f"cluster.mpiexec {tmp_path}")) >= 2
+        numbers = [path.name for path in marks.iterdir()]
+        assert len([number for number in numbers if running(number)]) == 2
         driver.send_signal(signal.SIGKILL)
-    assert gone(f"cluster.mpiexec {tmp_path}")
+    assert ended(numbers)
+    assert [path.name for path in tmp_path.iterdir()] == ["marks"]
 
 
 def test_ray_that_does_not_answer_is_one_sentence():
@@ -132,10 +137,7 @@ def test_an_actor_that_dies_without_a_retry_is_one_sentence_and_leaves_no_proces
         run_ranks(dies_with_parents_named, tmp_path, count=2, executor=on(nodes, retries=0))
     named = [path.name for path in tmp_path.iterdir()]
     assert len(named) == 2 * 3  # a worker, the proxy that started it, and mpiexec
-    until = time.monotonic() + 20
-    while any(Path("/proc", number).exists() for number in named) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not [number for number in named if Path("/proc", number).exists()]
+    assert ended(named)
     assert not ray.is_initialized()
 
 
