@@ -75,7 +75,7 @@ def report(results: pd.DataFrame, source: str = "") -> str:
         answer=answer(results),
         figures=list(_figures(results)),
         sides=_side_by_side(results),
-        filters={name: list(shown[name].unique()) for name in several if shown[name].nunique() <= MOST_CHOICES},
+        filters={name: list(results[name].unique()) for name in several if results[name].nunique() <= MOST_CHOICES},
         horizontal=[name for name in ("count", "batch", "context", "output_tokens") if name in several] or ["count"],
         vertical=SHOWN,
         names={name: _title(name) for name in (*several, *COLUMNS)},
@@ -84,7 +84,7 @@ def report(results: pd.DataFrame, source: str = "") -> str:
         common={name: results[name].iloc[0] for name in inputs_of(results) if results[name].nunique() == 1},
         total=len(results),
         unfit=_unfit(results),
-        data=_embedded(_data(shown, several)),
+        data=_embedded(_data(shown, several) | _styles(results)),
         scenario=json.dumps(manifest["scenario"], indent=1) if "scenario" in manifest else "",
         commands=[] if manifest else _commands(results),
         source=source,
@@ -157,17 +157,21 @@ def _unfit(results: pd.DataFrame) -> list[tuple[str, int]]:
 
 
 def _data(shown: pd.DataFrame, inputs: list[str]) -> dict[str, Any]:
-    """What the page's script needs: columns as arrays (null where nothing fits), and how to draw each strategy."""
+    """Columns as arrays, null where nothing fits, for the page's script."""
     columns = {name: shown[name].tolist() for name in dict.fromkeys([*inputs, "chip", "count", "strategy"])}
     numbers = {name: [None if pd.isna(value) else value for value in shown[name]] for name in NUMBERS}
-    styles = {name: {"colour": colour} for name, (colour, _) in strategy_styles(shown["strategy"]).items()}
     return {
         "inputs": columns,
         "numbers": numbers,
         "limiter": shown["limiter"].tolist(),
-        "styles": styles,
         "titles": {name: _title(name) for name in (*columns, *NUMBERS)},
     }
+
+
+def _styles(results: pd.DataFrame) -> dict[str, Any]:
+    """What the script draws by: a colour for each strategy, and chips in their order, by which it dashes lines."""
+    colours = {name: {"colour": colour} for name, (colour, _) in strategy_styles(results["strategy"]).items()}
+    return {"styles": colours, "chips": list(results["chip"].unique())}
 
 
 def _embedded(data: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@
   const tableRows = [...document.querySelectorAll("#rows tbody tr")];
   const box = { left: 70, right: 880, top: 15, bottom: 375 };
   const dashes = ["", "7 4", "2 3", "9 3 2 3", "4 2"];
-  const chips = [...new Set(data.inputs.chip)];
+  const chips = data.chips;
   let points = [], current = -1;
 
   const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
