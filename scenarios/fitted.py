@@ -41,14 +41,14 @@ class Sample:
     folder: Path
 
     def mean_error(self, family: str, generation: GpuGeneration) -> float:
-        """Mean error of the family's tables, a fraction, with the coefficients of ``generation``."""
+        """Mean error of the family's tables, a fraction, with the coefficients of ``generation``; NaN without any."""
         errors = [
             absolute_percentage_error(table.predicted, table.measured)
             for path, predict in read_tables(self.folder, {self.chip: generation})
             if TABLES[family] in path.stem
             for table in predict()
         ]
-        return float(np.nanmean(np.concatenate(errors)))
+        return float(np.nanmean(np.concatenate(errors))) if errors else float("nan")
 
 
 def fitted_constants(folder: Path) -> list[dict[str, str]]:
@@ -95,9 +95,9 @@ def _sample(chip: str, folder: Path, place: Path) -> Sample | None:
 
 
 def _interval(sample: Sample | None, generation: GpuGeneration, key: Key, value: float) -> str:
-    if sample is None:
+    most = float("nan") if sample is None else TOLERATED * sample.mean_error(key[0], generation)
+    if sample is None or np.isnan(most):
         return ""
-    most = TOLERATED * sample.mean_error(key[0], generation)
 
     def tolerated(factors: Iterator[float]) -> tuple[float, bool]:
         """The last factor before the error is too large, and whether there is such a limit."""

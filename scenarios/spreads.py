@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chips.spec import Gpu, load_chip
-from scenarios.errors import Unpredictable
+from scenarios.errors import ScenarioError, Unpredictable
 from scenarios.held_out import held_out
 from scenarios.measured import Predictions
 from scenarios.predict import Row, run_inference
@@ -57,23 +57,27 @@ HEADER = """\
 
 
 def compute_spreads(tables: Sequence[Predictions], left_out: Sequence[Predictions]) -> Spreads:
-    """Spreads from predicted ``tables``; ``left_out``: tables predicted with the coefficients of another generation."""
+    """Spreads from predicted ``tables``; ``left_out``: tables predicted with the coefficients of another generation.
+
+    Families and runs that no table holds are not there.
+    """
     kernels: dict[str, dict[str, Spread]] = {}
     for family, pattern in FAMILIES.items():
         by_generation: dict[str, list[Predictions]] = {}
         for table in tables:
             match = re.fullmatch(pattern, table.table)
-            if match:
+            if match and np.isfinite(table.predicted).any():
                 generation = cast(Gpu, load_chip(match["chip"])).generation.name
                 by_generation.setdefault(generation, []).append(table)
-        by_generation[UNMEASURED] = [table for table in left_out if re.fullmatch(pattern, table.table)]
-        for generation, found in by_generation.items():
+        others = [table for table in left_out if re.fullmatch(pattern, table.table)]
+        for generation, found in (by_generation | ({UNMEASURED: others} if others else {})).items():
             kernels.setdefault(generation, {})[family] = _kernel_spread(found)
-    known = Spreads(kernels=kernels, runs={})
-    (inference,) = (table for table in tables if table.table == "inference")
-    (training,) = (table for table in tables if table.table == "training")
-    runs = _run_spreads(inference.rows, known)
-    runs[TRAINING] = _spread(training.measured / training.predicted, "training")
+    runs: dict[str, Spread] = {}
+    for table in tables:
+        if table.table == "inference" and UNMEASURED in kernels:
+            runs |= _run_spreads(table.rows, Spreads(kernels=kernels, runs={}))
+        if table.table == TRAINING:
+            runs[TRAINING] = _spread(table.measured / table.predicted, TRAINING)
     return Spreads(kernels=kernels, runs=runs)
 
 
@@ -93,9 +97,17 @@ def as_toml(spreads: Spreads) -> str:
 
 
 def write_spreads(spreads: Spreads, path: Path) -> None:
-    """``spreads`` into ``path``. Raises OutputError where it cannot be written."""
+    """``spreads`` into ``path``. Raises ScenarioError where they are not all there, OutputError where it is no file."""
     from results.atomic_file import written_beside
 
+    families = spreads.kernels.get(UNMEASURED, {})
+    missing = [
+        name
+        for name in (*FAMILIES, PER_OPERATOR, PERSISTENT, DATAFLOW, TRAINING)
+        if name not in {*families, *spreads.runs}
+    ]
+    if missing:
+        raise ScenarioError(f"{path}: no table tells the spread of {missing[0]}; bands need the project's own tables.")
     with written_beside(path) as beside:
         beside.write_text(as_toml(spreads))
 
@@ -144,7 +156,9 @@ def _run_spreads(rows: pd.DataFrame, known: Spreads) -> dict[str, Spread]:
         overhead = sum(parts[part] for part in OVERHEAD_PARTS)
         kind = kind_of_run(point.chip, point.strategy)
         runs[kind].append(_Run(float(row["seconds"]) - sum(parts.values()), *band, overhead))
-    return {kind: _spread(np.array([run.ratio(len(found) < FEW) for run in found])) for kind, found in runs.items()}
+    return {
+        kind: _spread(np.array([run.ratio(len(found) < FEW) for run in found])) for kind, found in runs.items() if found
+    }
 
 
 class _Run(NamedTuple):

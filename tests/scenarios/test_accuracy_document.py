@@ -72,3 +72,26 @@ def test_a_missing_folder_is_named_before_anything_is_computed(tmp_path, capsys)
         main(["accuracy", "-o", str(tmp_path / "missing" / "accuracy.md")])
     assert ended.value.code == 2
     assert "missing" in capsys.readouterr().err
+
+
+def test_a_users_own_tables_make_a_document_too_but_no_bands(tmp_path, capsys):
+    (tmp_path / "h100_launch.csv").write_text("kernels,mode,us\n100,graph,1.4\n200,stream,2.2\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["accuracy", "-o", str(tmp_path / "mine.md"), "--data", str(tmp_path)])
+    assert not ended.value.code
+    assert "h100_launch" in (tmp_path / "mine.md").read_text()
+    with pytest.raises(SystemExit) as ended:
+        main(
+            [
+                "accuracy",
+                "-o",
+                str(tmp_path / "mine.md"),
+                "--data",
+                str(tmp_path),
+                "--spreads",
+                str(tmp_path / "u.toml"),
+            ]
+        )
+    assert ended.value.code == 2
+    assert "bands need the project's own tables" in capsys.readouterr().err
+    assert not (tmp_path / "u.toml").exists()
