@@ -1,7 +1,7 @@
 """Chips, their links and an executor. Imports ``collectives`` and ``chips``; knows nothing of models or strategies.
 
-Belongs here: how many chips work together, how they differ from one another, and where their clocks run. The local
-executor keeps all chips in this process; chips that are all alike collapse to one.
+Belongs here: how many chips work together and how they differ (``cluster``, ``variation``), what a rank sees of the
+others (``communicator``), and where ranks run (``ranks``): as threads of this process, as MPI processes, as Ray actors.
 """
 
 from cluster.cluster import Cluster

@@ -162,6 +162,10 @@ def compare(
 
     loopline compare llama-3.1-8b --chips sn40l --count 8 --variation straggler=0.1@3
     """
+    from contextlib import nullcontext
+
+    from rich.console import Console
+
     from chips.spec import load_chip
     from results.plots import check_plot_path, plot_breakdown
     from results.table import print_comparison
@@ -188,7 +192,8 @@ def compare(
         variation=variation,
     )
     where = make_executor(executor, address, placement)
-    frame = pricing.compare(model, chips, count, strategy=strategies, executor=where, **options)
+    with nullcontext() if where.name == "local" else Console(stderr=True).status(f"ranks at work ({where.name})"):
+        frame = pricing.compare(model, chips, count, strategy=strategies, executor=where, **options)
     near = too_close(frame, {chip.name: chip for chip in map(load_chip, chips)})
     print_comparison(frame, sys.stdout, form="json" if json else "csv" if csv else "table", too_close=near)
     if plot is not None:
