@@ -30,7 +30,7 @@ class Patience:
         self._communicator = communicator
         self._timeout = timeout_seconds
         self._rank, self._ranks = communicator.Get_rank(), communicator.Get_size()
-        crowded = _ranks_on_this_machine(self._ranks) > (os.cpu_count() or 1)
+        crowded = ranks_on_this_machine(self._ranks, MPI.COMM_WORLD.Get_size()) > (os.cpu_count() or 1)
         self._polls = CROWDED_POLLS if crowded else EAGER_POLLS
 
     def wait(self, requests: Sequence[MPI.Request], peers: Sequence[int], doing: str) -> None:
@@ -99,9 +99,12 @@ def _sentence(alive: dict[int, tuple[list[int], str]], ranks: int, timeout: floa
     )
 
 
-def _ranks_on_this_machine(ranks: int) -> int:
-    """As the process manager says (MPICH's, Open MPI's); all of them where it does not."""
+def ranks_on_this_machine(ranks: int, started_together: int) -> int:
+    """As the process manager says (MPICH's, Open MPI's), or all of them.
+
+    What it says holds for those that it ``started_together``, not for ranks that have joined since.
+    """
     for name in ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE"):
-        if os.environ.get(name, "").isdigit():
+        if os.environ.get(name, "").isdigit() and started_together >= ranks:
             return int(os.environ[name])
     return ranks

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -180,9 +181,7 @@ def crossovers(links: Links, names: Sequence[str]) -> list[Reign]:
     grid = [0, *(2**power for power in range(LARGEST_BYTES.bit_length()))]
     winners = [best(payload) for payload in grid]
     reigns = [Reign(winners[0], 0, None)]
-    for (low, before), (high, after) in zip(
-        zip(grid, winners, strict=True), zip(grid[1:], winners[1:], strict=False), strict=False
-    ):
+    for (low, before), (high, after) in pairwise(zip(grid, winners, strict=True)):
         if before == after:
             continue
         while high - low > 1:

@@ -10,6 +10,7 @@ from mpi4py import MPI
 
 from collectives.algorithms import COLLECTIVES
 from collectives.mpi import run
+from collectives.mpi_wait import ranks_on_this_machine
 from collectives.price import price
 from collectives.routing import MissingLink
 from collectives.topology import fully_connected, switched, torus
@@ -59,6 +60,8 @@ def main() -> None:
                 assert own.tobytes() == payload[RANK].tobytes(), where
                 held += 1
     refuse()
+    assert ranks_on_this_machine(RANKS, RANKS) == RANKS
+    assert ranks_on_this_machine(RANKS + 5, RANKS) == RANKS + 5, "ranks that joined later are not told of"
     WORLD.Barrier()
     if RANK == 0:
         print(f"held {held} cases")

@@ -91,6 +91,13 @@ def test_predictions_are_the_price_on_the_measured_links():
     assert links.seconds(one_shot, 4096) == pytest.approx(5e-6 + priced + 2 * 7e-6)
 
 
+def test_the_program_in_the_documentation_runs(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", (HERE.parents[1] / "docs" / "mpi.md").read_text(), re.DOTALL)
+    program = tmp_path / "program.py"
+    program.write_text(f"{code}\nprint(float(result.sum()), finish_ps > 0)\n")
+    assert mpiexec(3, str(program)).stdout.split() == ["3000.0", "True"] * 3
+
+
 def test_the_error_survives_the_way_to_another_process():
     import pickle
 

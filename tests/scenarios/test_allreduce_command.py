@@ -160,6 +160,7 @@ def test_bytes_are_read_with_their_units(text, size, capsys):
         (("--compare", "--library", "nccl"), "leave out --library and --mode"),
         (("--calibrate", "--ranks", "1"), "at least 2 ranks are needed"),
         (("--calibrate", "--trace", "t.json"), "leave out one of them"),
+        (("--calibrate", "--algorithm", "in_switch"), "a switch cannot be measured"),
         (("--calibrate", "--compare"), "--calibrate has all algorithms already"),
         (("--timeout", "0"), "--timeout 0: expected seconds above 0"),
         (("--plot", "picture.txt"), "a plot is a .png or an .svg file"),
