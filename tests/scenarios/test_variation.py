@@ -133,14 +133,18 @@ def test_passes_side_by_side_on_differing_chips_are_those_passes_alone(chip, str
     assert list(together[::2]) == list(together[1::2])
 
 
-def test_differing_chips_leap_over_loops_to_the_picosecond():
+@pytest.mark.parametrize("passes", [1, 3])
+def test_differing_chips_leap_over_loops_to_the_picosecond(passes):
     point = make_point(MODEL, "sn40l", 4, strategy="kernel_loop", variation="clock=0.03,memory=0.03,seed=5")
-    step, cluster = forward(point.model, shard(point.model, 4), 1, 1, 4096, "bf16"), cluster_of(point)
+    cluster = cluster_of(point).side_by_side(passes)
+    contexts = np.repeat(np.arange(4000.0, 4000.0 + passes), 4) if passes > 1 else 4000
+    step = forward(point.model, shard(point.model, 4), 1, 1, contexts, "bf16")
     ends = [
         run_strategy(clock, cluster, point.strategy, step, point.launch, point.framework)
-        for clock in (Timeline(4), Timeline(4, leaps=False))
+        for clock in (Timeline(4 * passes), Timeline(4 * passes, leaps=False))
     ]
     assert list(np.asarray(ends[0].ps)) == list(np.asarray(ends[1].ps))
+    assert all(np.array_equal(spent, ends[1].parts[label]) for label, spent in ends[0].parts.items())
 
 
 def test_the_table_shows_what_the_variation_costs(capsys):
@@ -176,6 +180,7 @@ def test_an_unknown_executor_and_a_stray_address_are_refused(capsys):
         ("--executor mpy", "--executor 'mpy' is unknown; expected one of local, mpi, ray"),
         ("--address 1.2.3.4:5", "--address belongs to --executor ray; the executor is local"),
         ("--executor ray --placement far", "--placement 'far' is unknown; expected pack or spread"),
+        ("--executor ray --address 127.0.0.1:9", "No Ray cluster answers at 127.0.0.1:9 (Connection refused)"),
     ):
         with pytest.raises(SystemExit) as ended:
             main(["compare", MODEL, "--chips", "h100", *words.split()])
