@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from results.analysis import crossovers, inputs_of, speedups
+from results.analysis import OWN_WORDS, crossovers, inputs_of, speedups
 from results.palette import PART_COLOURS, readable
 from results.schema import PARTS
 from results.units import format_seconds, percent, three_digits
@@ -16,6 +16,7 @@ NOUNS = {
     "kernel_loop": "one looped kernel for all decoders",
 }
 PER = {"decode": "a token", "prefill": "a prefill", "request": "a request", "train": "a step"}
+MOST_CHIPS = 4  # that are compared with the first
 ALONG = ("batch", "context", "count")
 
 
@@ -24,7 +25,14 @@ def answer(results: pd.DataFrame) -> list[str]:
     fitting = results.loc[results["fits"]]
     if fitting.empty:
         return [f"None of the {len(results):,} points fits: {results['reason'].iloc[0]}."]
-    sentences = [*_wins(fitting), _fastest(fitting), *_stops(fitting)]
+    sentences = [
+        *_wins(fitting),
+        *_chip_for_chip(fitting),
+        _fastest(fitting),
+        *_stops(fitting),
+        *_all_reduce(fitting),
+        *_variation(fitting),
+    ]
     missing = len(results) - len(fitting)
     if missing:
         sentences.append(f"{missing:,} of {len(results):,} points do not fit.")
@@ -56,6 +64,46 @@ def _wins(fitting: pd.DataFrame) -> list[str]:
         "of the looped kernel's."
     )
     return sentences
+
+
+def _chip_for_chip(fitting: pd.DataFrame) -> list[str]:
+    """How the other chips compare with the first at equal counts and settings, each with its best strategy."""
+    setting = [name for name in inputs_of(fitting) if name not in ("chip", "strategy", *OWN_WORDS)]
+    best = fitting.groupby([*setting, "chip"], sort=False)["seconds"].min().unstack("chip")
+    first, *others = fitting["chip"].unique()
+    sentences = []
+    for chip in others[:MOST_CHIPS]:
+        ratios = (best[first] / best[chip]).dropna()
+        if ratios.empty:
+            continue
+        low, high = (three_digits(float(each)) for each in (ratios.min(), ratios.max()))
+        times = f"{low} to {high}" if low != high else low
+        sentences.append(f"Chip for chip, each with its best strategy, {chip} is {times} times as fast as {first}.")
+    return sentences
+
+
+def _all_reduce(fitting: pd.DataFrame) -> list[str]:
+    """Where AllReduce takes the largest share, if counts vary."""
+    shares = fitting["allreduce_s"] / fitting["seconds"]
+    if fitting["count"].nunique() < 2 or not shares.max() > 0:
+        return []
+    row = fitting.iloc[int(shares.to_numpy().argmax())]
+    return [
+        f"AllReduce that nothing hides takes at most {percent(shares.max())} of the time: on {row['count']} "
+        f"{row['chip']} with {readable(row['strategy'])}{_setting(row, fitting)}."
+    ]
+
+
+def _variation(fitting: pd.DataFrame) -> list[str]:
+    """What it costs that chips differ, where they do."""
+    if (fitting["variation"] == "").all():
+        return []
+    longer = fitting["seconds"] / fitting["alike_s"] - 1
+    row = fitting.iloc[int(longer.to_numpy().argmax())]
+    return [
+        f"Chips that differ ({row['variation']}) make it at most {percent(longer.max())} longer: on {row['count']} "
+        f"{row['chip']} with {readable(row['strategy'])}{_setting(row, fitting)}."
+    ]
 
 
 def _fastest(fitting: pd.DataFrame) -> str:

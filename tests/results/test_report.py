@@ -7,10 +7,9 @@ import re
 import shutil
 from html.parser import HTMLParser
 
-import pandas as pd
 import pytest
-from test_analysis import curve, row
-from test_schema import unfit
+from test_analysis import row
+from test_schema import record, unfit
 
 from results.answer import answer
 from results.report import MOST_ROWS, report, write_report
@@ -59,7 +58,15 @@ def test_the_answer_has_the_numbers_of_the_frame(rows):
     assert told[0].index("sn40l") < told[0].index("h100")
     assert any("250 ms, on 8 sn40l" in sentence for sentence in told)
     assert any("looping stops paying" in sentence and "6 of 6 curves" in sentence for sentence in told)
+    assert "Chip for chip, each with its best strategy, sn40l is 1.00 to 2.50 times as fast as h100." in told
     assert told[-1] == "1 of 25 points do not fit."
+
+
+def test_the_answer_says_what_all_reduce_and_differing_chips_cost():
+    one, two = record((60, 0, 0, 40, 0, 0), count=8), record((90, 0, 0, 10, 0, 0), count=2, variation="straggler=0.1@1")
+    told = answer(frame([one, two | {"alike_s": 80e-12}]))
+    assert "AllReduce that nothing hides takes at most 40% of the time: on 8 h100 with kernel loop." in told
+    assert "Chips that differ (straggler=0.1@1) make it at most 25% longer: on 2 h100 with kernel loop." in told
 
 
 def test_the_answer_says_so_where_nothing_fits_or_nothing_is_looped():
@@ -93,7 +100,14 @@ def test_a_sweeps_question_scenario_and_version_are_in_its_page(rows):
 
 
 def test_a_large_sweep_stays_a_small_page_and_says_so():
-    many = pd.concat([curve({1: 3.0, 8: 1.0}, context=context) for context in range(1, 601)], ignore_index=True)
+    many = frame(
+        [
+            row(seconds, context=context, count=count, strategy=strategy)
+            for context in range(1, 601)
+            for count in (1, 8)
+            for strategy, seconds in (("per_operator", 2.0), ("kernel_loop", 1.0))
+        ]
+    )
     text = report(many)
     assert "2,400" in text
     assert "Only context 1." in text

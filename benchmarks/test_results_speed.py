@@ -1,0 +1,38 @@
+"""How fast frames of a large sweep are read, asked and reported: 200,000 rows."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+import results
+from results.report import write_report
+from scenarios import compare
+
+CONTEXTS = 2_000
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """A folder of ten parts; rows of one frame again and again, told apart by their context."""
+    folder = tmp_path_factory.mktemp("sweep")
+    once = pd.concat(
+        [compare("llama-3.1-8b", ["h100", "sn40l"], [1, 2, 4, 8], batch=batch) for batch in (1, 4, 16, 64)]
+    )
+    rows = pd.concat([once.assign(context=context) for context in range(1, CONTEXTS + 1)], ignore_index=True)
+    for part in range(10):
+        rows.iloc[part::10].to_parquet(folder / f"part-{part:06d}.parquet")
+    return folder
+
+
+def test_load(benchmark, sweep):
+    assert len(benchmark(results.load, sweep)) == CONTEXTS * 96
+
+
+@pytest.mark.parametrize("question", [results.speedups, results.crossovers, results.pareto_front, results.scaling])
+def test_questions(benchmark, sweep, question):
+    benchmark(question, results.load(sweep))
+
+
+def test_report(benchmark, sweep, tmp_path):
+    benchmark.pedantic(write_report, (results.load(sweep), tmp_path / "report.html"), rounds=1)
