@@ -80,6 +80,8 @@ class GpuOnChip(Frozen):
 
     The thread blocks of a cluster, on ``cluster_units`` streaming multiprocessors, reach each other's shared memory:
     ``cluster_bytes_per_clock`` into each of them, ``cluster_latency_cycles`` for a load.
+    ``warp_matrix_flop_per_clock``: 16-bit products that warps hand to the matrix unit from registers (``mma.sync``),
+    whatever the matrix unit itself could do.
     """
 
     l2_bytes: PositiveFloat
@@ -91,6 +93,11 @@ class GpuOnChip(Frozen):
     )
     cluster_latency_cycles: PositiveFloat = Field(
         203, description="default: Hopper's in clusters of 8 (Luo et al., arXiv 2501.12084)"
+    )
+    warp_matrix_flop_per_clock: PositiveFloat = Field(
+        2576,
+        description="default: Hopper's, 62.9% of 4096 (Luo et al., arXiv 2501.12084); "
+        "elsewhere the same [inferred]: the register files are equal",
     )
 
 

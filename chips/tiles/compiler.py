@@ -52,7 +52,8 @@ def compile_program(
     """Compile ``program`` for tensors of ``shapes``.
 
     ``asynchronous``: on a GPU, whether matrix instructions run beside the vector work of the same thread block
-    (default: as the generation does). Raises TileError on the program's mistakes, with file and line.
+    (default: as the generation does). Raises TileError on the program's mistakes, with file and line, and where the
+    generation has no asynchronous matrix instructions.
     """
     from chips.tiles.gpu import compile_gpu
     from chips.tiles.spatial import compile_spatial
@@ -61,9 +62,10 @@ def compile_program(
     if not found.operations:
         raise TileError(f"'{found.name}' does nothing: it loads no tile.")
     if isinstance(chip, Gpu):
-        return compile_gpu(
-            found, chip, chip.generation.attention.asynchronous if asynchronous is None else asynchronous
-        )
+        able = chip.generation.attention.asynchronous
+        if asynchronous and not able:
+            raise TileError(f"{chip.title} has no asynchronous matrix instructions; it runs '{found.name}' in turn.")
+        return compile_gpu(found, chip, able if asynchronous is None else asynchronous)
     return compile_spatial(found, chip)
 
 

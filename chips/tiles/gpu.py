@@ -7,8 +7,6 @@ The pipeline is ThunderKittens' (arXiv 2410.20399), the coefficients are the gen
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, prod
 
@@ -19,23 +17,8 @@ from chips.pipeline import Buffer, Metapipeline, Stage
 from chips.spec import Gpu
 from chips.tiles.compiler import Compiled, check_tiles, executions, tile_bytes, total
 from chips.tiles.language import Loop, Operation, TileError, Trace
+from chips.tiles.warps import Warps, cycles_of, warps_of
 from chips.timeline import seconds_to_ps
-
-
-@dataclass
-class _Cycles:
-    """Clock cycles of a loop body's operations on the engines of one streaming multiprocessor."""
-
-    load: float = 0.0
-    matrix: float = 0.0
-    vector: float = 0.0
-    store: float = 0.0
-
-    def consumers(self, chip: Gpu, asynchronous: bool) -> float:
-        """Matrix and vector work of one thread block: in turn, or hidden behind each other up to ``overlap``."""
-        both = self.matrix + self.vector
-        overlap = chip.generation.attention.overlap if asynchronous else 0.0
-        return both - overlap * min(self.matrix, self.vector)
 
 
 def compile_gpu(found: Trace, chip: Gpu, asynchronous: bool) -> Compiled:
@@ -65,13 +48,19 @@ def compile_gpu(found: Trace, chip: Gpu, asynchronous: bool) -> Compiled:
     on_units = sum(pipeline.total_ps for pipeline, _, _ in built) / 1e12
     longest = max(on_units, l2, hbm)
     start = coefficients.startup_seconds + coefficients.memory_latency_cycles / clock
-    ends = sum(items for _, items, _ in built) * chip.generation.attention.tile_latency if mixed else 0.0
+    ends = sum(waves for _, waves, _ in built) * chip.generation.attention.tile_latency if mixed else 0.0
     seconds = start + ends + longest + coefficients.exposed * (on_units + l2 + hbm - longest)
     flop = total(found, lambda operation: operation.flop)
     joules = flop * coefficients.joules_per_flop + memory * coefficients.joules_per_byte
     seconds += on_units * (float(clock_stretch(chip, np.array(joules / seconds))) - 1.0)
 
-    cycles = _sum(found.operations, chip, asynchronous, lambda operation: executions(operation.loop))
+    cycles = cycles_of(
+        found.operations,
+        chip,
+        asynchronous,
+        coefficients.instruction_rows,
+        lambda operation: executions(operation.loop),
+    )
     spread = chip.compute.units * clock * seconds
     engines = {
         "matrix unit": flop / (chip.compute.units * chip.compute.matrix_flop_per_clock["bf16"] * clock * seconds),
@@ -122,25 +111,39 @@ def _phases(found: Trace) -> list[tuple[Loop, list[Operation]]]:
 def _phase(
     loop: Loop, beside: list[Operation], chip: Gpu, clock: float, asynchronous: bool
 ) -> tuple[Metapipeline, int, int]:
-    """One outermost loop: the pipeline of a streaming multiprocessor, its work items, its bytes of shared memory.
+    """One outermost loop: the pipeline of a streaming multiprocessor, its waves of blocks, its bytes of shared memory.
 
     Operations between the grid's loops are done by every thread block. A loop that no thread blocks share runs on one.
     """
     if not loop.grid:
         alone = Loop(1, None, loop.place, body=[*beside, loop])
-        pipeline, taken = _block([], alone, 1, int(chip.on_chip.shared_bytes), chip, clock, asynchronous)
+        warps = warps_of([*beside, *_within(loop)], 1, chip, asynchronous)
+        pipeline, taken = _block([], alone, 1, int(chip.on_chip.shared_bytes), chip, clock, asynchronous, warps)
         return pipeline, 1, taken
     grid = [loop]
     while len(inner := [item for item in grid[-1].body if isinstance(item, Loop) and item.grid]) == 1 and grid[-1].grid:
         grid.append(inner[0])
     rounds = ceil(prod(each.iterations for each in grid) / chip.compute.units)
     outer = [*beside, *(item for each in grid[:-1] for item in each.body if isinstance(item, Operation))]
-    pipeline, taken = _block(outer, grid[-1], rounds, int(chip.on_chip.shared_bytes), chip, clock, asynchronous)
-    return pipeline, rounds, taken
+    warps = warps_of([*beside, *_within(loop)], rounds, chip, asynchronous)
+    pipeline, taken = _block(outer, grid[-1], rounds, int(chip.on_chip.shared_bytes), chip, clock, asynchronous, warps)
+    return pipeline, ceil(rounds / warps.resident), taken
+
+
+def _within(loop: Loop) -> list[Operation]:
+    """All operations of a loop and of the loops in it."""
+    return [operation for item in loop.body for operation in (_within(item) if isinstance(item, Loop) else [item])]
 
 
 def _block(
-    outer: list[Operation], loop: Loop, rounds: int, room: int, chip: Gpu, clock: float, asynchronous: bool
+    outer: list[Operation],
+    loop: Loop,
+    rounds: int,
+    room: int,
+    chip: Gpu,
+    clock: float,
+    asynchronous: bool,
+    warps: Warps,
 ) -> tuple[Metapipeline, int]:
     """Load, compute and store of ``rounds`` iterations, with inner loops as stages between, and the bytes of its tiles.
 
@@ -148,7 +151,7 @@ def _block(
     inner loop they are double-buffered if there is room left, else single.
     """
     operations = [*outer, *(item for item in loop.body if isinstance(item, Operation))]
-    cycles = _sum(operations, chip, asynchronous, lambda _: 1)
+    cycles = cycles_of(operations, chip, asynchronous, warps.rows, lambda _: 1)
     loads = [operation for operation in operations if operation.kind == "load"]
     held = sum(tile_bytes(operation) for operation in loads)
     if held > room:
@@ -157,7 +160,7 @@ def _block(
             f"{chip.title} are left for them."
         )
     inner = [
-        _block([], item, item.iterations, room - held, chip, clock, asynchronous)
+        _block([], item, item.iterations, room - held, chip, clock, asynchronous, warps)
         for item in loop.body
         if isinstance(item, Loop)
     ]
@@ -166,7 +169,7 @@ def _block(
         names = ", ".join(dict.fromkeys(operation.name.removeprefix("load ") for operation in loads))
         stages.append(Stage(f"load {names}", seconds_to_ps(cycles.load / clock), engine="copy"))
     stages += [Stage(f"loop {number}", pipeline) for number, (pipeline, _) in enumerate(inner, 1)]
-    if computing := cycles.consumers(chip, asynchronous):
+    if computing := cycles.consumers(chip, asynchronous, warps.resident):
         # A step of one thread block takes its barriers and dependent instructions at least.
         least = chip.generation.matmul.step_cycles if cycles.matrix else 0.0
         stages.append(Stage("consumers", seconds_to_ps(max(computing, least) / clock)))
@@ -179,23 +182,3 @@ def _block(
         Buffer(first.name, second.name, depth if first.engine == "copy" else 2) for first, second in pairwise(stages)
     )
     return Metapipeline(loop.place or "program", rounds, tuple(stages), buffers), within + depth * held
-
-
-def _sum(operations: list[Operation], chip: Gpu, asynchronous: bool, times: Callable[[Operation], int]) -> _Cycles:
-    """Clock cycles of operations, each run ``times``."""
-    coefficients, attention, compute = chip.generation.matmul, chip.generation.attention, chip.compute
-    exponentials = any(operation.exponentials for operation in operations)
-    efficiency = attention.matrix_efficiency if exponentials else coefficients.matrix_efficiency
-    if not asynchronous:
-        efficiency = attention.synchronous_matrix_efficiency
-    found = _Cycles()
-    for operation in operations:
-        runs = times(operation)
-        if operation.kind == "load":
-            found.load += runs * tile_bytes(operation) / coefficients.load_bytes_per_clock
-        elif operation.kind == "store":
-            found.store += runs * tile_bytes(operation) / coefficients.store_bytes_per_clock
-        found.matrix += runs * operation.flop / (compute.matrix_flop_per_clock["bf16"] * efficiency)
-        found.vector += runs * operation.vector / compute.vector_lanes
-        found.vector += runs * operation.exponentials / compute.special_functions_per_clock
-    return found

@@ -51,7 +51,9 @@ def tiles(
     spec = load_chip(chip)
     if not isinstance(spec, Dataflow | Gpu):
         raise ScenarioError(f"{spec.name} runs no tile programs; choose a GPU or a dataflow chip.")
-    function, shapes = _program(program, shape or [], isinstance(spec, Gpu))
+    if isinstance(spec, Gpu) and asynchronous is None:
+        asynchronous = spec.generation.attention.asynchronous
+    function, shapes = _program(program, shape or [], isinstance(spec, Gpu), asynchronous is not False)
     try:
         found = compile_program(function, spec, asynchronous, **shapes)
     except TileError as error:
@@ -68,7 +70,9 @@ def tiles(
         print(f"wrote {plot}", file=sys.stderr)
 
 
-def _program(name: str, given: list[str], on_gpu: bool) -> tuple[Callable[..., None], dict[str, tuple[int, int]]]:
+def _program(
+    name: str, given: list[str], on_gpu: bool, asynchronous: bool
+) -> tuple[Callable[..., None], dict[str, tuple[int, int]]]:
     """A shipped program with its own shapes, or a user's function with those given."""
     import runpy
 
@@ -82,7 +86,7 @@ def _program(name: str, given: list[str], on_gpu: bool) -> tuple[Callable[..., N
             raise ScenarioError(
                 f"unknown tile program '{name}'; there are {', '.join(sorted(EXAMPLES))}, or FILE.py:NAME."
             )
-        return EXAMPLES[name].tiled(on_gpu), EXAMPLES[name].shapes | shapes
+        return EXAMPLES[name].tiled(on_gpu, asynchronous), EXAMPLES[name].shapes | shapes
     if not Path(file).is_file():
         raise ScenarioError(f"'{file}' is no file; a program of your own is FILE.py:FUNCTION.")
     found = runpy.run_path(file).get(function)

@@ -10,10 +10,11 @@ import pytest
 
 from chips.spec import Dataflow, Gpu, load_chip
 from chips.tiles.compiler import Compiled, compile_program
-from chips.tiles.language import Tensor, TileError, load_tile, matmul, metapipe, store_tile
+from chips.tiles.language import Tensor, TileError, load_tile, matmul, metapipe, store_tile, trace
 from chips.tiles.programs.attention import flash_attention
 from chips.tiles.programs.catalog import EXAMPLES
 from chips.tiles.programs.linear import matmul_over_k, matmul_two_pipes
+from chips.tiles.warps import Warps, warps_of
 
 MEASURED = Path(__file__).parents[1] / "reference" / "measured"
 TILES = [(64, 64), (64, 128), (128, 64), (128, 128), (64, 256), (128, 256)]
@@ -54,8 +55,9 @@ def test_no_program_beats_its_chip(name: str, chip_name: str) -> None:
     chip = load_chip(chip_name)
     assert isinstance(chip, Gpu | Dataflow)
     example = EXAMPLES[name]
+    asynchronous = not isinstance(chip, Gpu) or chip.generation.attention.asynchronous
     try:
-        found = compile_program(example.tiled(isinstance(chip, Gpu)), chip, **example.shapes)
+        found = compile_program(example.tiled(isinstance(chip, Gpu), asynchronous), chip, **example.shapes)
     except TileError:
         pytest.skip(f"{name} does not fit {chip_name}")
     clock = chip.compute.highest_clock_hz / chip.compute.clock_hz
@@ -109,16 +111,19 @@ def test_asynchrony_pays() -> None:
 
 def test_flash_attention_on_h100_in_turn_and_overlapped() -> None:
     """Published (arXiv 2407.08608): 35% of the peak in turn; 65 to 75% with matrix and exponential units overlapped."""
-    assert attention_share(gpu("h100"), False, 128) == pytest.approx(0.35, abs=0.05)
+    assert attention_share(gpu("h100"), False, 64) == pytest.approx(0.35, abs=0.05)
     assert attention_share(gpu("h100"), True, 128) == pytest.approx(0.70, abs=0.05)
 
 
-@pytest.mark.parametrize(("kernel", "most"), [("flash_attention_3", 0.04), ("flash_attention_2", 0.16)])
+@pytest.mark.parametrize(("kernel", "most"), [("flash_attention_3", 0.04), ("flash_attention_2", 0.065)])
 def test_flash_attention_follows_every_published_point(kernel: str, most: float) -> None:
     """24 points each on an H100, head dimensions 64 to 256, 512 to 16384 tokens: mean error, nothing fitted to them.
 
-    The synchronous kernel's misses are at head dimension 256, where it has fewer registers than its tile asks for.
+    The tiles are those of each kernel (FlashAttention-2: flash_fwd_launch_template.h).
     """
+    tiles = {64: (128, 128), 128: (128, 128), 256: (128, 64)}
+    if kernel == "flash_attention_2":
+        tiles = {64: (128, 128), 128: (128, 64), 256: (64, 64)}
     points = pd.read_csv(MEASURED.parent / "flash_attention_tflops.csv")
     points = points[(points.chip == "h100") & (points.kernel == kernel)]
     errors = []
@@ -126,9 +131,8 @@ def test_flash_attention_follows_every_published_point(kernel: str, most: float)
         index=False
     ):
         heads = (tokens, 2048 * (16384 // tokens))
-        program = partial(
-            flash_attention, head_dim=head_dim, rows=128, keys=64 if head_dim == 256 else 128, causal=bool(causal)
-        )
+        rows, keys = tiles[head_dim]
+        program = partial(flash_attention, head_dim=head_dim, rows=rows, keys=keys, causal=bool(causal))
         found = compile_program(program, gpu("h100"), kernel.endswith("3"), **dict.fromkeys("qkvo", heads))
         flops = 4 * heads[0] * heads[0] * heads[1] / (2 if causal else 1) / found.seconds
         errors.append(abs(flops / (published * 1e12) - 1))
@@ -136,9 +140,62 @@ def test_flash_attention_follows_every_published_point(kernel: str, most: float)
     assert sum(errors) / len(errors) < most
 
 
-@pytest.mark.xfail(strict=True, reason="Ampere's coefficients, fitted to attention in vLLM, give 58%; published: 70%")
 def test_flash_attention_on_a100_reaches_the_published_share() -> None:
-    assert attention_share(gpu("a100"), True, 64) == pytest.approx(0.70, abs=0.05)
+    """Dao 2023 (arXiv 2307.08691): about 70%, up to 230 of 312 TFLOP/s, by the rules that give 35% on an H100."""
+    assert attention_share(gpu("a100"), False, 64) == pytest.approx(0.70, abs=0.05)
+
+
+def test_flash_attention_of_a_paged_cache_follows_its_measurements_on_a100() -> None:
+    """vLLM's tile has 64 query rows: its warps hold half as many, and read the keys twice as often, as 128 rows do."""
+    rows = pd.read_parquet(MEASURED / "a100_attention_prefill_bf16.parquet")
+    rows = rows[(rows.context == 16384) & (rows.tokens == 16384) & (rows.batch_size * rows.heads >= 16)]
+    program = partial(flash_attention, head_dim=128, rows=64, keys=128, causal=True)
+    errors = []
+    for heads, measured in zip(rows.batch_size * rows.heads, rows.us * 1e-6, strict=True):
+        shape = (16384, 128 * int(heads))
+        found = compile_program(program, gpu("a100"), q=shape, k=shape, v=shape, o=shape)
+        errors.append(abs(found.seconds / measured - 1.0))
+    assert len(errors) > 90
+    assert sum(errors) / len(errors) < 0.05
+
+
+def test_a_second_resident_block_hides_the_wait_for_a_slow_matrix_unit_only() -> None:
+    """An A100's warps wait for the matrix unit; an H100's, with a warp's own instructions, are what it waits for."""
+
+    def gain(name: str) -> float:
+        chip = gpu(name)
+        half = chip.on_chip.model_copy(update={"register_bytes": chip.on_chip.register_bytes / 2})
+        alone = chip.model_copy(update={"on_chip": half})
+        return attention_share(chip, False, 64) / attention_share(alone, False, 64)
+
+    assert gain("a100") > 1.10
+    assert gain("h100") < 1.02
+
+
+@pytest.mark.parametrize(
+    ("name", "head_dim", "rows", "keys", "expected"),
+    [
+        ("a100", 64, 128, 128, Warps(32, 2)),
+        ("a100", 128, 128, 64, Warps(32, 2)),
+        ("a100", 128, 64, 128, Warps(16, 2)),  # one warp for each scheduler
+        ("a100", 128, 128, 128, Warps(16, 1)),  # 256 accumulators a thread do not fit
+        ("h100", 256, 64, 64, Warps(16, 2)),
+    ],
+)
+def test_registers_and_shared_memory_decide_warps_and_resident_blocks(
+    name: str, head_dim: int, rows: int, keys: int, expected: Warps
+) -> None:
+    heads = (4096, head_dim)
+    program = partial(flash_attention, head_dim=head_dim, rows=rows, keys=keys)
+    operations = trace(program, q=heads, k=heads, v=heads, o=heads).operations
+    assert warps_of(operations, 100, gpu(name), False) == expected
+    assert warps_of(operations, 1, gpu(name), False).resident == 1
+    assert warps_of(operations, 100, gpu(name), True).resident == 1
+
+
+def test_chip_without_asynchronous_matrix_instructions_refuses_them() -> None:
+    with pytest.raises(TileError, match=r"NVIDIA A100 SXM4 80 GB has no asynchronous matrix instructions"):
+        attention_share(gpu("a100"), True, 64)
 
 
 def test_attention_whose_heads_are_causal_does_half_the_work() -> None:

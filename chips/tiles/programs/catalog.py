@@ -18,16 +18,22 @@ from chips.tiles.programs.rows import rms_norm, softmax
 
 @dataclass(frozen=True)
 class Example:
-    """A program at sizes to show; ``spatial`` and ``gpu``: the tile sizes for each kind of chip."""
+    """A program at sizes to show; ``spatial`` and ``gpu``: the tile sizes for each kind of chip.
+
+    ``in_turn``: those of ``gpu`` that differ where matrix instructions are not asynchronous.
+    """
 
     program: Callable[..., None]
     shapes: dict[str, Shape]
     spatial: dict[str, int | bool | None] = field(default_factory=dict)
     gpu: dict[str, int | bool | None] = field(default_factory=dict)
+    in_turn: dict[str, int | bool | None] = field(default_factory=dict)
 
-    def tiled(self, on_gpu: bool) -> Callable[..., None]:
-        """The program with the tile sizes of one kind of chip."""
-        return partial(self.program, **(self.gpu if on_gpu else self.spatial))
+    def tiled(self, on_gpu: bool, asynchronous: bool = True) -> Callable[..., None]:
+        """The program with the tile sizes of one kind of chip, on a GPU those of its matrix instructions."""
+        if not on_gpu:
+            return partial(self.program, **self.spatial)
+        return partial(self.program, **self.gpu | ({} if asynchronous else self.in_turn))
 
 
 TOKENS, WIDTH, HEADS_WIDTH, HIDDEN = 4096, 4096, 1024, 14336
@@ -57,6 +63,7 @@ EXAMPLES = {
         _HEADS,
         {"head_dim": 128, "rows": 1024, "keys": 512, "causal": False},
         {"head_dim": 128, "rows": 128, "keys": 128, "causal": False},
+        {"keys": 64},
     ),
     "swiglu": Example(
         swiglu,
