@@ -226,7 +226,7 @@ def _between_ranks(
     if calibrate and links.count < 2:
         raise ScenarioError("--calibrate sends messages to and fro; at least 2 ranks are needed.")
     for name in algorithms or []:
-        make_schedule(links, name)
+        make_schedule(links, name, 0)
         if calibrate and name == "in_switch":
             raise ScenarioError("in_switch: a switch cannot be measured, one of the ranks plays it; leave it out.")
     every = [name for name in possible(links)[0] if not (calibrate and name == "in_switch")]

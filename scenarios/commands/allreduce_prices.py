@@ -24,6 +24,7 @@ from collectives.routing import MissingLink
 from collectives.schedule import Schedule
 from collectives.step_times import Costs
 from collectives.topology import Topology, topology_of
+from collectives.tuned import tuned
 from scenarios.errors import ScenarioError
 from scenarios.quantities import LARGEST_BYTES
 
@@ -121,20 +122,23 @@ def library_row(links: Links, payload: int, library: str | None, mode: str, algo
 
 def schedule_row(links: Links, payload: int, name: str) -> Row:
     """One algorithm as a schedule on the links. Raises ScenarioError where it cannot run."""
-    schedule = make_schedule(links, name)
+    schedule = make_schedule(links, name, payload)
     seconds, latency = links.seconds(schedule, payload), links.seconds(schedule, 0)
     limiter = LATENCY if latency >= seconds / 2 else LINK
     return _row(links, payload, name, "schedule", True, seconds, limiter)
 
 
-def make_schedule(links: Links, name: str) -> Schedule:
-    """The algorithm's schedule for these chips. Raises ScenarioError: unknown, or these chips cannot run it."""
+def make_schedule(links: Links, name: str, payload: int) -> Schedule:
+    """The algorithm set up for these chips and ``payload`` bytes.
+
+    Raises ScenarioError: unknown, or these chips cannot run it.
+    """
     if name not in ALGORITHMS:
         raise ScenarioError(f"algorithm '{name}' is not known; expected one of {', '.join(sorted(ALGORITHMS))}.")
     if name == "in_switch" and not links.chip.link.in_switch_reduction:
         raise ScenarioError(f"in_switch: {links.chip.name} has no switch that reduces.")
     try:
-        schedule = ALGORITHMS[name](links.count)
+        schedule = _set_up(links, name, payload)
         links.seconds(schedule, 0)
     except MissingLink as error:
         raise ScenarioError(f"{name} on {links.count} {links.chip.name}: {error}") from None
@@ -148,16 +152,20 @@ def possible(links: Links) -> tuple[list[str], list[str]]:
     names, reasons = [], []
     for name in ALGORITHMS:
         try:
-            make_schedule(links, name)
+            make_schedule(links, name, 0)
             names.append(name)
         except ScenarioError as error:
             reasons.append(str(error))
     return names, reasons
 
 
+def _set_up(links: Links, name: str, payload: int) -> Schedule:
+    return tuned("all_reduce", name, links.count, links.topology, payload, links.costs)
+
+
 def fastest(links: Links, payload: int, names: Iterable[str]) -> str:
     """The algorithm whose schedule is done first; the first of those that are equal."""
-    return min(names, key=lambda name: links.seconds(ALGORITHMS[name](links.count), payload))
+    return min(names, key=lambda name: links.seconds(_set_up(links, name, payload), payload))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from cluster.errors import ClusterError
 from collectives.algorithms import ALGORITHMS
 from collectives.price import price
 from collectives.schedule import Schedule
-from scenarios.commands.allreduce_prices import Links, links_of, schedule_row
+from scenarios.commands.allreduce_prices import Links, links_of, make_schedule, schedule_row
 from scenarios.commands.allreduce_watch import ending_after, late, must_start_within, watched
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _simulated(
     from collectives.mpi import run
     from collectives.mpi_calibrate import all_of
 
-    schedule = ALGORITHMS[algorithm](communicator.ranks)
+    schedule = make_schedule(links, algorithm, payload)
     buffer, total = _values(communicator, payload)
     begin = time.perf_counter()
     carried = run(

@@ -162,17 +162,17 @@ def write(records: Sequence[Record], path: Path) -> None:
 
 def _slices(record: Record) -> Iterator[Slice]:
     from chips.explained_time import seconds_to_ps
-    from collectives.algorithms import ALGORITHMS
     from collectives.price import price_by_step
-    from scenarios.commands.allreduce_prices import links_of
+    from scenarios.commands.allreduce_prices import links_of, make_schedule
 
     if not record["is_schedule"]:
         name = f"{record['algorithm']} ({record['runs_as']})"
         yield Slice("chips", name, str(record["limiter"]), 0, seconds_to_ps(_number(record, "seconds")))
         return
     links = links_of(str(record["chip"]), _whole(record, "count"))
-    schedule = ALGORITHMS[str(record["algorithm"])](links.count)
-    clocks = price_by_step(schedule, links.topology, _whole(record, "bytes"), **links.costs._asdict())
+    payload = _whole(record, "bytes")
+    schedule = make_schedule(links, str(record["algorithm"]), payload)
+    clocks = price_by_step(schedule, links.topology, payload, **links.costs._asdict())
     begin = next(clocks)
     steps = ((phase, step, messages) for phase, step, messages in schedule.steps() if len(messages.source))
     for (phase, step, messages), finish in zip(steps, clocks, strict=True):
