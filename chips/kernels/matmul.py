@@ -15,10 +15,11 @@ from chips.kernels.kernel_time import LATENCY, MATRIX_UNIT, MEMORY, ON_CHIP_NETW
 from chips.kernels.matmul_tiles import ACCUMULATOR_BYTES, OUTPUT_BYTES, STEP_BYTES, Floats, tiles_of
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
-CHUNK = 64
-"""Shapes priced at once: few enough that the arrays of all their candidates stay in cache and are used again."""
+ARRAY_BYTES = 120e3
+"""Of one array over all candidates of the shapes priced at once: below what an allocator fetches anew each time."""
 FEW_SPLITS = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
 """Parts of k that even out the last wave where there are almost as many tiles as the chip takes at once."""
+FILLING_SPLITS = 2  # and as many as fill the chip once, with one or with all resident tiles
 LEAST_STEPS = 4.0
 """Steps over k that a part has at least: the depth of the pipeline of operand tiles."""
 POWER_WINDOW = 0.5e-3
@@ -52,9 +53,11 @@ def price_matmul(
     chip.peak_flops(precision)
     shape = np.broadcast_shapes(*(value.shape for value in given))
     flat = np.stack([np.broadcast_to(value, shape).reshape(-1) for value in given])
+    candidates = tiles_of(chip, precision).rows.size * (FEW_SPLITS.size + FILLING_SPLITS)
+    chunk = max(1, int(ARRAY_BYTES / flat.itemsize / candidates))
     parts = [
-        _price(chip, flat[:, start : start + CHUNK], precision, resident_weights)
-        for start in range(0, max(flat.shape[1], 1), CHUNK)
+        _price(chip, flat[:, start : start + chunk], precision, resident_weights)
+        for start in range(0, max(flat.shape[1], 1), chunk)
     ]
     seconds, fill, bound, limiter = (np.concatenate(field).reshape(shape) for field in zip(*parts, strict=True))
     return KernelTime(seconds, fill, bound, _LIMITERS[limiter.astype(np.intp)])
