@@ -29,6 +29,17 @@ def curve(ratios, **changes):
     )
 
 
+def test_selected_rows_have_the_values_and_no_others():
+    rows = curve({1: 3.0, 8: 2.0, 64: 1.0})
+    left = results.select(rows, {"batch": ["1", "64"], "strategy": ["kernel_loop"]})
+    assert left["batch"].tolist() == [1, 64]
+    assert set(left["strategy"]) == {"kernel_loop"}
+    with pytest.raises(SchemaError, match="no row has batch 2; there are batch 1, 8, 64"):
+        results.select(rows, {"batch": ["2"]})
+    with pytest.raises(SchemaError, match="no column 'colour'"):
+        results.select(rows, {"colour": ["red"]})
+
+
 def test_a_pivot_holds_every_value_in_the_frames_order():
     rows = frame([row(1 / count, chip=chip, count=count) for chip in ("sn40l", "h100") for count in (8, 1)])
     wide = results.pivot(rows, "count", "chip")
