@@ -3,6 +3,9 @@
 language.py   what a program says: tiles, loads, products, buffers, metapipelines
 stages.py     what a trace's loops consist of: stages, and the buffers that the dataflow needs
 compiler.py   stages on a chip's engines, and their time
+spatial.py    on a dataflow chip: units and memories for every stage
+gpu.py        on a GPU: pipelines of thread blocks
+warps.py      on a GPU: what a step takes of a block's warps, and what hides behind the rest
 programs/     programs shipped with the simulator
 """
 

@@ -2,7 +2,8 @@
 
 The producer's copies (TMA) run ahead as far as shared memory holds tiles; consumers compute; the store drains beside
 the next work item. Iterations of the grid's loops are work items, dealt out in waves. L2 and HBM are shared by all.
-The pipeline is ThunderKittens' (arXiv 2410.20399), the coefficients are the generation's.
+The pipeline is ThunderKittens' (arXiv 2410.20399), the coefficients are the generation's. What one step takes of a
+block's warps, alone or beside other resident blocks, is in ``chips.tiles.warps``.
 """
 
 from __future__ import annotations

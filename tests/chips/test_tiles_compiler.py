@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chips.spec import Dataflow, Gpu, load_chip
 from chips.tiles.compiler import Compiled, compile_program
@@ -14,7 +16,7 @@ from chips.tiles.language import Tensor, TileError, load_tile, matmul, metapipe,
 from chips.tiles.programs.attention import flash_attention
 from chips.tiles.programs.catalog import EXAMPLES
 from chips.tiles.programs.linear import matmul_over_k, matmul_two_pipes
-from chips.tiles.warps import Warps, warps_of
+from chips.tiles.warps import Cycles, Warps, warps_of
 
 MEASURED = Path(__file__).parents[1] / "reference" / "measured"
 TILES = [(64, 64), (64, 128), (128, 64), (128, 128), (64, 256), (128, 256)]
@@ -191,6 +193,24 @@ def test_registers_and_shared_memory_decide_warps_and_resident_blocks(
     assert warps_of(operations, 100, gpu(name), False) == expected
     assert warps_of(operations, 1, gpu(name), False).resident == 1
     assert warps_of(operations, 100, gpu(name), True).resident == 1
+
+
+@given(st.floats(1, 1e5), st.floats(1, 1e5), st.floats(0, 1e5), st.integers(1, 8))
+def test_in_turn_a_block_takes_its_engines_at_least_and_their_chain_at_most(
+    matrix: float, handing: float, vector: float, resident: int
+) -> None:
+    cycles = Cycles(matrix=matrix, handing=handing, vector=vector)
+    taken = cycles.consumers(gpu("a100"), False, resident)
+    assert max(matrix, handing + vector) <= taken <= max(matrix, handing) + vector
+    assert cycles.consumers(gpu("a100"), False, resident + 1) <= taken
+
+
+def test_products_of_a_warps_own_instructions_are_near_the_library() -> None:
+    """cuBLAS on an A100: no softmax between products, so warps hand over in the shade of the matrix unit."""
+    rows = pd.read_parquet(MEASURED / "a100_gemm_bf16.parquet")
+    squares = rows[(rows.m == rows.n) & (rows.n == rows.k)].set_index("m")["us"] * 1e-6
+    for size in (768, 1024, 4096):
+        assert best_product(gpu("a100"), size, False).seconds == pytest.approx(squares[size], rel=0.08)
 
 
 def test_chip_without_asynchronous_matrix_instructions_refuses_them() -> None:

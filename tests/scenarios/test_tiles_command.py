@@ -69,6 +69,7 @@ def test_plot_is_the_same_bytes_every_time(tmp_path: Path, suffix: str) -> None:
         (("matmul", "--chip", "tpu-v1"), "tpu-v1 runs no tile programs"),
         (("swiglu", "--chip", "h100"), "linear.py:"),
         (("none.py:scale",), "'none.py' is no file"),
+        (("flash-attention", "--chip", "a100", "--async"), "has no asynchronous matrix instructions"),
         (("softmax", "--shape", "x=4096"), "--shape x=4096: expected NAME=ROWSxCOLUMNS"),
         (("softmax", "--plot", "picture.txt"), "a plot is a .png or an .svg file"),
     ],
