@@ -7,6 +7,7 @@ be asked for again; what was priced is kept by the caller, not here.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -49,7 +50,8 @@ class Processes:
 
     def ask(self, part: int, requests: Sequence[Request], version: str) -> None:
         try:
-            self._asked[self._pool.submit(_price, requests, version)] = part
+            with _main_hidden():
+                self._asked[self._pool.submit(_price, requests, version)] = part
         except BrokenProcessPool:  # noticed by the next part; the others are answered below
             lost: Future[pd.DataFrame] = Future()
             lost.set_exception(BrokenProcessPool())
@@ -131,6 +133,21 @@ def _price(requests: Sequence[Request], version: str) -> pd.DataFrame:
     from scenarios.sweep_parts import price_part
 
     return price_part(requests, version)
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Workers that start meanwhile do not import the user's script, which would start this sweep again in each.
+
+    They need nothing of it; but that is what ``multiprocessing`` does with the module that it finds as ``__main__``.
+    """
+    main = sys.modules["__main__"]
+    hidden: dict[str, Any] = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(hidden)
 
 
 def _end_with_parent() -> None:
