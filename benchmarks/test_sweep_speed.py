@@ -1,4 +1,4 @@
-"""Points a second of one core: decode over a dense grid of contexts, over a coarse grid, and a roofline in pandas."""
+"""Points a second of one core: decode over many contexts, over many batches, over few of both; a roofline in pandas."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ from scenarios.sweeping import sweep
 
 SAME = {"question": "How fast?", "model": "llama-3.1-8b", "chips": ["h100", "sn40l"]}
 DENSE = SAME | {"count": [1, 8], "batch": [1, 16], "context": {"from": 16, "to": 8192, "step": 16}}
+BATCHES = SAME | {
+    "count": [1, 8],
+    "batch": {"from": 1, "to": 64, "step": 1},
+    "context": {"from": 512, "to": 8192, "step": 512},
+}
 COARSE = SAME | {"count": [1, 2, 4, 8], "batch": {"from": 1, "to": 64, "times": 2}, "context": [1024, 4096, 16384]}
 
 
-@pytest.mark.parametrize("grid", [DENSE, COARSE], ids=["dense contexts", "coarse"])
+@pytest.mark.parametrize("grid", [DENSE, BATCHES, COARSE], ids=["dense contexts", "batches", "coarse"])
 def test_points(benchmark: BenchmarkFixture, grid: dict[str, object]) -> None:
     requests = list(points_of(scenario_from(grid)))
     price_part(requests[:64], "warm")

@@ -83,10 +83,8 @@ def latest(times: Sequence[Time]) -> Time:
         later = time.ps > winner.ps
         if isinstance(later, bool):
             winner = time if later else winner
-        elif later.all():
-            winner = time
-        elif later.any():
-            winner = _merge(winner, time, later)
+        elif won := np.count_nonzero(later):  # several times as fast as all() and any()
+            winner = time if won == later.size else _merge(winner, time, later)
     return winner
 
 

@@ -219,7 +219,7 @@ def _moved_on(before: Picoseconds, now: Picoseconds, periods: int) -> Picosecond
 def _equal(one: Picoseconds, other: Picoseconds) -> bool:
     if isinstance(one, int) and isinstance(other, int):
         return one == other
-    return bool(np.all(one == other))
+    return not np.count_nonzero(one != other)
 
 
 def _without(time: Time, mark: Rate) -> Time:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from collectives.collective_time import Library
 from collectives.library import price_collective
 from scenarios.framework import Framework
 from scenarios.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Quantity, Step
+
+if TYPE_CHECKING:
+    from scenarios.strategies.stream import StreamStage
 
 
 class Label(NamedTuple):
@@ -70,6 +73,8 @@ class GpuMachine:
     chip: Gpu
     cluster: Cluster
     framework: Framework
+    stages: dict[Operator, StreamStage] = field(default_factory=dict)
+    """Operators as stages of a persistent kernel, where chips are alike; filled by the strategies."""
     _prices: dict[Operator, KernelPrice] = field(default_factory=dict)
 
     def kernels_of(self, operator: Operator) -> int:

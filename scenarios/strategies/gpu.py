@@ -130,7 +130,17 @@ def fused_stages(machine: GpuMachine, operators: Sequence[Operator]) -> list[Str
     and lose their own boundary. A product, attention or collective ends in a dependency: its last store, a counter in
     global memory, and the poll that sees it.
     """
-    return [_stage(machine, operator) for operator in operators]
+    return [_remembered_stage(machine, operator) for operator in operators]
+
+
+def _remembered_stage(machine: GpuMachine, operator: Operator) -> StreamStage:
+    """``_stage``, once for each operator where chips are alike and its context is one number."""
+    several = isinstance(operator, Attention) and not isinstance(operator.context, int)
+    if several or machine.cluster.slowdown is not None:
+        return _stage(machine, operator)
+    if operator not in machine.stages:
+        machine.stages[operator] = _stage(machine, operator)
+    return machine.stages[operator]
 
 
 def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scenarios.lanes import price_points
-from scenarios.point import make_point
-from scenarios.pricing import price_point
+from scenarios.errors import DoesNotFit, ScenarioError
+from scenarios.lanes import Record, price_points
+from scenarios.point import Point, make_point
+from scenarios.pricing import price_point, record_of
 from scenarios.strategies import STRATEGIES
 
 
@@ -19,8 +20,8 @@ from scenarios.strategies import STRATEGIES
     launch=st.sampled_from(["graph", "eager"]),
     count=st.sampled_from([1, 2, 8]),
     batch=st.sampled_from([1, 7, 40, 130]),
-    contexts=st.lists(st.integers(1, 131072), min_size=6, max_size=24)
-    | st.lists(st.integers(4000, 4200), min_size=8, max_size=24),
+    contexts=st.lists(st.integers(1, 131072), min_size=24, max_size=32)
+    | st.lists(st.integers(4000, 4200), min_size=24, max_size=32),
 )
 def test_side_by_side_is_one_by_one(
     chip: str, strategy: str, launch: str, count: int, batch: int, contexts: list[int]
@@ -31,6 +32,33 @@ def test_side_by_side_is_one_by_one(
     ]
     together, alone = price_points(points), [price_point(point) for point in points]
     assert [repr(record) for record in together] == [repr(record) for record in alone]
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    chips=st.lists(st.sampled_from(["h100", "b200", "sn40l"]), min_size=1, max_size=2, unique=True),
+    phase=st.sampled_from(["decode", "prefill", "train"]),
+    strategy=st.sampled_from(list(STRATEGIES)),
+    counts=st.lists(st.sampled_from([1, 2, 3, 4, 8]), min_size=1, max_size=2, unique=True),
+    shapes=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 4096)), min_size=30, max_size=40),
+)
+def test_many_points_of_any_shape_are_as_one_by_one(
+    chips: list[str], phase: str, strategy: str, counts: list[int], shapes: list[tuple[int, int]]
+) -> None:
+    points = [
+        make_point("llama-3.2-1b", chip, count, phase=phase, strategy=strategy, batch=batch, context=context)
+        for chip in chips
+        for count in counts
+        for batch, context in shapes
+    ]
+    assert [repr(record) for record in price_points(points)] == [repr(_alone(point)) for point in points]
+
+
+def _alone(point: Point) -> Record:
+    try:
+        return price_point(point)
+    except ScenarioError as refusal:
+        return record_of(point, DoesNotFit(str(refusal)))
 
 
 @pytest.mark.parametrize("phase", ["prefill", "train", "request"])

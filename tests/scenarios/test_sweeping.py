@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from ray.cluster_utils import Cluster as RayNodes
 
 import results
 from results.atomic_file import OutputError
@@ -136,6 +137,13 @@ def _command(pid: int) -> bytes:
         return b""
 
 
+def test_a_script_without_a_guard_may_sweep(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("from scenarios import sweep\nprint(sweep('one-slow-chip', 'sweep', workers=1).priced)\n")
+    run = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE)
+    assert (run.stdout, run.stderr) == ("12\n", "")
+
+
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     folder = tmp_path / "sweep"
     process = started(folder, "--workers", "1")
@@ -232,18 +240,29 @@ def test_an_unknown_chip_is_refused_before_the_first_point(tmp_path: Path, capsy
     assert not (tmp_path / "sweep").exists()
 
 
-def test_ray_gives_the_same_folder_even_when_a_worker_is_killed(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
-    folder = tmp_path / "sweep"
-    process = started(folder, "--executor", "ray", "--workers", "2")
-    workers = [pid for pid in _ray_workers(process.pid) if pid != process.pid]
-    for pid in workers:
-        os.kill(pid, signal.SIGKILL)
-    assert process.wait(DEADLINE) == 0
+def test_ray_gives_the_same_folder_though_workers_are_killed_and_a_node_dies(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    nodes = RayNodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        lost = nodes.add_node(num_cpus=1)
+        folder = tmp_path / "sweep"
+        process = started(folder, "--executor", "ray", "--address", nodes.address)
+        workers = _ray_workers(nodes)
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        nodes.remove_node(lost, allow_graceful=False)
+        assert process.poll() is None  # it was at work when they died
+        assert process.wait(DEADLINE) == 0
+    finally:
+        nodes.shutdown()
     assert workers
     assert contents(folder) == undisturbed
 
 
-def _ray_workers(session: int) -> list[int]:
-    """The workers of Ray that price points for a driver, which Ray names after their task."""
-    found = subprocess.run(["pgrep", "-f", "ray::_price"], capture_output=True, text=True, check=False).stdout
-    return [int(pid) for pid in found.split()]
+def _ray_workers(nodes: RayNodes) -> list[int]:
+    """The workers of these nodes that price points: Ray names them after their task, and a raylet started them."""
+    session = nodes.head_node.get_session_dir_path().encode()
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=2) for line in listed.splitlines()]
+    return [int(pid) for pid, parent, command in rows if "ray::_price" in command and session in _command(int(parent))]

@@ -1,0 +1,78 @@
+"""Recorded programs: side by side on one clock, each as it runs by itself, to the picosecond and the label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chips.recorded_program import Recorder, run_side_by_side
+from chips.timeline import Time, Timeline
+
+DURATIONS = st.lists(st.integers(0, 1000), min_size=5, max_size=5)
+
+
+def layers(clock: Timeline, durations: Sequence[int], count: int, names: Sequence[str]) -> Time:
+    """A program that uses all that a clock has: engines, a buffer, mappings, joins, barriers, loops inside loops."""
+    load, compute, tail, gap, issue = durations
+    hbm, matrix, tiles = clock.engine("HBM"), clock.engine("matrix"), clock.buffer(2)
+    host = clock.engine("host")
+    clock.task(host, issue, label=names[0])
+
+    def tile(carried: tuple[Time, ...]) -> tuple[Time, ...]:
+        loaded = clock.task(hbm, load, after=(tiles.acquire(),), label=names[1])
+        used = clock.task(matrix, {names[2]: compute, names[1]: 1}, after=(loaded, carried[0]))
+        tiles.release(used)
+        return carried
+
+    def layer(carried: tuple[Time, ...]) -> tuple[Time, ...]:
+        clock.loop(count, tile, carried)
+        ready = clock.task(clock.engine("link"), tail, after=(clock.now,), label=names[3])
+        return (clock.barrier(gap, label=names[0], after=(ready,)),)
+
+    (ready,) = clock.loop(20, layer, (host.free,))
+    return clock.join(ready, clock.task(matrix, 0, after=(Time.zero,)))
+
+
+def alone(durations: Sequence[int], count: int, names: Sequence[str]) -> dict[object, int]:
+    parts = layers(Timeline(), durations, count, names).parts
+    return {label: int(ps) for label, ps in parts.items() if np.any(ps)}
+
+
+@given(points=st.lists(DURATIONS, min_size=1, max_size=12), count=st.integers(0, 40))
+def test_programs_side_by_side_are_each_as_alone(points: list[list[int]], count: int) -> None:
+    # Every other program counts its load and its compute as the same: labels need not agree.
+    names = [["launch", "load", "compute", "link"], ["launch", "work", "work 2", "work"]]
+    programs = []
+    for number, durations in enumerate(points):
+        clock = Recorder()
+        programs.append(clock.program(layers(clock, durations, count, names[number % 2])))
+    assert len({program.structure for program in programs}) == 1
+    for number, answer in enumerate(run_side_by_side(programs)):
+        found = {label: int(np.asarray(ps).item()) for label, ps in answer.items() if np.any(ps)}
+        assert found == alone(points[number], count, names[number % 2])
+
+
+def test_a_program_may_have_lanes_of_its_own() -> None:
+    names = ["launch", "load", "compute", "link"]
+    loads, clock = np.array([10, 700, 300, 5, 900]), Recorder(5)
+    recorded = clock.program(layers(clock, [loads, 90, 40, 7, 3], 3, names))  # type: ignore[list-item]
+    single = Recorder()
+    beside = single.program(layers(single, [44, 1, 2, 3, 4], 3, names))
+    for programs in ([recorded], [recorded, beside]):
+        answer = run_side_by_side(programs)[0]
+        for lane, load in enumerate(loads.tolist()):
+            found = {label: int(np.broadcast_to(ps, 5)[lane]) for label, ps in answer.items()}
+            assert {label: ps for label, ps in found.items() if ps} == alone([load, 90, 40, 7, 3], 3, names)
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_programs_that_wait_otherwise_have_another_structure(count: int) -> None:
+    names = ["launch", "load", "compute", "link"]
+    one, other = Recorder(), Recorder()
+    first = one.program(layers(one, [1, 2, 3, 4, 5], 4, names))
+    second = other.program(layers(other, [1, 2, 3, 4, 5], count, names))
+    assert first.structure != second.structure
