@@ -143,6 +143,7 @@ class _Release:
 @dataclass(unsafe_hash=True, slots=True)
 class _Loop:
     count: int
+    leaps: bool
     body: tuple[Instruction, ...]
     carried: tuple[int, ...]
     given: tuple[int, ...]
@@ -156,7 +157,7 @@ class _Loop:
                 instruction.run(replay)
             return replay.at(self.returned)
 
-        finished = replay.clock.loop(self.count, body, replay.at(self.carried))
+        finished = replay.clock.loop(self.count, body, replay.at(self.carried), leaps=self.leaps)
         replay.times |= zip(self.results, finished, strict=True)
 
 
@@ -294,15 +295,18 @@ class Recorder(Timeline):
         body: Callable[[tuple[Time, ...]], tuple[Time, ...]],
         carried: tuple[Time, ...] = (),
         name: str = "",
+        leaps: bool = True,
     ) -> tuple[Time, ...]:
         if count < 1:
-            return super().loop(count, body, carried)
+            return carried
         given = tuple(self.mark() for _ in carried)
         outside, self._instructions = self._instructions, []
         returned = body(given)
         inside, self._instructions = tuple(self._instructions), outside
         results = tuple(self.mark() for _ in returned)
-        self.note(_Loop(count, inside, _numbers(carried), _numbers(given), _numbers(returned), _numbers(results)))
+        self.note(
+            _Loop(count, leaps, inside, _numbers(carried), _numbers(given), _numbers(returned), _numbers(results))
+        )
         return results
 
     def _spend(self, duration: Duration, label: Hashable) -> tuple[int, int]:

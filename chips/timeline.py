@@ -180,6 +180,7 @@ class Timeline:
         body: Callable[[tuple[Time, ...]], tuple[Time, ...]],
         carried: tuple[Time, ...] = (),
         name: str = "",
+        leaps: bool = True,
     ) -> tuple[Time, ...]:
         """Run ``body`` ``count`` times, each on the times that the one before returned; returns the last ones.
 
@@ -187,11 +188,12 @@ class Timeline:
         For that the body must issue the same tasks each time, and whatever passes from one iteration to the next must
         pass through engines, buffers or the carried times, not through variables of the caller (RuntimeError where a
         leap would go wrong for that). With ``record`` every iteration runs, so that the trace is whole; the events of a
-        loop with a ``name`` are called after their iteration: ``layer 3/down projection``.
+        loop with a ``name`` are called after their iteration: ``layer 3/down projection``. Without ``leaps`` every
+        iteration runs: for a few short ones, which take less time than to see that they are periodic.
         """
         if count < 0:
             raise ValueError(f"A loop cannot run {count} times; the count is at least 0.")
-        if self._leaps:
+        if self._leaps and leaps:
             return run(self, count, body, carried)
         for number in range(count):
             self._scope.append(f"{name} {number}/" if name else "")

@@ -90,11 +90,7 @@ def _run_stage(clock: Timeline, stage: StreamStage, buffer: Buffer, ready: Time)
         tile(load, compute, carried[0])
         return carried
 
-    if stage.tiles <= FEW_TILES:
-        for _ in range(stage.tiles - 1):
-            tile(load, compute, ready)
-    else:
-        clock.loop(stage.tiles - 1, every_tile, (ready,))
+    clock.loop(stage.tiles - 1, every_tile, (ready,), leaps=stage.tiles > FEW_TILES)
     # The last tile takes what the division left over, so that no picosecond is lost.
     rest = stage.tiles - 1
     done = tile(stage.load - load * rest, stage.compute - compute * rest, ready)
