@@ -134,10 +134,11 @@ def steps(duration: Duration, label: Hashable, chips: int) -> Iterator[tuple[Has
                 raise ValueError(
                     f"A duration of shape {spent.shape} in {name!r} does not fit a clock for {chips} chips."
                 )
-            whole, shortest = spent.dtype.kind == "i", spent.min()
+            allowed = spent.dtype.kind == "i" and not np.count_nonzero(spent < 0)
         else:
-            whole, shortest = isinstance(spent, int | np.integer), spent
-        if not whole or shortest < 0:
+            allowed = isinstance(spent, int | np.integer) and bool(spent >= 0)
+        if not allowed:
+            shortest = np.min(spent)
             raise ValueError(f"A duration of {shortest} ps in {name!r} is no whole number of picoseconds from 0 up.")
         yield name, spent if isinstance(spent, np.ndarray) else int(spent)
 

@@ -88,10 +88,11 @@ class Probe:
                 if gain > 0:
                     self.horizon = min(self.horizon, (slack - 1) // gain)
                 continue
+            if not np.count_nonzero(gain > 0):
+                continue
             gain, slack = np.broadcast_arrays(gain, slack)
             gaining = gain > 0
-            if gaining.any():
-                self.horizon = min(self.horizon, int(((slack[gaining] - 1) // gain[gaining]).min()))
+            self.horizon = min(self.horizon, int(((slack[gaining] - 1) // gain[gaining]).min()))
 
 
 class Clock(Protocol):
