@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from chips.placement import ClusterKernel, FusedProgram, Placement, TooLarge, cluster_kernels, fits, place, sections
+from chips.placement import ClusterKernel, FusedProgram, Placement, TooLarge, cluster_kernels, fits, kernel_count, place
 from chips.spec import Dataflow, Gpu
 from cluster import Cluster
 from scenarios.decoder import forward
@@ -75,7 +75,7 @@ def kernels_needed(machine: DataflowMachine, step: Step) -> int | None:
     counts: list[int] = []
     for program in mappings(machine, step):
         try:
-            counts.append(len(sections(program, machine.chip)))
+            counts.append(kernel_count(program, machine.chip))
         except TooLarge:
             continue
     return min(counts, default=None)

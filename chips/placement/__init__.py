@@ -22,7 +22,7 @@ from chips.placement.program import (
     Stage,
     TooLarge,
 )
-from chips.placement.sections import sections
+from chips.placement.sections import kernel_count, sections
 from chips.placement.thread_blocks import ClusterKernel, cluster_kernels
 from chips.placement.tile_program import tile_program
 from chips.placement.unit import ComputeUnit, product_stage, vector_stage
@@ -41,6 +41,7 @@ __all__ = [
     "TooLarge",
     "cluster_kernels",
     "fits",
+    "kernel_count",
     "place",
     "product_stage",
     "sections",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from chips.placement.allocation import fits
+from chips.placement.allocation import allocate, fits
 from chips.placement.program import FusedProgram, with_shares
 from chips.spec import Dataflow
 
@@ -12,36 +12,53 @@ from chips.spec import Dataflow
 def sections(program: FusedProgram, chip: Dataflow) -> list[FusedProgram]:
     """``program`` in the fewest runs of stages that each fit one kernel; a stage too large alone is cut itself.
 
-    Among cuts into as many, those with the least time: every section loads what it holds, and its work spreads over the
-    whole chip, however little it is. Raises TooLarge where a stage fits in no kernel.
+    Among cuts into as many, those whose kernels take least together, the loads of the mesh's links apart. Raises
+    TooLarge where a stage fits in no kernel.
     """
     if fits(program, chip):
         return [program]
-    program = with_shares(program, partial(fits, chip=chip))
+    program, needed = _shared(program, chip)
     count = len(program.stages)
-    best: list[tuple[int, float, int]] = [(0, 0.0, 0)]  # up to each stage: kernels, seconds, where the last one begins
-    for last in range(1, count + 1):
+    best: list[tuple[float, list[FusedProgram]]] = [(0.0, []) for _ in range(count + 1)]  # from each stage to the end
+    for first in range(count - 1, -1, -1):
         choices = []
-        for first in range(last - 1, -1, -1):
+        for last in range(first + 1, count + 1):
             part = program.part(first, last)
             if not fits(part, chip):
                 break  # one stage more only needs more
-            kernels, seconds, _ = best[first]
-            choices.append((kernels + 1, seconds + _least_seconds(part, chip), first))
-        best.append(min(choices))
-    parts: list[FusedProgram] = []
-    last = count
-    while last:
-        first = best[last][2]
-        parts.insert(0, program.part(first, last))
-        last = first
-    return parts
+            if needed[first] == needed[last] + 1:
+                seconds, rest = best[last]
+                choices.append((seconds + _seconds(part, chip), [part, *rest]))
+        best[first] = min(choices, key=lambda choice: choice[0])
+    return best[0][1]
 
 
-def _least_seconds(part: FusedProgram, chip: Dataflow) -> float:
-    """A section's work spread evenly over all units, or its traffic with memory, whichever is longer."""
-    loaded = sum(stage.operand.loaded_bytes for stage in part.stages if stage.operand)
-    streamed = sum(stage.operand.streamed_bytes for stage in part.stages if stage.operand) + part.memory_bytes
-    work = part.passes * sum(stage.unit_seconds for stage in part.stages) / chip.compute.units
+def kernel_count(program: FusedProgram, chip: Dataflow) -> int:
+    """How many ``sections`` there are, found faster. Raises TooLarge."""
+    return 1 if fits(program, chip) else _shared(program, chip)[1][0]
+
+
+def _shared(program: FusedProgram, chip: Dataflow) -> tuple[FusedProgram, list[int]]:
+    """``program`` with stages that are too large cut, and how many kernels it takes from each stage to the end."""
+    program = with_shares(program, partial(fits, chip=chip))
+    count = len(program.stages)
+    needed = [0] * (count + 1)
+    for first in range(count - 1, -1, -1):
+        last = first + 1
+        while last < count and fits(program.part(first, last + 1), chip):
+            last += 1
+        needed[first] = needed[last] + 1  # a kernel that holds more leaves less to the others
+    return program, needed
+
+
+def _seconds(part: FusedProgram, chip: Dataflow) -> float:
+    """A section's passes at the pace of its slowest stage or of off-chip memory, and what it loads before them."""
+    found = allocate(part, chip)
+    assert found is not None  # it fits
+    times = [share.seconds for share in found.shares]
+    work = max(times) if part.control == "pipelined" else sum(times)
+    operands = [stage.operand for stage in part.stages if stage.operand]
+    loaded = sum(operand.loaded_bytes for operand in operands)
+    streamed = sum(operand.streamed_bytes for operand in operands) + part.memory_bytes
     bandwidth = chip.memory.bandwidth * chip.timing.memory_efficiency
-    return loaded / bandwidth + max(work, part.passes * streamed / bandwidth)
+    return loaded / bandwidth + part.passes * max(work, streamed / bandwidth)

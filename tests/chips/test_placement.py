@@ -18,6 +18,7 @@ from chips.placement import (
     Stage,
     TooLarge,
     fits,
+    kernel_count,
     place,
     product_stage,
     sections,
@@ -205,6 +206,7 @@ def test_sections_are_as_few_as_any_cut_gives(mebibytes: list[int]) -> None:
     found = sections(program, SN40L)
     assert [stage.name for part in found for stage in part.stages] == [stage.name for stage in stages]
     assert all(fits(part, SN40L) for part in found)
+    assert kernel_count(program, SN40L) == len(found)
     if len(found) > 1:
         for cuts in combinations(range(1, len(stages)), len(found) - 2):
             ends = [0, *cuts, len(stages)]
