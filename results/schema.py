@@ -100,7 +100,7 @@ def frame(records: Sequence[Mapping[str, object]]) -> pd.DataFrame:
         },
         copy=False,
     )
-    return _held(result)
+    return _held(result, columns)
 
 
 def checked(results: pd.DataFrame) -> pd.DataFrame:
@@ -115,12 +115,11 @@ def checked(results: pd.DataFrame) -> pd.DataFrame:
     others = {name: results[name] for name in results if name not in COLUMNS}
     whole = pd.DataFrame(known | others, copy=False).reset_index(drop=True)
     whole.attrs = dict(results.attrs)
-    return _held(whole)
+    return _held(whole, {name: whole[name].to_numpy() for name in COLUMNS})
 
 
-def _held(result: pd.DataFrame) -> pd.DataFrame:
-    """The frame itself, after all checks of its values."""
-    columns = {name: result[name].to_numpy() for name in COLUMNS}
+def _held(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]]) -> pd.DataFrame:
+    """The frame itself, after all checks of its values, which ``columns`` holds as arrays."""
     for name, column in COLUMNS.items():
         if column.categories:
             wrong = ~np.isin(columns[name].astype(object), column.categories)
