@@ -154,7 +154,7 @@ def largest_hidden(
 
 def _step(hidden: int, count: int, phase: str, batch: int, context: int) -> Step:
     """One pass of a Llama of this hidden size on one of ``count`` chips."""
-    if hidden % HEAD_DIM:
+    if hidden < HEAD_DIM or hidden % HEAD_DIM:
         raise ScenarioError(f"--hidden {hidden} is not heads of {HEAD_DIM}; choose a multiple of {HEAD_DIM}.")
     model = llama_of(hidden)
     return forward(model, shard(model, count), batch, 1 if phase == "decode" else context, context, "bf16")

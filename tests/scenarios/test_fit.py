@@ -166,6 +166,7 @@ def test_the_command_prints_limits_and_clusters(capsys: pytest.CaptureFixture[st
     [
         (["--chips", "h100"], "h100 lays no kernels out in space"),
         (["--hidden", "1000", "--context", "4096"], "--hidden 1000 is not heads of 128; choose a multiple of 128"),
+        (["--hidden", "0", "--context", "4096"], "--hidden 0 is not heads of 128; choose a multiple of 128"),
         (["--phase", "train"], "--phase train: without a model it is decode or prefill"),
         (["llama-2-7b", "--chips", "a100"], "a100 has no thread block clusters"),
         (["llama-2-7b", "--chips", "sn40l", "--precision", "fp8"], "sn40l has no fp8 matrix unit"),
