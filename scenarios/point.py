@@ -15,6 +15,7 @@ from scenarios.strategies import BY_DEVICE, BY_HOST, LAUNCHES, STRATEGIES
 
 PHASES = ("decode", "prefill", "request", "train")
 ALIKE = Variation()
+LARGEST = 2**31 - 1  # of a count: products of two stay within the int64 columns of a frame
 LAUNCH_NAMES = ("eager", "graph", "software", "hardware")
 
 
@@ -133,3 +134,5 @@ def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
 def _at_least_one(option: str, value: int) -> None:
     if value < 1:
         raise ScenarioError(f"--{option} is {value}; it must be at least 1.")
+    if value > LARGEST:
+        raise ScenarioError(f"--{option} is {value}; it can be at most {LARGEST}.")

@@ -78,6 +78,7 @@ def test_a_trace_names_operators_and_layers_and_never_overlaps_on_an_engine(caps
         (["compare", "llama-3.1-8b", "--chips", "h100", "--count", "0"], "at least 1"),
         (["compare", "llama-3.1-8b", "--chips", "h100", "--count", "3"], "1, 2, 4, 8"),
         (["compare", "llama-3.1-8b", "--chips", "h100", "--batch", "-4"], "at least 1"),
+        (["compare", "llama-3.1-8b", "--chips", "h100", "--batch", "9" * 20], "at most 2147483647"),
         (["compare", "llama-3.1-8b", "--chips", "h100", "--context", "999999"], "at most 131072"),
         (["compare", "llama-3.1-8b", "--chips", "h100", "--plot", "bars.pdf"], ".svg"),
         (["compare", "nowhere/config.json", "--chips", "h100"], "nowhere/config.json"),
