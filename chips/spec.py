@@ -210,8 +210,9 @@ def chip_path(name: str) -> Path:
         return Path(name)
     path = CATALOG / f"{name}.toml"
     if name not in chip_names():
-        near = difflib.get_close_matches(name.lower(), chip_names(), n=3, cutoff=0.3) or chip_names()
-        raise CatalogError(f"unknown chip '{name}'; the nearest in the catalog: {', '.join(near)}.")
+        near = difflib.get_close_matches(name.lower(), chip_names(), n=3, cutoff=0.3)
+        known = f"the nearest in the catalog: {', '.join(near)}" if near else f"there are {', '.join(chip_names())}"
+        raise CatalogError(f"unknown chip '{name}'; {known}.")
     return path
 
 

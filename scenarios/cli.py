@@ -1,4 +1,4 @@
-"""The command line: ``loopline compare | chips | models | validate``. Parses and prints; computes nothing itself.
+"""The command line: ``loopline``, its oldest commands, and the list of all. Parses and prints; computes nothing.
 
 Results go to standard output or the file asked for, everything else to standard error. A user's mistake is answered
 in one sentence and exit code 2. Imports stay inside the commands, so that help and errors come at once.
@@ -171,10 +171,13 @@ def compare(
     from results.table import print_comparison
     from results.trace import check_trace_path
     from scenarios import pricing
+    from scenarios.errors import ScenarioError
     from scenarios.point import Options
     from scenarios.strategies import STRATEGIES
     from scenarios.uncertainty import too_close
 
+    if csv and json:
+        raise ScenarioError("--csv and --json are two forms of one output; give one of them.")
     if plot is not None:
         check_plot_path(plot)
     if trace is not None:
@@ -227,7 +230,12 @@ def chips_command(
     name: Annotated[str | None, typer.Argument(help="A chip: show its whole datasheet.")] = None,
     json: Json = False,
 ) -> None:
-    """List the catalog with its key figures, or show one datasheet with the source of every number."""
+    """List the catalog with its key figures, or show one datasheet with the source of every number.
+
+    loopline chips
+
+    loopline chips sn40l
+    """
     from chips.datasheet import datasheet, key_figures
     from results.table import print_records
 
@@ -239,7 +247,12 @@ def models_command(
     name: Annotated[str | None, typer.Argument(help="A model, or the path of a config.json.")] = None,
     json: Json = False,
 ) -> None:
-    """List the models with their shapes, or show one with the tensor-parallel counts that divide it."""
+    """List the models with their shapes, or show one with the tensor-parallel counts that divide it.
+
+    loopline models llama-3.1-70b
+
+    loopline models path/to/config.json --json
+    """
     from results.table import print_records
     from scenarios.model import model_card, model_figures
 
@@ -250,10 +263,15 @@ def models_command(
 def validate(
     data: Annotated[Path | None, typer.Option(help="Folder of measured tables (default: the project's).")] = None,
     by: Annotated[str | None, typer.Option(help="Break each table down by this column.")] = None,
-    worst: Annotated[int, typer.Option(help="Also show this many of the worst rows of each table.")] = 0,
+    worst: Annotated[int, typer.Option(min=0, help="Also show this many of the worst rows of each table.")] = 0,
     json: Json = False,
 ) -> None:
-    """Hold the simulator against measured kernels, collectives and published runs, and print its errors as they are."""
+    """Hold the simulator against measured kernels, collectives and published runs, and print its errors as they are.
+
+    loopline validate
+
+    loopline validate --by tp --worst 5
+    """
     from scenarios.validate import render, to_json
     from scenarios.validate import validate as run
 

@@ -145,8 +145,9 @@ def model_path(name: str) -> Path:
         return path
     if Path(name).is_dir():
         return Path(name) / "config.json"
-    near = difflib.get_close_matches(path.stem, model_names(), n=3, cutoff=0.3) or model_names()
-    raise CatalogError(f"unknown model '{name}'; the nearest in the catalog: {', '.join(near)}.")
+    near = difflib.get_close_matches(path.stem, model_names(), n=3, cutoff=0.3)
+    known = f"the nearest in the catalog: {', '.join(near)}" if near else f"there are {', '.join(model_names())}"
+    raise CatalogError(f"unknown model '{name}'; {known}, and no file or folder is called so.")
 
 
 @cache

@@ -176,9 +176,9 @@ def load_scenario(name: str, changes: Sequence[str] = ()) -> Scenario:
     if name not in scenario_names():
         path = Path(name)
         if path.suffix != ".toml":
-            near = difflib.get_close_matches(name, scenario_names(), n=1, cutoff=0.4)
-            expected = near[0] if near else f"a .toml file or one of {', '.join(scenario_names())}"
-            raise ScenarioError(f"There is no scenario '{name}'; expected {expected}.")
+            near = difflib.get_close_matches(name, scenario_names(), n=1, cutoff=0.6)
+            expected = near[0] if near else f"one of {', '.join(scenario_names())}"
+            raise ScenarioError(f"unknown scenario '{name}'; expected a .toml file or {expected}.")
     try:
         text = path.read_text()
         data = tomllib.loads(text)

@@ -66,6 +66,8 @@ def run(
     from scenarios.scenario_file import load_scenario, points_of
     from scenarios.sweep_parts import model_version, price_part
 
+    if csv and json:
+        raise ScenarioError("--csv and --json are two forms of one output; give one of them.")
     if plot is not None:
         check_plot_path(plot)
     loaded = load_scenario(scenario, changes or ())

@@ -110,3 +110,11 @@ def test_catalogs_print_and_have_json(capsys, arguments):
     assert len(out.splitlines()) > 5
     code, out, _ = run(capsys, *arguments, "--json")
     assert len(json.loads(out)) > 5
+
+
+@pytest.mark.parametrize("command", [["compare", "llama-3.2-1b", "--chips", "h100"], ["run", "one-slow-chip"]])
+def test_one_output_has_one_form(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--csv", "--json"])
+    assert ended.value.code == 2
+    assert "--csv and --json" in capsys.readouterr().err
