@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cluster import Cluster, Communicator
 from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.model import shard
 from scenarios.point import Point
 
 
-def working_chips(point: Point) -> list[int]:
+def working_chips(point: Point) -> Sequence[int]:
     """The numbers of the chips that hold a shard: all, or after failures the first that make a group the model fits.
 
     A tensor-parallel group cannot run without one of its chips: the model is split anew over the largest count that
     divides it. Raises DoesNotFit where no chip is left.
     """
     failed = set(point.variation.failed)
-    left = [chip for chip in range(point.count) if chip not in failed]
     if not failed:
-        return left
+        return range(point.count)
+    left = [chip for chip in range(point.count) if chip not in failed]
     for ranks in range(len(left), 0, -1):
         try:
             shard(point.model, ranks)
