@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -60,6 +60,12 @@ def validate(
     expected = _expected(_annotation(model, key), problem["msg"])
     found = "is missing" if problem["type"] == "missing" else f"is {reprlib.repr(problem['input'])}"
     raise CatalogError(f"{start} {found}; expected {expected}.")
+
+
+def nearest_names(name: str, known: Sequence[str]) -> str:
+    """What to say of an unknown name: the three that are most like it, or all there are."""
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.3)
+    return f"the nearest in the catalog: {', '.join(near)}" if near else f"there are {', '.join(known)}"
 
 
 def _place(path: Path | Callable[[Key], tuple[Path, Key]], key: Key) -> str:

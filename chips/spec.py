@@ -8,7 +8,6 @@ No behaviour and no time live here. SI units throughout: seconds, bytes, hertz, 
 
 from __future__ import annotations
 
-import difflib
 from functools import cache, reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -16,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from chips.catalog_file import CatalogError as CatalogError
-from chips.catalog_file import Key, read_toml, validate
+from chips.catalog_file import Key, nearest_names, read_toml, validate
 from chips.generation import GpuGeneration
 
 CATALOG = Path(__file__).parent / "catalog"
@@ -210,9 +209,7 @@ def chip_path(name: str) -> Path:
         return Path(name)
     path = CATALOG / f"{name}.toml"
     if name not in chip_names():
-        near = difflib.get_close_matches(name.lower(), chip_names(), n=3, cutoff=0.3)
-        known = f"the nearest in the catalog: {', '.join(near)}" if near else f"there are {', '.join(chip_names())}"
-        raise CatalogError(f"unknown chip '{name}'; {known}.")
+        raise CatalogError(f"unknown chip '{name}'; {nearest_names(name, chip_names())}.")
     return path
 
 

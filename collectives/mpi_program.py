@@ -12,9 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.explained_time import seconds_to_ps
 from collectives.schedule import SWITCH, Integers, Messages, Schedule
-from collectives.step_times import Costs, PhasePlan, StepTimes, plan
+from collectives.step_times import Costs, StepTimes, plan, port_ps
 from collectives.topology import Topology
 from collectives.verify import contributed
 
@@ -85,7 +84,7 @@ def program(
                 place = f"{schedule.name}, phase {number}, step {step}"
                 steps.append(Step(incoming, outgoing, staying, place))
     not_contributed = np.repeat(~contributed(schedule)[rank], np.diff(cuts))
-    return Program(steps, not_contributed, _port_ps(schedule, plans, chunk_bytes, rank))
+    return Program(steps, not_contributed, int(port_ps(schedule, plans, chunk_bytes)[rank]))
 
 
 def _legs(
@@ -103,10 +102,3 @@ def _legs(
         )
         for i in np.flatnonzero(np.isin(here, mine))
     ]
-
-
-def _port_ps(schedule: Schedule, plans: tuple[PhasePlan, ...], chunk_bytes: int, rank: int) -> int:
-    if not schedule.streamed or not plans:
-        return 0
-    busy = [planned.port_seconds(chunk_bytes) for planned in plans]
-    return seconds_to_ps(max(float(np.sum([ports[side][rank] for ports in busy])) for side in (0, 1)))

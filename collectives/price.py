@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chips.explained_time import PICOSECONDS_PER_SECOND, seconds_to_ps
+from chips.explained_time import PICOSECONDS_PER_SECOND
 from collectives.schedule import Schedule
-from collectives.step_times import Clocks, Costs, PhasePlan, StepTimes, plan
+from collectives.step_times import Clocks, Costs, StepTimes, plan, port_ps
 from collectives.topology import Topology
 
 
@@ -49,7 +49,7 @@ def price(
             clocks = _shift_steps(clocks, step, phase.count)
         else:
             clocks = _walk_steps(clocks, step, phase.count)
-    return _finish(schedule, phases, chunk_bytes, clocks)
+    return (clocks + port_ps(schedule, phases, chunk_bytes))[:-1]
 
 
 def price_by_step(
@@ -73,7 +73,7 @@ def price_by_step(
         for _ in range(phase.count):
             yield clocks[:-1]
             clocks = _advance(clocks, step)
-    yield _finish(schedule, phases, chunk_bytes, clocks)
+    yield (clocks + port_ps(schedule, phases, chunk_bytes))[:-1]
 
 
 class LinearCost(NamedTuple):
@@ -98,16 +98,6 @@ def _first_clocks(schedule: Schedule, ready_ps: Clocks | None) -> Clocks:
     if ready.shape != (schedule.ranks,):
         raise ValueError(f"ready times have shape {ready.shape}; expected ({schedule.ranks},).")
     return np.append(ready, ready.min())
-
-
-def _finish(schedule: Schedule, phases: tuple[PhasePlan, ...], chunk_bytes: int, clocks: Clocks) -> Clocks:
-    """The ranks' clocks; of a streamed schedule, when the busier of a rank's ports has carried all phases."""
-    if not schedule.streamed or not phases:
-        return clocks[:-1]
-    busy = [phase.port_seconds(chunk_bytes) for phase in phases]
-    out, into = (np.sum(side, axis=0) for side in zip(*busy, strict=True))
-    finish: Clocks = clocks + seconds_to_ps(np.maximum(out, into))
-    return finish[:-1]
 
 
 def _advance(clocks: Clocks, step: StepTimes) -> Clocks:

@@ -11,6 +11,7 @@ computed in float seconds and rounded once. Belongs here: durations. The recurre
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -90,6 +91,16 @@ class PhasePlan:
         """For how long the links out of and into every clock are busy, all steps together."""
         out, into = (chunk_bytes * load / bandwidth for load, bandwidth in (self.out, self.into))
         return self.count * out, self.count * into
+
+
+def port_ps(schedule: Schedule, phases: Sequence[PhasePlan], chunk_bytes: int) -> Clocks:
+    """How long the busier port of each rank (and, last, of the switch) carries all phases; 0 if nothing is streamed."""
+    if not schedule.streamed or not phases:
+        return np.zeros(schedule.ranks + 1, dtype=np.int64)
+    busy = [phase.port_seconds(chunk_bytes) for phase in phases]
+    out, into = (np.sum(side, axis=0) for side in zip(*busy, strict=True))
+    busiest: Clocks = seconds_to_ps(np.maximum(out, into))
+    return busiest
 
 
 @lru_cache(maxsize=64)

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from results.palette import FAINT, readable, strategy_styles
 from results.picture import Picture, plain_axes
 from results.step_series import StepSeries
-from results.units import format_seconds, percent, seconds_unit
-
-PICOSECONDS_PER_SECOND = 1e12
+from results.units import PICOSECONDS_PER_SECOND, format_seconds, percent, seconds_unit
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.errors import SchemaError
+from results.units import PICOSECONDS_PER_SECOND
 
 Dtype = Literal["str", "int64", "float64", "bool"]
 
@@ -72,7 +73,6 @@ COLUMNS: dict[str, Column] = {
 INPUTS = ("chip", "count", "model", "phase", "strategy", "launch", "precision", "batch", "context", "variation")
 PARTS = ("matmul_s", "attention_s", "other_s", "allreduce_s", "launch_s", "fill_drain_s")
 BAND = ("seconds_low", "seconds_high")
-PICOSECONDS_PER_SECOND = 1e12
 EXACT_SECONDS = 4096.0
 # A bound is a float, a time a sum of rounded picoseconds: what rounding alone can put below a bound, relative to it.
 ROUNDING = 1e-9

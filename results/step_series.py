@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from results.units import PICOSECONDS_PER_SECOND
+
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-PICOSECONDS_PER_SECOND = 1e12
 # What adding and taking away the same floats leaves behind, relative to the largest value.
 RESIDUE = 1e-9
 

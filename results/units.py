@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+PICOSECONDS_PER_SECOND = 1e12
 SECONDS_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 
 

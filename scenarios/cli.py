@@ -171,13 +171,11 @@ def compare(
     from results.table import print_comparison
     from results.trace import check_trace_path
     from scenarios import pricing
-    from scenarios.errors import ScenarioError
     from scenarios.point import Options
     from scenarios.strategies import STRATEGIES
     from scenarios.uncertainty import too_close
 
-    if csv and json:
-        raise ScenarioError("--csv and --json are two forms of one output; give one of them.")
+    form = run.output_form(csv=csv, json=json)
     if plot is not None:
         check_plot_path(plot)
     if trace is not None:
@@ -198,7 +196,7 @@ def compare(
     with nullcontext() if where.name == "local" else Console(stderr=True).status(f"ranks at work ({where.name})"):
         frame = pricing.compare(model, chips, count, strategy=strategies, executor=where, **options)
     near = too_close(frame, {chip.name: chip for chip in map(load_chip, chips)})
-    print_comparison(frame, sys.stdout, form="json" if json else "csv" if csv else "table", too_close=near)
+    print_comparison(frame, sys.stdout, form=form, too_close=near)
     if plot is not None:
         plot_breakdown(frame, plot)
         print(f"wrote {plot}", file=sys.stderr)

@@ -6,14 +6,13 @@ A model of the catalog is one TOML file in ``scenarios/models``, every number wi
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from chips.catalog_file import CatalogError, read_toml, validate
+from chips.catalog_file import CatalogError, nearest_names, read_toml, validate
 from chips.datasheet import read_sources
 from chips.spec import ELEMENT_BYTES, Precision
 from scenarios.errors import ScenarioError
@@ -145,8 +144,7 @@ def model_path(name: str) -> Path:
         return path
     if Path(name).is_dir():
         return Path(name) / "config.json"
-    near = difflib.get_close_matches(path.stem, model_names(), n=3, cutoff=0.3)
-    known = f"the nearest in the catalog: {', '.join(near)}" if near else f"there are {', '.join(model_names())}"
+    known = nearest_names(path.stem, model_names())
     raise CatalogError(f"unknown model '{name}'; {known}, and no file or folder is called so.")
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from results.table import Form
 
 MOST_RUN = 20_000  # points; more take minutes, and a sweep keeps what it has priced
 
@@ -15,6 +18,15 @@ Changes = Annotated[
     typer.Option("--set", help="Replace a key of the file: --set count=[1,8] model=llama-3.1-70b"),
 ]
 File = Annotated[str, typer.Argument(help="A scenario of `loopline scenarios`, or the path of a .toml file.")]
+
+
+def output_form(*, csv: bool, json: bool) -> Form:
+    """What ``--csv`` and ``--json`` ask for. Raises ScenarioError where both are given."""
+    from scenarios.errors import ScenarioError
+
+    if csv and json:
+        raise ScenarioError("--csv and --json are two forms of one output; give one of them.")
+    return "json" if json else "csv" if csv else "table"
 
 
 def scenarios(
@@ -66,8 +78,7 @@ def run(
     from scenarios.scenario_file import load_scenario, points_of
     from scenarios.sweep_parts import model_version, price_part
 
-    if csv and json:
-        raise ScenarioError("--csv and --json are two forms of one output; give one of them.")
+    form = output_form(csv=csv, json=json)
     if plot is not None:
         check_plot_path(plot)
     loaded = load_scenario(scenario, changes or ())
@@ -75,9 +86,9 @@ def run(
     if len(points) > MOST_RUN:
         raise ScenarioError(f"{scenario} has {len(points):,} points; `loopline sweep {scenario} -o FOLDER` keeps them.")
     frame = price_part(list(points), model_version())
-    if not csv and not json:
+    if form == "table":
         print(f"{loaded.question}\n")
-    print_comparison(frame, sys.stdout, form="json" if json else "csv" if csv else "table")
+    print_comparison(frame, sys.stdout, form=form)
     if output is not None:
         results.save(frame, output)
         print(f"wrote {output}", file=sys.stderr)
