@@ -33,6 +33,6 @@ try:
     Patience(WORLD, TIMEOUT).meet("leaving")
 except SilentRank as error:
     if error.speaks:
-        print(f"rank {RANK} says: {error}", flush=True)
+        print(f"rank {RANK} says: {error}\n", end="", flush=True)  # one write: others say it too
     time.sleep(0 if error.speaks else 1)
     WORLD.Abort(3)
