@@ -143,11 +143,23 @@ def steps(duration: Duration, label: Hashable, chips: int) -> Iterator[tuple[Has
         yield name, spent if isinstance(spent, np.ndarray) else int(spent)
 
 
+def chosen(first: Time, second: Time, take_second: NDArray[np.bool_]) -> Time:
+    """``second`` on the chips where ``take_second`` is true, ``first`` on the others, whichever is later."""
+    if first is second:
+        return first
+    return Time(np.where(take_second, second.ps, first.ps), _mixed(first, second, take_second))
+
+
 def _merge(first: Time, second: Time, second_wins: NDArray[np.bool_]) -> Time:
-    """The winner of two times chip by chip; parts that both share are shared by the result too (no copy)."""
+    """The winner of two times chip by chip."""
+    return Time(np.maximum(first.ps, second.ps), _mixed(first, second, second_wins))
+
+
+def _mixed(first: Time, second: Time, take_second: NDArray[np.bool_]) -> dict[Hashable, Picoseconds]:
+    """The paths of two times chip by chip; parts that both share are shared by the result too (no copy)."""
     path: dict[Hashable, Picoseconds] = {}
     for label in first.path | second.path:
         ours, theirs = first.path.get(label, 0), second.path.get(label, 0)
         same = ours is theirs or (isinstance(ours, int) and isinstance(theirs, int) and ours == theirs)
-        path[label] = ours if same else np.where(second_wins, theirs, ours)
-    return Time(np.maximum(first.ps, second.ps), path)
+        path[label] = ours if same else np.where(take_second, theirs, ours)
+    return path

@@ -10,13 +10,14 @@ Not here: what programs are worth recording, or what their durations are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from chips.explained_time import Duration, Picoseconds, Time
+from chips.explained_time import Duration, IntArray, Picoseconds, Time
+from chips.periodic_loop import Body
 from chips.timeline import Buffer, Engine, Timeline
 
 FEW = 6  # fewer lanes take less time one after the other: an array's addition costs as much as several of numbers
@@ -25,11 +26,27 @@ START = -1  # the mark of time zero
 Spent = dict[Hashable, Picoseconds]
 
 
-class Replay:
-    """A program while it runs: its clock, the times of its marks, its buffers, and how long its tasks take as what."""
+class Count(NamedTuple):
+    """How often a loop runs, on each lane if it is an array, and whether it is long enough to look for a period."""
 
-    def __init__(self, clock: Timeline, durations: Sequence[Picoseconds], labels: Sequence[Hashable]) -> None:
+    times: int | IntArray
+    leaps: bool
+
+
+class Replay:
+    """A program while it runs: its clock, the times of its marks, its buffers, how often its loops run, how long its
+    tasks take as what.
+    """
+
+    def __init__(
+        self,
+        clock: Timeline,
+        counts: Sequence[Count],
+        durations: Sequence[Picoseconds],
+        labels: Sequence[Hashable],
+    ) -> None:
         self.clock = clock
+        self.counts = counts
         self.times: dict[int, Time] = {START: Time.zero}
         self.buffers: dict[int, Buffer] = {}
         self._durations = durations
@@ -47,7 +64,10 @@ class Replay:
 
 
 class Instruction(Protocol):
-    """Something issued on a clock. Its fields are numbers of marks, buffers and durations, so that equal is alike."""
+    """Something issued on a clock.
+
+    Its fields are numbers of marks, buffers, counts and durations, so that equal is alike.
+    """
 
     def run(self, replay: Replay) -> None:
         """Issue it."""
@@ -143,7 +163,6 @@ class _Release:
 @dataclass(unsafe_hash=True, slots=True)
 class _Loop:
     count: int
-    leaps: bool
     body: tuple[Instruction, ...]
     carried: tuple[int, ...]
     given: tuple[int, ...]
@@ -157,19 +176,22 @@ class _Loop:
                 instruction.run(replay)
             return replay.at(self.returned)
 
-        finished = replay.clock.loop(self.count, body, replay.at(self.carried), leaps=self.leaps)
+        count, leaps = replay.counts[self.count]
+        finished = replay.clock.loop(count, body, replay.at(self.carried), leaps=leaps)
         replay.times |= zip(self.results, finished, strict=True)
 
 
 @dataclass(frozen=True)
 class Program:
-    """What was issued, and for each duration in it how long (int, or int64 (lanes,)) and counted as what.
+    """What was issued: for each loop in it how often it runs, for each duration how long and counted as what.
 
-    ``instructions`` are equal where two programs wait in the same way; ``result`` is the mark that is asked for.
+    Counts and durations are ints, or int64 (lanes,). ``instructions`` are equal where two programs wait in the same
+    way; ``result`` is the mark that is asked for.
     """
 
     instructions: tuple[Instruction, ...]
     result: int
+    counts: tuple[Count, ...]
     durations: tuple[Picoseconds, ...]
     labels: tuple[Hashable, ...]
     lanes: int
@@ -226,6 +248,7 @@ class Recorder(Timeline):
     def __init__(self, lanes: int = 1) -> None:
         super().__init__(lanes)
         self._instructions: list[Instruction] = []
+        self._counts: list[Count] = []
         self._durations: list[Picoseconds] = []
         self._labels: list[Hashable] = []
         self._marks = 0
@@ -235,7 +258,12 @@ class Recorder(Timeline):
     def program(self, result: Time) -> Program:
         """All that was issued so far, up to the time ``result``."""
         return Program(
-            tuple(self._instructions), _number(result), tuple(self._durations), tuple(self._labels), self.chips
+            tuple(self._instructions),
+            _number(result),
+            tuple(self._counts),
+            tuple(self._durations),
+            tuple(self._labels),
+            self.chips,
         )
 
     def note(self, instruction: Instruction) -> None:
@@ -291,22 +319,20 @@ class Recorder(Timeline):
 
     def loop(
         self,
-        count: int,
-        body: Callable[[tuple[Time, ...]], tuple[Time, ...]],
+        count: int | IntArray,
+        body: Body,
         carried: tuple[Time, ...] = (),
         name: str = "",
         leaps: bool = True,
     ) -> tuple[Time, ...]:
-        if count < 1:
-            return carried
         given = tuple(self.mark() for _ in carried)
         outside, self._instructions = self._instructions, []
+        self._counts.append(Count(count, leaps))
+        number = len(self._counts) - 1
         returned = body(given)
         inside, self._instructions = tuple(self._instructions), outside
         results = tuple(self.mark() for _ in returned)
-        self.note(
-            _Loop(count, leaps, inside, _numbers(carried), _numbers(given), _numbers(returned), _numbers(results))
-        )
+        self.note(_Loop(number, inside, _numbers(carried), _numbers(given), _numbers(returned), _numbers(results)))
         return results
 
     def _spend(self, duration: Duration, label: Hashable) -> tuple[int, int]:
@@ -337,19 +363,23 @@ def run_side_by_side(programs: Sequence[Program]) -> list[Spent]:
     kinds = list(zip(*(program.labels for program in programs), strict=True))
     numbers: dict[tuple[Hashable, ...], int] = {}
     labels = [numbers.setdefault(kind, len(numbers)) for kind in kinds]
-    counts = [program.lanes for program in programs]
-    durations = [_joined(row, counts) for row in zip(*(program.durations for program in programs), strict=True)]
-    spent = _run(Timeline(lanes), first, durations, labels).parts
+    widths = [program.lanes for program in programs]
+    durations = [_joined(row, widths) for row in zip(*(program.durations for program in programs), strict=True)]
+    counts = [
+        Count(_joined([each.times for each in row], widths), any(each.leaps for each in row))
+        for row in zip(*(program.counts for program in programs), strict=True)
+    ]
+    spent = _run(Timeline(lanes), first, counts, durations, labels).parts
     answers: list[Spent] = []
     begin = 0
-    for which, count in enumerate(counts):
+    for which, width in enumerate(widths):
         answer: Spent = {}
         for kind, number in numbers.items():
             if number in spent:
-                own = np.asarray(spent[number])[begin : begin + count]
+                own = np.asarray(spent[number])[begin : begin + width]
                 answer[kind[which]] = answer.get(kind[which], 0) + own
         answers.append(answer)
-        begin += count
+        begin += width
     return answers
 
 
@@ -359,7 +389,8 @@ def _one_by_one(program: Program) -> Spent:
         _run(
             Timeline(),
             program,
-            [each if isinstance(each, int) else int(each[lane]) for each in program.durations],
+            [Count(_of_lane(each.times, lane), each.leaps) for each in program.counts],
+            [_of_lane(each, lane) for each in program.durations],
             program.labels,
         ).parts
         for lane in range(program.lanes)
@@ -368,20 +399,30 @@ def _one_by_one(program: Program) -> Spent:
     return {label: np.array([parts.get(label, 0) for parts in alone], np.int64) for label in labels}
 
 
-def _joined(durations: Sequence[Picoseconds], counts: Sequence[int]) -> Picoseconds:
-    """One duration of all programs on the lanes of all: an int where they agree."""
-    if isinstance(durations[0], int) and all(type(each) is int and each == durations[0] for each in durations):
-        return durations[0]
-    if max(counts) == 1:
-        return np.array([int(np.max(each)) for each in durations], np.int64)
+def _of_lane(numbers: int | IntArray, lane: int) -> int:
+    return numbers if isinstance(numbers, int) else int(numbers[lane])
+
+
+def _joined(numbers: Sequence[int | IntArray], widths: Sequence[int]) -> int | IntArray:
+    """One count or duration of all programs on the lanes of all: an int where they agree."""
+    if isinstance(numbers[0], int) and all(type(each) is int and each == numbers[0] for each in numbers):
+        return numbers[0]
+    if max(widths) == 1:
+        return np.array([int(np.max(each)) for each in numbers], np.int64)
     return np.concatenate(
-        [np.broadcast_to(np.asarray(each, np.int64), count) for each, count in zip(durations, counts, strict=True)]
+        [np.broadcast_to(np.asarray(each, np.int64), width) for each, width in zip(numbers, widths, strict=True)]
     )
 
 
-def _run(clock: Timeline, program: Program, durations: Sequence[Picoseconds], labels: Sequence[Hashable]) -> Time:
-    """Issue the program on ``clock`` with these durations and labels; the time of its result."""
-    replay = Replay(clock, durations, labels)
+def _run(
+    clock: Timeline,
+    program: Program,
+    counts: Sequence[Count],
+    durations: Sequence[Picoseconds],
+    labels: Sequence[Hashable],
+) -> Time:
+    """Issue the program on ``clock`` with these counts, durations and labels; the time of its result."""
+    replay = Replay(clock, counts, durations, labels)
     for instruction in program.instructions:
         instruction.run(replay)
     return replay.times[program.result]

@@ -26,15 +26,25 @@ and times are, int64 arrays of shape (chips,), and ``across`` is where chips mee
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import ref
 
 import numpy as np
 
-from chips.explained_time import Duration, Picoseconds, Time, latest, latest_across, seconds_to_ps, spend, steps
-from chips.periodic_loop import Probe, State, run
+from chips.explained_time import (
+    Duration,
+    IntArray,
+    Picoseconds,
+    Time,
+    latest,
+    latest_across,
+    seconds_to_ps,
+    spend,
+    steps,
+)
+from chips.periodic_loop import Body, Probe, State, run, run_uneven
 
 __all__ = ["Buffer", "Duration", "Engine", "Event", "Picoseconds", "Time", "Timeline", "seconds_to_ps"]
 
@@ -176,13 +186,15 @@ class Timeline:
 
     def loop(
         self,
-        count: int,
-        body: Callable[[tuple[Time, ...]], tuple[Time, ...]],
+        count: int | IntArray,
+        body: Body,
         carried: tuple[Time, ...] = (),
         name: str = "",
         leaps: bool = True,
     ) -> tuple[Time, ...]:
         """Run ``body`` ``count`` times, each on the times that the one before returned; returns the last ones.
+
+        ``count`` may be an int64 array (chips,): on a chip whose iterations are done, the others leave no trace.
 
         The result is that of running it ``count`` times, but periodic stretches cost nothing (``chips.periodic_loop``).
         For that the body must issue the same tasks each time, and whatever passes from one iteration to the next must
@@ -191,8 +203,11 @@ class Timeline:
         loop with a ``name`` are called after their iteration: ``layer 3/down projection``. Without ``leaps`` every
         iteration runs: for a few short ones, which take less time than to see that they are periodic.
         """
-        if count < 0:
-            raise ValueError(f"A loop cannot run {count} times; the count is at least 0.")
+        least = int(count.min()) if isinstance(count, np.ndarray) else count
+        if least < 0:
+            raise ValueError(f"A loop cannot run {least} times; the count is at least 0.")
+        if isinstance(count, np.ndarray):
+            return self._uneven_loop(count, body, carried, leaps)
         if self._leaps and leaps:
             return run(self, count, body, carried)
         for number in range(count):
@@ -200,6 +215,17 @@ class Timeline:
             carried = body(carried)
             self._scope.pop()
         return carried
+
+    def _uneven_loop(self, counts: IntArray, body: Body, carried: tuple[Time, ...], leaps: bool) -> tuple[Time, ...]:
+        if counts.shape != (self.chips,):
+            raise ValueError(f"Counts of shape {counts.shape} do not fit a clock for {self.chips} chips.")
+        if self._record:
+            raise ValueError("A trace shows one program: the chips of a recorded clock loop equally often.")
+
+        def evenly(count: int, body: Body, carried: tuple[Time, ...]) -> tuple[Time, ...]:
+            return self.loop(count, body, carried, leaps=leaps)
+
+        return run_uneven(self, counts, body, carried, evenly)
 
     def state(self, carried: tuple[Time, ...]) -> State:
         """All that the tasks so far leave to those to come, with ``carried``; for ``chips.periodic_loop``."""

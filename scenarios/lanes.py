@@ -28,7 +28,6 @@ from scenarios.operators import Attention, Step
 from scenarios.point import ALIKE, Point
 from scenarios.pricing import Outcome, point_steps, price_point, record_of, split_model
 from scenarios.strategies import run_strategy, side_by_side
-from scenarios.strategies.stream import tiles_of_passes
 
 MANY = 24  # points of one kin are worth recording; of fewer, hardly any share a clock
 Record = dict[str, object]
@@ -108,9 +107,9 @@ def _recorded_together(points: Sequence[Point], numbers: Sequence[int]) -> Itera
     for number in numbers:
         check_memory(points[number], split)
     contexts = np.array([points[number].context for number in numbers], np.float64)
-    tasks = _tasks(first, _step(first, split, contexts))
-    for one in np.unique(tasks):
-        lanes = np.flatnonzero(tasks == one)
+    limiters = _limiters(first, _step(first, split, contexts))
+    for one in np.unique(limiters):
+        lanes = np.flatnonzero(limiters == one)
         members = [numbers[lane] for lane in lanes.tolist()]
         if len(members) == 1:
             yield from _recorded(points[members[0]], members[0])
@@ -122,20 +121,13 @@ def _step(point: Point, split: Shard, contexts: NDArray[np.float64]) -> Step:
     return forward(point.model, split, point.batch, 1, contexts, point.precision)
 
 
-def _tasks(point: Point, step: Step) -> NDArray[np.str_]:
-    """Of every lane what decides which tasks it issues: tiles of its attention, and what limits its kernel."""
-    chip = point.chip
+def _limiters(point: Point, step: Step) -> NDArray[np.str_]:
+    """Of every lane what limits its attention kernel, which decides what its time is counted as."""
     (attention,) = (operator for operator in step.decoder if isinstance(operator, Attention))
-    moved, limiter = attention.stream_bytes, np.array("")
-    if isinstance(chip, Gpu):
-        limiter = gpu_machine(chip, cluster_of(point), point.framework).kernel_time(attention).limiter
-        buffer: float = chip.compute.units * chip.on_chip.shared_bytes
-        moved = moved if point.strategy != "per_operator" else np.zeros_like(moved)
-    else:
-        assert isinstance(chip, Dataflow)  # no other kind computes a decoder
-        buffer = chip.on_chip.stream_buffer_bytes
-        moved = moved + (attention.activation_bytes if point.strategy == "per_operator" else 0.0)
-    return np.char.add(tiles_of_passes(attention, moved, buffer).astype(np.str_), np.asarray(limiter).astype(np.str_))
+    if not isinstance(point.chip, Gpu):
+        return np.full(np.shape(attention.context), "")
+    limiter = gpu_machine(point.chip, cluster_of(point), point.framework).kernel_time(attention).limiter
+    return np.broadcast_to(limiter, np.shape(attention.context))
 
 
 def _pass(point: Point, split: Shard, step: Step, numbers: Sequence[int]) -> _Pass:

@@ -12,8 +12,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from chips.explained_time import IntArray
 from chips.timeline import Buffer, Picoseconds, Time, Timeline
 from cluster import Cluster
 from scenarios.machine import LINK, Label
@@ -23,25 +23,17 @@ FEW_TILES = 32  # as many are issued one by one in less time than a loop takes t
 BUFFER_TILES = 2  # double buffering: one tile arrives while the other is used; finer tiles change totals by under 0.5%
 
 
-def stream_tiles(operator: Operator, moved_bytes: Quantity, buffer_bytes: float) -> int:
+def stream_tiles(operator: Operator, moved_bytes: Quantity, buffer_bytes: float) -> int | IntArray:
     """Tiles in which an operator's bytes stream, each at most a slot of the stream buffer; 0 for no bytes.
-
-    Passes side by side stream in as many as the largest of them needs.
-    """
-    return int(np.max(tiles_of_passes(operator, moved_bytes, buffer_bytes)))
-
-
-def tiles_of_passes(operator: Operator, moved_bytes: Quantity, buffer_bytes: float) -> NDArray[np.int64]:
-    """The same for each of several passes.
 
     Weights come in as few tiles as hold them. A KV cache grows, and a kernel is compiled for sizes that double: it
     comes in a power of two of tiles.
     """
     fewest = np.ceil(np.asarray(moved_bytes) * BUFFER_TILES / buffer_bytes).astype(np.int64)
-    if not isinstance(operator, Attention):
-        return fewest
-    mantissa, exponent = np.frexp(fewest)
-    return np.where(fewest == 0, 0, 1 << np.where(mantissa == 0.5, exponent - 1, exponent))
+    if isinstance(operator, Attention):
+        mantissa, exponent = np.frexp(fewest)
+        fewest = np.where(fewest == 0, 0, 1 << np.where(mantissa == 0.5, exponent - 1, exponent))
+    return fewest if fewest.ndim else int(fewest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +42,7 @@ class StreamStage:
 
     ``load``: off-chip memory time of its weights or KV cache; ``compute``: time on ``engine``, in parallel with loads;
     ``latency``: from its last tile to its result at the next stage, by what it is counted as. A stage with 0
-    ``tiles`` loads nothing.
+    ``tiles`` loads nothing. Passes side by side may each have their own number of them.
     """
 
     name: str
@@ -59,7 +51,7 @@ class StreamStage:
     load: Picoseconds
     compute: Picoseconds
     latency: Mapping[Hashable, Picoseconds]
-    tiles: int = 0
+    tiles: int | IntArray = 0
 
 
 def run_stages(clock: Timeline, cluster: Cluster, stages: Sequence[StreamStage], buffer: Buffer, ready: Time) -> Time:
@@ -71,7 +63,7 @@ def run_stages(clock: Timeline, cluster: Cluster, stages: Sequence[StreamStage],
 
 def _run_stage(clock: Timeline, stage: StreamStage, buffer: Buffer, ready: Time) -> Time:
     engine = clock.engine(stage.engine)
-    if stage.tiles == 0:
+    if isinstance(stage.tiles, int) and stage.tiles == 0:
         done = clock.task(engine, stage.compute, after=(ready,), label=stage.label, name=stage.name)
         return clock.task(engine, stage.latency, after=(done,), name=stage.name) if stage.latency else done
     memory = clock.engine("HBM")
@@ -84,14 +76,16 @@ def _run_stage(clock: Timeline, stage: StreamStage, buffer: Buffer, ready: Time)
         buffer.release(used)
         return used
 
-    load, compute = stage.load // stage.tiles, stage.compute // stage.tiles
+    tiles = stage.tiles
+    load, compute = stage.load // tiles, stage.compute // tiles
 
     def every_tile(carried: tuple[Time, ...]) -> tuple[Time, ...]:
         tile(load, compute, carried[0])
         return carried
 
-    clock.loop(stage.tiles - 1, every_tile, (ready,), leaps=stage.tiles > FEW_TILES)
+    rest = tiles - 1
+    most = tiles if isinstance(tiles, int) else int(tiles.max())
+    clock.loop(rest, every_tile, (ready,), leaps=most > FEW_TILES)
     # The last tile takes what the division left over, so that no picosecond is lost.
-    rest = stage.tiles - 1
     done = tile(stage.load - load * rest, stage.compute - compute * rest, ready)
     return clock.task(engine, stage.latency, after=(done,), name=stage.name)

@@ -7,7 +7,7 @@ import itertools
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from timeline_programs import ENGINES, SINK, Program, issue, programs
+from timeline_programs import ENGINES, SINK, Program, issue, of_chip, programs, uneven_programs
 from timeline_references import Recurrence, Simulation, UnderTest, pipeline
 
 from chips.timeline import Time, Timeline
@@ -47,6 +47,18 @@ def test_nested_loops_equal_the_unrolled_recurrence(program: Program) -> None:
 @given(programs(chips=3, most_iterations=80))
 def test_several_chips_equal_the_unrolled_recurrence(program: Program) -> None:
     assert_equals_the_recurrence(program)
+
+
+@quick
+@given(uneven_programs(most_iterations=150))
+def test_chips_that_loop_another_number_of_times_are_each_as_alone(program: Program) -> None:
+    together = UnderTest(3)
+    times = issue(program, together)
+    for chip in range(3):
+        recurrence = Recurrence(1)
+        expected = issue(of_chip(program, chip), recurrence)
+        assert [together.explained(time)[chip] for time in times] == [alone for (alone,) in expected]
+        assert together.explained(together.clock.now)[chip] == recurrence.now()[0]
 
 
 @pytest.mark.parametrize("chips", [1, 2])

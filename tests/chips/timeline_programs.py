@@ -7,7 +7,7 @@ and a release that finds none taken, are left out; every clock counts slots alik
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol, TypeVar
 
@@ -58,7 +58,8 @@ class Barrier:
 
 @dataclass(frozen=True)
 class Loop:
-    count: int
+    count: int | tuple[int, ...]
+    """The same on all chips, or that of each."""
     buffers: tuple[int, ...]
     """Depths of the buffers that are made anew each time the loop is met."""
     carried: tuple[int, ...]
@@ -88,7 +89,10 @@ class Clock(Protocol[T]):
     def join(self, times: list[T]) -> T: ...
     def across(self, time: T) -> T: ...
     def barrier(self, barrier: Barrier, after: list[T]) -> T: ...
-    def loop(self, count: int, body: Callable[[tuple[T, ...]], tuple[T, ...]], carried: tuple[T, ...]) -> tuple[T, ...]:
+    def loop(
+        self, count: int | tuple[int, ...], body: Callable[[tuple[T, ...]], tuple[T, ...]], carried: tuple[T, ...]
+    ) -> tuple[T, ...]:
+        assert isinstance(count, int)
         for _ in range(count):
             carried = body(carried)
         return carried
@@ -221,3 +225,40 @@ class Draw:
 
     def backs(self, least: int, most: int) -> tuple[int, ...]:
         return tuple(self.back() for _ in range(self.random.randint(least, most)))
+
+
+class UnevenDraw(Draw):
+    """Pieces whose loops run another number of times on each chip; chips do not meet, and slots taken come back."""
+
+    def loop(self, iterations: int, depth: int) -> Loop:
+        loop = super().loop(iterations, depth)
+        assert isinstance(loop.count, int)
+        return replace(loop, count=tuple(self.random.choice((loop.count, loop.count // 2, 0, 1, 7)) for _ in range(3)))
+
+    def seldom(self) -> Operation:
+        kinds: list[Callable[[], Operation]] = [
+            lambda: Join(self.backs(1, 3)),
+            lambda: Barrier(self.random.choice(SHORT), self.random.choice(LABELS), self.backs(0, 2)),
+        ]
+        return self.random.choice(kinds)()
+
+
+def uneven_programs(most_iterations: int, depth: int = 2) -> st.SearchStrategy[Program]:
+    """Programs of three chips that loop another number of times each."""
+    return st.randoms(use_true_random=True).map(lambda random: UnevenDraw(random, 3).program(most_iterations, depth))
+
+
+def of_chip(program: Program, chip: int) -> Program:
+    """What one chip of a program does by itself."""
+    return replace(program, chips=1, operations=tuple(_of_chip(operation, chip) for operation in program.operations))
+
+
+def _of_chip(operation: Operation, chip: int) -> Operation:
+    match operation:
+        case Task(steps=steps):
+            return replace(operation, steps=tuple((label, (durations[chip],)) for label, durations in steps))
+        case Loop(count=count, body=body):
+            own = count if isinstance(count, int) else count[chip]
+            return replace(operation, count=own, body=tuple(_of_chip(inner, chip) for inner in body))
+        case _:
+            return operation

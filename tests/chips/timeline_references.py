@@ -64,13 +64,16 @@ class UnderTest(Clock[Time]):
         return self.clock.barrier(barrier.duration, barrier.label, after=after)
 
     def loop(
-        self, count: int, body: Callable[[tuple[Time, ...]], tuple[Time, ...]], carried: tuple[Time, ...]
+        self,
+        count: int | tuple[int, ...],
+        body: Callable[[tuple[Time, ...]], tuple[Time, ...]],
+        carried: tuple[Time, ...],
     ) -> tuple[Time, ...]:
         def counted(times: tuple[Time, ...]) -> tuple[Time, ...]:
             self.bodies += 1
             return body(times)
 
-        return self.clock.loop(count, counted, carried)
+        return self.clock.loop(count if isinstance(count, int) else np.array(count), counted, carried)
 
     def explained(self, time: Time) -> Explained:
         """A time in the form of ``Recurrence``; parts of 0 ps are left out."""
