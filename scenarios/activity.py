@@ -19,7 +19,7 @@ from results.step_series import StepSeries, step_series
 from scenarios.errors import ScenarioError
 from scenarios.group import cluster_of
 from scenarios.machine import FILL_DRAIN, LAUNCH, Label
-from scenarios.operators import Attention, MatrixProduct, Operator, Step
+from scenarios.operators import Attention, MatrixProduct, Operator, Step, largest
 from scenarios.point import Point
 
 Passes = Sequence[tuple[Step, list[Event]]]
@@ -91,8 +91,8 @@ def _kernel_traffic(spec: Gpu, step: Step, events: Sequence[Event], chip: int) -
         operator = operators.get(event.name.rpartition("/")[2])
         if operator is None or not _is_steady(event, operator):
             continue
-        over = max(operator.activation_bytes - spec.on_chip.l2_bytes, 0.0)
-        moved = float(np.max(operator.stream_bytes)) + over
+        over = max(largest(operator.activation_bytes) - spec.on_chip.l2_bytes, 0.0)
+        moved = largest(operator.stream_bytes) + over
         start, finish = _times(event, chip)
         if moved:
             # Where the steady state is too short for the memory, the rest moves while the kernel fills and drains.

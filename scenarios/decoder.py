@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from chips.spec import Precision
 from scenarios.model import Model, Shard
 from scenarios.operators import (
     ACTIVATION_BYTES,
     Attention,
     Collective,
+    Count,
     Elementwise,
     MatrixProduct,
     Operator,
+    Quantity,
     Step,
 )
 
@@ -29,7 +28,7 @@ from scenarios.operators import (
 PLAIN_NORM, PLAIN_ROTARY, PLAIN_SILU = 2, 8, 2
 
 
-def norm(name: str, model: Model, tokens: int, *, add: bool, width: int | None = None) -> Elementwise:
+def norm(name: str, model: Model, tokens: Count, *, add: bool, width: int | None = None) -> Elementwise:
     """RMSNorm or LayerNorm over ``width`` elements a token, fused with the residual add before it when ``add``."""
     elements = tokens * (width or model.hidden)
     reads = 2 if add else 1
@@ -38,7 +37,7 @@ def norm(name: str, model: Model, tokens: int, *, add: bool, width: int | None =
         bytes_read=elements * ACTIVATION_BYTES * reads,
         bytes_written=elements * ACTIVATION_BYTES * reads,
         operations=(4.0 + (1.0 if add else 0.0)) * elements,
-        special_functions=float(tokens),
+        special_functions=1.0 * tokens,
         passes=2,
         plain_calls=PLAIN_NORM + (1 if add else 0),
     )
@@ -47,9 +46,9 @@ def norm(name: str, model: Model, tokens: int, *, add: bool, width: int | None =
 def decoder(
     model: Model,
     shard: Shard,
-    batch: int,
+    batch: Count,
     tokens: int,
-    context: int | NDArray[np.float64],
+    context: Count,
     precision: Precision,
     *,
     sequence: bool = False,
@@ -65,7 +64,7 @@ def decoder(
     rotated = (shard.heads + shard.kv_heads) * model.head_dim
     qkv_width = (shard.heads + 2 * shard.kv_heads) * model.head_dim
     up_width = (2 if model.gated_mlp else 1) * shard.intermediate
-    payload = float(rows * model.hidden * ACTIVATION_BYTES)
+    payload = 1.0 * rows * model.hidden * ACTIVATION_BYTES
     operators: list[Operator] = [norm("attention normalisation", model, own_rows, add=True)]
     operators += _gather("attention input", payload, shard.ranks, sequence)
     operators.append(MatrixProduct("QKV projection", rows, qkv_width, model.hidden, precision))
@@ -98,7 +97,7 @@ def decoder(
             bytes_read=rows * up_width * ACTIVATION_BYTES,
             bytes_written=rows * shard.intermediate * ACTIVATION_BYTES,
             operations=4.0 * rows * shard.intermediate,
-            special_functions=float(rows * shard.intermediate),
+            special_functions=1.0 * rows * shard.intermediate,
             plain_calls=PLAIN_SILU if model.gated_mlp else 1,
         ),
         MatrixProduct("down projection", rows, model.hidden, shard.intermediate, precision),
@@ -107,11 +106,9 @@ def decoder(
     return tuple(operators)
 
 
-def _attention(
-    model: Model, shard: Shard, batch: int, tokens: int, context: int | NDArray[np.float64], *, fused: bool
-) -> list[Operator]:
+def _attention(model: Model, shard: Shard, batch: Count, tokens: int, context: Count, *, fused: bool) -> list[Operator]:
     """Attention as one kernel, or as training ran it before FlashAttention: scores and their dropout through memory."""
-    if fused or not isinstance(context, int):
+    if fused or not (isinstance(context, int) and isinstance(batch, int)):
         return [Attention("attention", batch, tokens, context, shard.heads, shard.kv_heads, model.head_dim)]
     heads = batch * shard.heads
     scores = float(heads * tokens * context)
@@ -140,12 +137,12 @@ def _attention(
     ]
 
 
-def _gather(name: str, payload: float, ranks: int, sequence: bool) -> list[Operator]:
+def _gather(name: str, payload: Quantity, ranks: int, sequence: bool) -> list[Operator]:
     """Before a tensor-parallel pair of products: under sequence parallelism the tokens come together."""
     return [Collective(f"{name} AllGather", "all_gather", payload)] if sequence and ranks > 1 else []
 
 
-def _reduce(name: str, payload: float, ranks: int, sequence: bool) -> list[Operator]:
+def _reduce(name: str, payload: Quantity, ranks: int, sequence: bool) -> list[Operator]:
     """After a tensor-parallel pair of products: the partial sums of all chips are added."""
     if ranks == 1:
         return []
@@ -157,9 +154,9 @@ def _reduce(name: str, payload: float, ranks: int, sequence: bool) -> list[Opera
 def forward(
     model: Model,
     shard: Shard,
-    batch: int,
+    batch: Count,
     tokens: int,
-    context: int | NDArray[np.float64],
+    context: Count,
     precision: Precision,
     *,
     every_logit: bool = False,
@@ -168,11 +165,12 @@ def forward(
 ) -> Step:
     """A forward pass of ``tokens`` new tokens a sequence that ends at ``context`` tokens.
 
+    ``batch`` and ``context`` may be arrays (passes,): passes side by side.
     Inference needs the logits of the last token only; training (``every_logit``) those of all tokens.
     """
     rows = batch * tokens
     logit_rows = rows if every_logit else batch
-    hidden_bytes = float(rows * model.hidden * ACTIVATION_BYTES)
+    hidden_bytes = 1.0 * rows * model.hidden * ACTIVATION_BYTES
     before: list[Operator] = [Elementwise("embedding", hidden_bytes, hidden_bytes, 0.0)]
     after: list[Operator] = [
         norm("final normalisation", model, logit_rows, add=True),
@@ -189,7 +187,7 @@ def forward(
             bytes_read=logits * ACTIVATION_BYTES,
             bytes_written=logit_rows * 4.0,
             operations=3.0 * logits,
-            special_functions=float(logits),
+            special_functions=1.0 * logits,
             passes=2,
             plain_calls=4,
         )

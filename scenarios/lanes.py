@@ -1,15 +1,14 @@
 """Many points at once: recorded as programs, of which those that wait in the same way run side by side on one clock.
 
-Equal to pricing them one by one, to the picosecond. Points that differ only in their context are recorded together
-where they issue the same tasks, that is where their attention streams in equally many tiles and the same thing limits
-its kernel. Of what was recorded, programs of one structure share a clock, whatever chip, count, model or batch they
-are of (``chips.recorded_program``).
+Equal to pricing them one by one, to the picosecond. Points of one token each that differ only in batch and context are
+recorded together where the same things limit their kernels, which is what their time is counted as. Of what was
+recorded, programs of one structure share a clock, whatever chip, count or model they are of
+(``chips.recorded_program``).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -24,13 +23,13 @@ from scenarios.group import cluster_of
 from scenarios.machine import gpu_machine, lower_bound
 from scenarios.memory import check_memory
 from scenarios.model import Shard
-from scenarios.operators import Attention, Step
+from scenarios.operators import Attention, Collective, Step
 from scenarios.point import ALIKE, Point
 from scenarios.pricing import Outcome, point_steps, price_point, record_of, split_model
 from scenarios.strategies import run_strategy, side_by_side
 
-MANY = 24  # points of one kin are worth recording; of fewer, hardly any share a clock
 Record = dict[str, object]
+Floats = NDArray[np.float64]
 
 
 class _Pass(NamedTuple):
@@ -49,21 +48,17 @@ def price_points(points: Sequence[Point]) -> list[Record]:
     """
     records: dict[int, Record] = {}
     passes: list[_Pass] = []
-    groups: dict[Hashable, list[int]] = {}
-    for number, point in enumerate(points):
-        groups.setdefault(_shared(point) if _any_context(point) else number, []).append(number)
-    kin = Counter(_kin(point) for point in points)
-    for numbers in groups.values():
-        recorded = kin[_kin(points[numbers[0]])] >= MANY and _recordable(points[numbers[0]])
-        alone = numbers if len(numbers) == 1 or not recorded else []
-        if not alone:
+    for numbers in _kin(points):
+        alone = numbers
+        if len(numbers) > 1:
             try:
-                passes += _recorded_together(points, numbers)
+                passes += _recorded_together(points, numbers, records)
+                alone = []
             except (DoesNotFit, ScenarioError):  # one of them, or all: each is asked in turn
-                alone = numbers
+                pass
         for number in alone:
             try:
-                if recorded:
+                if _recordable(points[number]):
                     passes += _recorded(points[number], number)
                 else:
                     records[number] = price_point(points[number])
@@ -73,25 +68,20 @@ def price_points(points: Sequence[Point]) -> list[Record]:
     return [records[number] for number in range(len(points))]
 
 
+def _kin(points: Sequence[Point]) -> Iterable[list[int]]:
+    """The numbers of points that may be recorded together: all that differ only in batch and context."""
+    groups: dict[Hashable, list[int]] = {}
+    for number, point in enumerate(points):
+        together = _recordable(point) and point.phase == "decode" and side_by_side(point.chip, point.batch)
+        owners = (id(point.chip), id(point.model), point.framework.name)
+        shared = (*owners, point.count, point.strategy, point.launch, point.precision)
+        groups.setdefault(shared if together else number, []).append(number)
+    return groups.values()
+
+
 def _recordable(point: Point) -> bool:
     """Whether the point is a few passes of one chip that stands for all; else it has lanes of its own."""
     return point.phase != "request" and point.variation == ALIKE and isinstance(point.chip, Gpu | Dataflow)
-
-
-def _any_context(point: Point) -> bool:
-    """Whether the point may be recorded together with others that have another context."""
-    return _recordable(point) and point.phase == "decode" and side_by_side(point.chip, point.batch)
-
-
-def _kin(point: Point) -> Hashable:
-    """What points have in common that often wait in the same way: all but batch and context."""
-    owners = (id(point.chip), id(point.model), point.framework.name)
-    return (*owners, point.count, point.strategy, point.launch, point.precision, point.phase)
-
-
-def _shared(point: Point) -> Hashable:
-    """What points that differ only in their context have in common."""
-    return (_kin(point), point.batch)
 
 
 def _recorded(point: Point, number: int) -> list[_Pass]:
@@ -100,34 +90,44 @@ def _recorded(point: Point, number: int) -> list[_Pass]:
     return [_pass(point, split, step, [number]) for step, _ in point_steps(point, split)]
 
 
-def _recorded_together(points: Sequence[Point], numbers: Sequence[int]) -> Iterator[_Pass]:
-    """The passes of points that differ only in their context. Raises what ``_recorded`` does for one of them."""
+def _recorded_together(points: Sequence[Point], numbers: Sequence[int], records: dict[int, Record]) -> list[_Pass]:
+    """The passes of points that differ only in batch and context; those that do not fit get their record at once.
+
+    Raises DoesNotFit and ScenarioError for what holds for one of them or for all.
+    """
     first = points[numbers[0]]
-    split = split_model(replace(first, context=1))
+    split = split_model(replace(first, batch=1, context=1))
+    fitting: list[int] = []
     for number in numbers:
-        check_memory(points[number], split)
-    contexts = np.array([points[number].context for number in numbers], np.float64)
-    limiters = _limiters(first, _step(first, split, contexts))
-    for one in np.unique(limiters):
-        lanes = np.flatnonzero(limiters == one)
-        members = [numbers[lane] for lane in lanes.tolist()]
-        if len(members) == 1:
-            yield from _recorded(points[members[0]], members[0])
-        else:
-            yield _pass(first, split, _step(first, split, contexts[lanes]), members)
+        try:
+            check_memory(points[number], split)
+            fitting.append(number)
+        except DoesNotFit as refusal:
+            records[number] = record_of(points[number], refusal)
+    batches = np.array([points[number].batch for number in fitting], np.float64)
+    contexts = np.array([points[number].context for number in fitting], np.float64)
+    passes: list[_Pass] = []
+    for lanes in _limited_alike(first, _step(first, split, batches, contexts)):
+        members = [fitting[lane] for lane in lanes.tolist()]
+        passes.append(_pass(first, split, _step(first, split, batches[lanes], contexts[lanes]), members))
+    return passes
 
 
-def _step(point: Point, split: Shard, contexts: NDArray[np.float64]) -> Step:
-    return forward(point.model, split, point.batch, 1, contexts, point.precision)
+def _step(point: Point, split: Shard, batches: Floats, contexts: Floats) -> Step:
+    return forward(point.model, split, batches, 1, contexts, point.precision)
 
 
-def _limiters(point: Point, step: Step) -> NDArray[np.str_]:
-    """Of every lane what limits its attention kernel, which decides what its time is counted as."""
+def _limited_alike(point: Point, step: Step) -> list[NDArray[np.intp]]:
+    """The lanes of a step in groups: within each the same things limit every kernel."""
     (attention,) = (operator for operator in step.decoder if isinstance(operator, Attention))
-    if not isinstance(point.chip, Gpu):
-        return np.full(np.shape(attention.context), "")
-    limiter = gpu_machine(point.chip, cluster_of(point), point.framework).kernel_time(attention).limiter
-    return np.broadcast_to(limiter, np.shape(attention.context))
+    alike = np.zeros(np.shape(attention.context), np.int64)
+    if isinstance(point.chip, Gpu):
+        machine = gpu_machine(point.chip, cluster_of(point), point.framework)
+        for operator in {operator.name: operator for operator in (*step.before, *step.decoder, *step.after)}.values():
+            if not isinstance(operator, Collective):
+                kinds, own = np.unique(machine.kernel_time(operator).limiter, return_inverse=True)
+                alike = alike * kinds.size + own
+    return [np.flatnonzero(alike == one) for one in np.unique(alike)]
 
 
 def _pass(point: Point, split: Shard, step: Step, numbers: Sequence[int]) -> _Pass:

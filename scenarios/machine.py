@@ -82,11 +82,11 @@ class GpuMachine:
         return 1 if self.framework.fuses else operator.plain_calls
 
     def price(self, operator: Operator) -> KernelPrice:
-        """The kernel of one operator. An ``Attention`` whose context is an array is priced for all its entries.
+        """The kernel of one operator; one of several passes is priced for all of them, which one thing limits.
 
         Collectives are the framework's own kernels; inside a persistent kernel see ``price_inside``.
         """
-        if isinstance(operator, Attention) and not isinstance(operator.context, int):
+        if operator.several:
             return self._price(operator)
         if operator not in self._prices:
             self._prices[operator] = self._price(operator)
@@ -102,14 +102,19 @@ class GpuMachine:
         return _rounded(operator.part, self.kernel_time(operator))
 
     def _collective(self, operator: Collective, library: Library) -> KernelPrice:
-        ranks, payload = self.cluster.count, operator.payload_bytes
+        ranks = self.cluster.count
+        payload, places = np.unique(operator.payload_bytes, return_inverse=True)
         chip = self.cluster.linked(self.chip)
         cost = price_collective(chip, operator.operation, ranks, payload, library=library, mode="graph")
-        return KernelPrice(Label("allreduce", LINK), seconds_to_ps(float(np.max(cost.seconds))), 0)
+        seconds = cost.seconds[places] if operator.several else float(cost.seconds[0])
+        return KernelPrice(Label("allreduce", LINK), seconds_to_ps(seconds), 0)
 
     def kernel_time(self, operator: Attention | Elementwise | MatrixProduct) -> KernelTime:
         """The kernel of one operator in seconds, not remembered."""
         match operator:
+            case MatrixProduct(m=np.ndarray() as m, n=n, k=k, precision=precision, count=count):
+                sizes, places = np.unique(m, return_inverse=True)
+                return price_matmul(self.chip, sizes, n, k, precision=precision, count=count).at(places)
             case MatrixProduct(m=m, n=n, k=k, precision=precision, count=count):
                 return price_matmul(self.chip, m, n, k, precision=precision, count=count)
             # The cache write is an operator of its own, with the rotary embedding.
@@ -160,7 +165,7 @@ def lower_bound(chip: ChipBase, ranks: int, step: Step) -> Quantity:
     """Seconds that no strategy can beat for one pass: the longest of three things that may overlap.
 
     Bytes of weights and KV cache over the memory's bandwidth, operations over the matrix peak, and what collectives
-    send over the chip's links. An array where the step's context is one.
+    send over the chip's links. An array where the step is several passes.
     """
 
     def matrix_seconds(operator: Operator) -> Quantity:
@@ -172,7 +177,7 @@ def lower_bound(chip: ChipBase, ranks: int, step: Step) -> Quantity:
             case _:
                 return 0.0
 
-    def sent_bytes(operator: Operator) -> float:
+    def sent_bytes(operator: Operator) -> Quantity:
         if not isinstance(operator, Collective):
             return 0.0
         twice = operator.operation == "all_reduce" and not chip.link.in_switch_reduction

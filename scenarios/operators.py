@@ -2,6 +2,9 @@
 
 Not here: which operators a decoder has (``scenarios.decoder``), what anything costs in time, how operators become
 kernels. All bytes and FLOPs are of one chip.
+
+An operator may stand for several passes side by side that differ in batch or context: these are then arrays (passes,),
+and so is what follows from them (``several``).
 """
 
 from __future__ import annotations
@@ -17,7 +20,13 @@ from chips.spec import ELEMENT_BYTES, Precision
 
 ACTIVATION_BYTES = 2  # activations and KV cache stay in bf16, whatever the precision of the weights
 Quantity = float | NDArray[np.float64]
+Count = int | NDArray[np.float64]
 Part = Literal["matmul", "attention", "other", "allreduce"]
+
+
+def largest(quantity: Quantity) -> float:
+    """The quantity itself, or of several passes side by side the largest."""
+    return float(quantity.max()) if isinstance(quantity, np.ndarray) else quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +37,7 @@ class MatrixProduct:
     """
 
     name: str
-    m: int
+    m: Count
     n: int
     k: int
     precision: Precision
@@ -38,7 +47,11 @@ class MatrixProduct:
     count: int = 1
 
     @property
-    def flops(self) -> float:
+    def several(self) -> bool:
+        return isinstance(self.m, np.ndarray)
+
+    @property
+    def flops(self) -> Quantity:
         return 2.0 * self.count * self.m * self.n * self.k
 
     @property
@@ -47,28 +60,29 @@ class MatrixProduct:
         return float(self.n * self.k * ELEMENT_BYTES[self.precision]) if self.weights else 0.0
 
     @property
-    def activation_bytes(self) -> float:
+    def activation_bytes(self) -> Quantity:
         """Bytes of input and output that cross memory when the operator is a kernel of its own."""
-        return float(self.count * (self.m * self.k + self.m * self.n) * ACTIVATION_BYTES)
+        return 1.0 * self.count * (self.m * self.k + self.m * self.n) * ACTIVATION_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Scaled dot-product attention of ``tokens`` query tokens a sequence over ``context`` keys (causal).
-
-    ``context`` may be an array: the same pass at many contexts side by side.
-    """
+    """Scaled dot-product attention of ``tokens`` query tokens a sequence over ``context`` keys (causal)."""
 
     name: str
-    batch: int
+    batch: Count
     tokens: int
-    context: int | NDArray[np.float64]
+    context: Count
     heads: int
     kv_heads: int
     head_dim: int
     backward: bool = False
     plain_calls: int = 1
     part: Part = "attention"
+
+    @property
+    def several(self) -> bool:
+        return isinstance(self.context, np.ndarray) or isinstance(self.batch, np.ndarray)
 
     @property
     def decode(self) -> bool:
@@ -93,9 +107,9 @@ class Attention:
         return 2.0 * self.batch * self.context * self.kv_heads * self.head_dim * ACTIVATION_BYTES
 
     @property
-    def activation_bytes(self) -> float:
+    def activation_bytes(self) -> Quantity:
         rows = self.batch * self.tokens * self.head_dim
-        return float(rows * (2 * self.heads + 2 * self.kv_heads) * ACTIVATION_BYTES)
+        return 1.0 * rows * (2 * self.heads + 2 * self.kv_heads) * ACTIVATION_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +117,20 @@ class Elementwise:
     """A memory-bound operator: normalisation, rotary embedding, SiLU-multiply, residual add, sampling, optimizer."""
 
     name: str
-    bytes_read: float
-    bytes_written: float
-    operations: float
-    special_functions: float = 0.0
+    bytes_read: Quantity
+    bytes_written: Quantity
+    operations: Quantity
+    special_functions: Quantity = 0.0
     passes: int = 1
     plain_calls: int = 1
     part: Part = "other"
 
     @property
-    def flops(self) -> float:
+    def several(self) -> bool:
+        return isinstance(self.bytes_read, np.ndarray)
+
+    @property
+    def flops(self) -> Quantity:
         return self.operations
 
     @property
@@ -120,7 +138,7 @@ class Elementwise:
         return 0.0
 
     @property
-    def activation_bytes(self) -> float:
+    def activation_bytes(self) -> Quantity:
         return self.bytes_read + self.bytes_written
 
 
@@ -130,9 +148,13 @@ class Collective:
 
     name: str
     operation: Literal["all_reduce", "all_gather", "reduce_scatter"]
-    payload_bytes: float
+    payload_bytes: Quantity
     plain_calls: int = 1
     part: Part = "allreduce"
+
+    @property
+    def several(self) -> bool:
+        return isinstance(self.payload_bytes, np.ndarray)
 
     @property
     def flops(self) -> float:
@@ -143,7 +165,7 @@ class Collective:
         return 0.0
 
     @property
-    def activation_bytes(self) -> float:
+    def activation_bytes(self) -> Quantity:
         return 2.0 * self.payload_bytes
 
 
@@ -164,6 +186,6 @@ class Step:
     kept_bytes: float = 0.0
 
     def total(self, quantity: Callable[[Operator], Quantity]) -> Quantity:
-        """Sum of ``quantity`` over all operators of the pass; an array where a context is one."""
+        """Sum of ``quantity`` over all operators of the pass; an array where it is of several passes."""
         once = sum(quantity(operator) for operator in self.before + self.after)
         return once + self.layers * sum(quantity(operator) for operator in self.decoder)

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chips.explained_time import PICOSECONDS_PER_SECOND
 from chips.spec import CatalogError
@@ -20,7 +19,7 @@ from scenarios.group import cluster_of, working_chips
 from scenarios.machine import Label, lower_bound
 from scenarios.memory import check_memory
 from scenarios.model import Model, Shard, shard
-from scenarios.operators import Attention, Step
+from scenarios.operators import Attention, Count, Step
 from scenarios.point import ALIKE, Options, Point, make_point
 from scenarios.strategies import STRATEGIES, run_strategy, side_by_side
 from scenarios.training import training_step
@@ -29,7 +28,6 @@ from scenarios.uncertainty import band
 if TYPE_CHECKING:
     import pandas as pd
 
-Contexts = int | NDArray[np.float64]
 PARTS = ("matmul", "attention", "other", "allreduce", "launch", "fill_drain")
 
 
@@ -268,7 +266,7 @@ def point_steps(point: Point, split: Shard) -> list[tuple[Step, int]]:
     return [(prefill, 1), *((forward(model, split, batch, 1, int(each), precision), 1) for each in contexts)]
 
 
-def _with_contexts(step: Step, change: Callable[[Contexts], Contexts]) -> Step:
+def _with_contexts(step: Step, change: Callable[[Count], Count]) -> Step:
     """The step with the contexts of its attention changed."""
     decoder = tuple(
         replace(operator, context=change(operator.context)) if isinstance(operator, Attention) else operator

@@ -90,6 +90,7 @@ def backward(operator: Operator) -> list[Operator]:
     """The kernels of an operator's backward pass."""
     match operator:
         case MatrixProduct(name=name, m=m, n=n, k=k):
+            assert isinstance(m, int)  # passes of training are not side by side
             # dA[m,k] = dC[m,n] B^T reads the weights again; dB[k,n] = A^T dC does not.
             gradients: list[Operator] = [
                 replace(operator, name=f"{name} input gradient", n=k, k=n, plain_calls=1),

@@ -32,3 +32,9 @@ class KernelTime:
     fill_drain_seconds: NDArray[np.float64]
     bound_seconds: NDArray[np.float64]
     limiter: NDArray[np.str_]
+
+    def at(self, places: NDArray[np.intp]) -> KernelTime:
+        """The kernels at these places: a kernel may be asked for several times."""
+        return KernelTime(
+            self.seconds[places], self.fill_drain_seconds[places], self.bound_seconds[places], self.limiter[places]
+        )

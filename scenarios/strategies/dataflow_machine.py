@@ -22,6 +22,7 @@ from scenarios.operators import (
     Operator,
     Quantity,
     Step,
+    largest,
 )
 from scenarios.strategies.stream import StreamStage, stream_tiles
 
@@ -96,9 +97,17 @@ def limiter_of(operator: Operator) -> str:
             return MATRIX_UNIT
 
 
-def all_reduce_seconds(machine: DataflowMachine, collective: Collective) -> tuple[float, float]:
+def all_reduce_seconds(machine: DataflowMachine, collective: Collective) -> tuple[Quantity, Quantity]:
     """(latency, whole) of a collective streamed inside a kernel; a gather or scatter moves half of an AllReduce."""
     volume = collective.payload_bytes * (1.0 if collective.operation == "all_reduce" else 0.5)
+    if not isinstance(volume, np.ndarray):
+        return _exchange_seconds(machine, volume)
+    volumes, places = np.unique(volume, return_inverse=True)
+    latency, whole = np.array([_exchange_seconds(machine, each) for each in volumes.tolist()]).T
+    return latency[places], whole[places]
+
+
+def _exchange_seconds(machine: DataflowMachine, volume: float) -> tuple[float, float]:
     cluster = machine.cluster
     key = (id(machine.chip), cluster.count, cluster.slowest_link, volume)
     if key not in _EXCHANGES:
@@ -113,8 +122,9 @@ _EXCHANGES: dict[tuple[int, int, float, float], tuple[Dataflow, tuple[float, flo
 
 
 def tokens_of(step: Step) -> int:
-    """Rows of the activations that pass through one decoder."""
-    return max(operator.m for operator in step.decoder if isinstance(operator, MatrixProduct) and operator.weights)
+    """Rows of the activations that pass through one decoder; of several passes the most."""
+    products = (operator for operator in step.decoder if isinstance(operator, MatrixProduct) and operator.weights)
+    return max(int(largest(operator.m)) for operator in products)
 
 
 def weight_bytes(step: Step) -> float:
@@ -130,9 +140,9 @@ def resident_bytes(chip: Dataflow) -> float:
 def tile_bytes(step: Step) -> float:
     """What the token stream keeps on chip beside weights: double buffers between all stages, each a tile of tokens, and
     in prefill the keys and values of the sequence that passes through, which its later tiles read."""
-    a_token = sum(float(np.max(operator.activation_bytes)) for operator in step.decoder) / tokens_of(step)
+    a_token = sum(largest(operator.activation_bytes) for operator in step.decoder) / tokens_of(step)
     return 2.0 * min(TILE_TOKENS, tokens_of(step)) * a_token + sum(
-        2.0 * float(np.max(operator.context)) * operator.kv_heads * operator.head_dim * ACTIVATION_BYTES
+        2.0 * largest(operator.context) * operator.kv_heads * operator.head_dim * ACTIVATION_BYTES
         for operator in step.decoder
         if isinstance(operator, Attention) and not operator.decode
     )
@@ -141,5 +151,5 @@ def tile_bytes(step: Step) -> float:
 def activation_bytes(machine: DataflowMachine, step: Step) -> float:
     """What the weight stream keeps on chip: the residual of all tokens, and input and output of the widest operator."""
     hidden = max(o.k for o in step.decoder if isinstance(o, MatrixProduct) and o.weights)
-    widest = max(float(np.max(operator.activation_bytes)) for operator in step.decoder)
+    widest = max(largest(operator.activation_bytes) for operator in step.decoder)
     return widest + tokens_of(step) * hidden * ACTIVATION_BYTES

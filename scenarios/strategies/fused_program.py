@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
 
-import numpy as np
-
 from chips.placement import (
     OUTSIDE,
     Buffer,
@@ -28,7 +26,17 @@ from chips.placement import (
 )
 from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Precision
 from scenarios.errors import ScenarioError
-from scenarios.operators import ACTIVATION_BYTES, Attention, Collective, Elementwise, MatrixProduct, Operator, Step
+from scenarios.operators import (
+    ACTIVATION_BYTES,
+    Attention,
+    Collective,
+    Elementwise,
+    MatrixProduct,
+    Operator,
+    Quantity,
+    Step,
+    largest,
+)
 from scenarios.strategies.dataflow_machine import TILE_TOKENS, DataflowMachine, all_reduce_seconds, tokens_of
 
 
@@ -58,7 +66,7 @@ class _Builder:
     """Stages and buffers as they are found, operator by operator, for passes of ``rows`` tokens."""
 
     chip: Dataflow | Gpu
-    exchange: Callable[[Collective], tuple[float, float]]
+    exchange: Callable[[Collective], tuple[Quantity, Quantity]]
     """Latency and whole time of a collective."""
     step: Step
     rows: int
@@ -102,15 +110,15 @@ class _Builder:
             case Attention():
                 self._attention(operator)
             case Elementwise():
-                read, written = operator.bytes_read * self.part, operator.bytes_written * self.part
+                read, written = largest(operator.bytes_read) * self.part, largest(operator.bytes_written) * self.part
                 self._read(read, operator.name)
                 self.stages.append(
                     vector_stage(
                         self._unit(),
                         operator.name,
                         written / ACTIVATION_BYTES,
-                        operator.operations * self.part,
-                        operator.special_functions * self.part,
+                        largest(operator.operations) * self.part,
+                        largest(operator.special_functions) * self.part,
                         max(read, written),
                     )
                 )
@@ -121,7 +129,7 @@ class _Builder:
     def _product(self, operator: MatrixProduct) -> None:
         if not operator.weights:
             raise ScenarioError(f"'{operator.name}' multiplies activations; placement knows forward passes only.")
-        rows = operator.m * self.part
+        rows = largest(operator.m) * self.part
         size = operator.n * operator.k * ELEMENT_BYTES[operator.precision] * 1.0
         unit = self._unit(operator.precision)
         times = unit.turns(rows)
@@ -139,12 +147,10 @@ class _Builder:
         unit = self._unit()
         # Of one sequence up to its tile of tokens; what is left of a tile are more sequences.
         tokens = min(operator.tokens, self.rows)
-        sequences = max(1, round(operator.batch * operator.tokens * self.part / tokens))
+        batch, context = largest(operator.batch), largest(operator.context)
+        sequences = max(1, round(batch * operator.tokens * self.part / tokens))
         copies, rows = sequences * operator.kv_heads, tokens * operator.heads // operator.kv_heads
-        context = float(np.max(operator.context))
-        keys = float(np.max(operator.flops)) / (
-            4.0 * operator.batch * operator.heads * operator.head_dim * operator.tokens
-        )
+        keys = largest(operator.flops) / (4.0 * batch * operator.heads * operator.head_dim * operator.tokens)
         width = operator.head_dim * ACTIVATION_BYTES
         times = unit.turns(rows)
         read = copies * keys * width
@@ -177,8 +183,8 @@ class _Builder:
         self._write(operator.name, copies * rows * width)
 
     def _collective(self, operator: Collective) -> None:
-        latency, seconds = self.exchange(operator)
-        size = operator.payload_bytes * self.part
+        latency, seconds = (largest(each) for each in self.exchange(operator))
+        size = largest(operator.payload_bytes) * self.part
         # In the token stream all collectives share the link at the same time.
         streams = sum(isinstance(other, Collective) for other in self.step.decoder) if self.stationary else 1
         added = size / ACTIVATION_BYTES

@@ -134,9 +134,8 @@ def fused_stages(machine: GpuMachine, operators: Sequence[Operator]) -> list[Str
 
 
 def _remembered_stage(machine: GpuMachine, operator: Operator) -> StreamStage:
-    """``_stage``, once for each operator where chips are alike and its context is one number."""
-    several = isinstance(operator, Attention) and not isinstance(operator.context, int)
-    if several or machine.cluster.slowdown is not None:
+    """``_stage``, once for each operator where chips are alike and it is of one pass."""
+    if operator.several or machine.cluster.slowdown is not None:
         return _stage(machine, operator)
     if operator not in machine.stages:
         machine.stages[operator] = _stage(machine, operator)

@@ -6,12 +6,10 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from chips.timeline import Buffer, Time, Timeline, seconds_to_ps
 from cluster import Cluster
 from scenarios.machine import FILL_DRAIN, LINK, Label
-from scenarios.operators import Collective, Step
+from scenarios.operators import Collective, Step, largest
 from scenarios.strategies.dataflow_machine import (
     TILE_TOKENS,
     DataflowMachine,
@@ -72,9 +70,12 @@ def token_pipeline(machine: DataflowMachine, step: Step) -> TokenPipeline:
     shares: dict[Hashable, float] = {}
     for unit in units:
         label = Label(unit.part, limiter_of(unit))
-        shares[label] = shares.get(label, 0.0) + float(np.max(machine.arithmetic_seconds(unit, 1.0))) / tiles
+        shares[label] = shares.get(label, 0.0) + largest(machine.arithmetic_seconds(unit, 1.0)) / tiles
     balanced = {label: seconds_to_ps(seconds) for label, seconds in shares.items()}
-    streamed = {operator.name: all_reduce_seconds(machine, operator) for operator in collectives}
+    streamed: dict[str, tuple[float, float]] = {}
+    for collective in collectives:
+        whole_latency, whole = all_reduce_seconds(machine, collective)
+        streamed[collective.name] = largest(whole_latency), largest(whole)
     stages: list[TokenStage] = []
     for index, operator in enumerate(step.decoder):
         if operator.name in streamed:
@@ -84,7 +85,7 @@ def token_pipeline(machine: DataflowMachine, step: Step) -> TokenPipeline:
         else:
             stages.append(TokenStage(f"stage {index}", operator.name, balanced))
     weights = weight_bytes(step)
-    others = sum(float(np.max(operator.stream_bytes)) for operator in step.decoder) - weights + step.kept_bytes
+    others = sum(largest(operator.stream_bytes) for operator in step.decoder) - weights + step.kept_bytes
     latency = sum(latency for latency, _ in streamed.values()) + len(units) * machine.chip.timing.stage_latency
     return TokenPipeline(
         tiles,
