@@ -67,9 +67,10 @@ class CollectiveCoefficients(Coefficients):
     ``channel_bandwidth``: bytes/s of the one channel that NCCL gives a peer in point-to-point exchanges with LL.
     ``window_bytes``: what NCCL's channels hold in flight a step, which has to fill once.
     ``host_detour``: what a hop costs more when it goes through the host (PCIe) instead of NVLink.
-    ``network_software``: what NCCL's proxy adds to the network's own latency, a step between nodes.
+    ``network_software``: what NCCL's proxy adds to the network's own latency, a step of a tree between nodes with LL.
     ``ll``, ``ll128``, ``simple``: NCCL's protocols. ``nvls_step`` and ``nvls_efficiency``: hop of Simple through a
-    switch that reduces, and its rate over the link's; ``exchange_step``: hop of Simple between all pairs at once.
+    switch that reduces, and its rate over the link's; ``nvls_least_ranks``: the smallest group in which NCCL takes it.
+    ``exchange_step``: hop of Simple between all pairs at once.
     """
 
     sync: PositiveFloat
@@ -85,6 +86,7 @@ class CollectiveCoefficients(Coefficients):
     network_software: PositiveFloat
     nvls_step: PositiveFloat
     nvls_efficiency: Fraction
+    nvls_least_ranks: PositiveInt = Field(5, description="default: seen on an H200, NCCL 2.27 (stas00/ml-engineering)")
     exchange_step: PositiveFloat
     ll: CollectiveProtocol
     ll128: CollectiveProtocol

@@ -18,10 +18,13 @@ from collectives.candidate import Candidate, Seconds
 from collectives.collective_time import Operation
 from collectives.topology import rank_bandwidth
 
-NVLS_LEAST_RANKS = 5  # the smallest group for which NCCL 2.27 was seen to pick NVLS: stas00/ml-engineering, H200
 TREE_BANDWIDTH = 0.92  # of the ring's: NCCL tuning.cc
-PAT_BANDWIDTH = 0.75  # of the ring's: NCCL tuning.cc
 LINK_SHARE = {"ll": 0.5, "ll128": 0.92, "simple": 1.0}  # payload of what a link carries: NCCL tuning.cc
+NETWORK_EFFICIENCY = 0.97  # a 400 Gb/s adapter (ConnectX-7) carries 48.5 of 50 GB/s: SimAI
+# A step between nodes over a tree's with LL (network_software): 2.7, 4, 14 and 5, 8.5, 14 us, NVLSTree 20.9: tuning.cc
+RING_NETWORK_STEP = {"ll": 0.54, "ll128": 0.8, "simple": 2.8}
+TREE_NETWORK_STEP = {"ll": 1.0, "ll128": 1.7, "simple": 2.8}
+NVLS_NETWORK_STEP = 4.2
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def nccl_candidates(chip: Gpu, operation: Operation, ranks: int, payload: Second
     # LL128 relies on stores of 128 bytes that stay whole on NVLink, but not on PCIe.
     protocols = ("ll", "simple") if chip.link.topology == "host" else ("ll", "ll128", "simple")
     return [
-        _candidate(chip, ranks, f"{algorithm} {protocol}", _pace(chip, ranks, protocol), traffic, payload)
+        _candidate(chip, ranks, f"{algorithm} {protocol}", _pace(chip, ranks, protocol, algorithm), traffic, payload)
         for algorithm, traffic in algorithm_traffic(chip, operation, ranks).items()
         for protocol in protocols
     ] + _in_switch(chip, operation, ranks, payload)
@@ -55,41 +58,54 @@ def nccl_candidates(chip: Gpu, operation: Operation, ranks: int, payload: Second
 
 @dataclass(frozen=True)
 class Pace:
-    """A protocol on a chip's links: seconds to start and a hop, payload bytes/s, and its payload on any link."""
+    """A protocol on a chip's links: seconds to start, a hop and a step between nodes, payload bytes/s in the domain and
+    between nodes."""
 
     startup: float
     hop: float
+    network_step: float
     bandwidth: float
-    link_share: float
+    network_bandwidth: float
 
 
-def _pace(chip: Gpu, ranks: int, name: str) -> Pace:
+def _pace(chip: Gpu, ranks: int, name: str, algorithm: str = "ring") -> Pace:
     """The slower of the protocol's channels and its share of the link."""
     coefficients = chip.generation.collective
     protocols = {"ll": coefficients.ll, "ll128": coefficients.ll128, "simple": coefficients.simple}
     link = LINK_SHARE[name] * coefficients.link_efficiency * rank_bandwidth(chip.link, ranks)
     protocol = protocols[name]
     detour = coefficients.host_detour if chip.link.topology == "host" else 0.0
-    return Pace(protocol.startup, protocol.hop + detour, min(protocol.bandwidth or link, link), LINK_SHARE[name])
+    software = (TREE_NETWORK_STEP if algorithm == "tree" else RING_NETWORK_STEP)[name] * coefficients.network_software
+    return Pace(
+        protocol.startup,
+        protocol.hop + detour,
+        software + chip.link.network_latency,
+        min(protocol.bandwidth or link, link),
+        LINK_SHARE[name] * NETWORK_EFFICIENCY * chip.link.network_bandwidth,
+    )
 
 
 def algorithm_traffic(chip: Gpu, operation: Operation, ranks: int) -> dict[str, Traffic]:
-    """Rings over all ranks; beyond one domain also what takes logarithmically many steps between nodes."""
+    """Rings over all ranks; beyond one domain also trees, which take logarithmically many steps between nodes.
+
+    The adapters of a node share what crosses its boundary: of a ring, all that any link of it carries; of a tree, what
+    a node passes on. (PAT, logarithmic gathers and scatters, is for nodes of a single rank.)
+    """
     local = min(ranks, chip.link.domain)
     nodes = ceil(ranks / local)
     rest, levels = (ranks - 1) / ranks, ceil(log2(nodes))
     outside = (nodes - 1) / nodes / local
+    around = rest / local if nodes > 1 else 0.0
     match operation:
         case "all_reduce":
-            ring = Traffic(2 * (ranks - nodes), 2 * rest, 1 / ranks, 1 / ranks, 2 * (nodes - 1), 2 * outside)
+            ring = Traffic(2 * (ranks - nodes), 2 * rest, 1 / ranks, 1 / ranks, 2 * (nodes - 1), 2 * around)
             tree = Traffic(2 * (local - 1), 2, 1 / local, 0, 2 * levels, 2 * outside / TREE_BANDWIDTH)
             return {"ring": ring} if nodes == 1 else {"ring": ring, "tree": tree}
         case "all_gather" | "reduce_scatter":
-            ring = Traffic(ranks - nodes, rest, 1 / ranks, 1 / ranks, nodes - 1, outside)
-            pat = Traffic(local - 1, rest, 1 / ranks, 1 / ranks, levels, outside / PAT_BANDWIDTH)
-            return {"ring": ring} if nodes == 1 else {"ring": ring, "pat": pat}
+            ring = Traffic(ranks - nodes, rest, 1 / ranks, 1 / ranks, nodes - 1, around)
+            return {"ring": ring}
         case "broadcast":
-            chain = Traffic(ranks - nodes, 1, 0, 0, nodes - 1, outside)
+            chain = Traffic(ranks - nodes, 1, 0, 0, nodes - 1, around / rest)
             tree = Traffic(local - 1, 1, 0, 0, levels, outside / TREE_BANDWIDTH)
             return {"ring": chain} if nodes == 1 else {"ring": chain, "tree": tree}
         case _:
@@ -97,33 +113,33 @@ def algorithm_traffic(chip: Gpu, operation: Operation, ranks: int) -> dict[str, 
 
 
 def _candidate(chip: Gpu, ranks: int, name: str, pace: Pace, traffic: Traffic, payload: Seconds) -> Candidate:
-    coefficients, link = chip.generation.collective, chip.link
+    coefficients = chip.generation.collective
     filling = np.minimum(traffic.chunk * payload, coefficients.window_bytes)
     # A copy reads and writes every byte, so it has half of the memory's bandwidth at most.
     kept = traffic.kept * payload / min(coefficients.copy_bandwidth, chip.memory.bandwidth / 2)
     inside = (traffic.wire * payload + filling) / pace.bandwidth + kept
-    outside = traffic.network_wire * payload / (pace.link_share * link.network_bandwidth)
-    network_step = coefficients.network_software + link.network_latency
+    outside = traffic.network_wire * payload / pace.network_bandwidth
     return Candidate(
         name,
         latency=np.full_like(payload, pace.startup + traffic.steps * pace.hop),
         transfer=inside,
-        network=traffic.network_steps * network_step + np.maximum(outside - inside, 0.0),
+        network=traffic.network_steps * pace.network_step + np.maximum(outside - inside, 0.0),
         allowed=np.ones(payload.shape, dtype=np.bool_),
     )
 
 
 def _in_switch(chip: Gpu, operation: Operation, ranks: int, payload: Seconds) -> list[Candidate]:
     """NVLS: the switch reduces what the ranks read and multicasts what they write; a rank sends (1 + 1/p) n."""
-    local = min(ranks, chip.link.domain)
-    if operation != "all_reduce" or not chip.link.in_switch_reduction or local < NVLS_LEAST_RANKS:
+    coefficients, local = chip.generation.collective, min(ranks, chip.link.domain)
+    if operation != "all_reduce" or not chip.link.in_switch_reduction or local < coefficients.nvls_least_ranks:
         return []
     nodes = ceil(ranks / local)
     between = 2 * (nodes - 1) / nodes / local / TREE_BANDWIDTH
     traffic = Traffic(2, 1 + 1 / local, 1, 0, 2 * ceil(log2(nodes)), between)
-    coefficients = chip.generation.collective
     rate = coefficients.nvls_efficiency * rank_bandwidth(chip.link, ranks)
-    pace = replace(_pace(chip, ranks, "simple"), hop=coefficients.nvls_step, bandwidth=rate)
+    network_step = NVLS_NETWORK_STEP * coefficients.network_software + chip.link.network_latency
+    simple = _pace(chip, ranks, "simple")
+    pace = replace(simple, hop=coefficients.nvls_step, network_step=network_step, bandwidth=rate)
     return [_candidate(chip, ranks, "nvls simple" if nodes == 1 else "nvls_tree simple", pace, traffic, payload)]
 
 

@@ -169,3 +169,32 @@ def test_tensorrt_llm_hands_large_payloads_to_nccl_where_its_version_does() -> N
     assert str(names[0][0]) == "one_shot"
     assert str(names[0][1]) != "one_shot"
     assert [str(name) for name in names[1]] == ["one_shot", "one_shot"]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "payload", "microseconds", "off"),
+    [
+        (16, 4096, 37, 0.10),  # NDR InfiniBand, NCCL: microsoft/mscclpp, figure
+        (16, 65_536, 47.5, 0.25),
+        (16, 2**20, 89, 0.45),
+        (16, 2**31, 9068, 0.15),  # EFA, NCCL, 444 GB/s of bus bandwidth: awsome-distributed-training
+        (64, 2**29, 2985, 0.10),  # NDR InfiniBand: coreweave/nccl-tests
+    ],
+)
+def test_published_all_reduces_between_nodes_of_h100(ranks, payload, microseconds, off):
+    seconds = price_collective(load_chip("h100"), "all_reduce", ranks, payload, library="nccl", mode="stream").seconds
+    assert float(seconds) * 1e6 == pytest.approx(microseconds, rel=off)
+
+
+@pytest.mark.parametrize(("payload", "microseconds"), [(2**20, 124), (2**24, 1120), (2**26, 4268)])
+def test_published_all_reduces_over_pcie(payload, microseconds):
+    """Not fitted: four A100s whose ring passes the host (microsoft/vidur), as L40S have it."""
+    seconds = price_collective(load_chip("l40s"), "all_reduce", 4, payload, library="nccl", mode="stream").seconds
+    assert float(seconds) * 1e6 == pytest.approx(microseconds, rel=0.12)
+
+
+@pytest.mark.parametrize("operation", ["all_reduce", "all_gather", "reduce_scatter", "broadcast"])
+def test_a_ring_sends_between_nodes_what_it_sends_inside(operation):
+    inside, between = (algorithm_traffic(load_chip("h100"), operation, ranks)["ring"] for ranks in (8, 32))
+    assert inside.network_wire == inside.network_steps == 0
+    assert between.network_wire == pytest.approx(between.wire / 8)  # over the eight adapters of a node
