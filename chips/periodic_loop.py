@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from chips.explained_time import IntArray, Picoseconds, Rate, Time, chosen
 
 LONGEST_PERIOD = 16
+LAST_PS = int(np.iinfo(np.int64).max)
 HISTORY_NUMBERS = 2**22
 """How many past times may be kept to look for a period: 32 MiB. Clocks of very many chips find short periods only."""
 
@@ -237,17 +238,16 @@ def _advanced(before: Time, now: Time, periods: int) -> Time:
     path = {
         label: _moved_on(before.path.get(label, 0), now.path.get(label, 0), periods) for label in before.path | now.path
     }
+    # The parts of a time sum to it: where it fits its integers, so do they.
+    if isinstance(now.ps, np.ndarray):
+        last = int(now.ps.max()) + periods * int(np.abs(now.ps - before.ps).max())
+        if last > LAST_PS:
+            raise OverflowError(f"A loop ends after {last} ps; many chips' clocks end at {LAST_PS} ps.")
     return Time(_moved_on(before.ps, now.ps, periods), path)
 
 
 def _moved_on(before: Picoseconds, now: Picoseconds, periods: int) -> Picoseconds:
-    moved = now - before
-    if isinstance(moved, int):
-        return now + periods * moved
-    latest = int(np.max(now)) + periods * int(np.abs(moved).max())
-    if latest > np.iinfo(np.int64).max:
-        raise OverflowError(f"A loop ends after {latest} ps; many chips' clocks end at {np.iinfo(np.int64).max} ps.")
-    return now + periods * moved
+    return now + periods * (now - before)
 
 
 def _equal(one: Picoseconds, other: Picoseconds) -> bool:

@@ -91,12 +91,26 @@ def frame(records: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """
     for number, record in enumerate(records):
         _check_columns(number, record)
-    columns = {name: _values(name, column, records) for name, column in COLUMNS.items()}
+    return frame_of_columns(
+        {name: _values(name, column, [record[name] for record in records]) for name, column in COLUMNS.items()}
+    )
+
+
+def frame_of_columns(columns: Mapping[str, NDArray[np.generic]]) -> pd.DataFrame:
+    """The same of columns: an array of its dtype for each name of the schema, objects for strings.
+
+    Raises what ``frame`` does.
+    """
+    for name, column in COLUMNS.items():
+        if name not in columns:
+            raise SchemaError(f"the column '{name}' is missing.")
+        if columns[name].dtype != (object if column.dtype == "str" else column.dtype):
+            raise SchemaError(f"column '{name}' holds {columns[name].dtype}; expected {column.dtype}.")
     # Strings become an array of pandas here, not by a conversion of the frame, which takes longer than pricing a point.
     result = pd.DataFrame(
         {
-            name: pd.array(values, dtype="str") if COLUMNS[name].dtype == "str" else values
-            for name, values in columns.items()
+            name: pd.array(columns[name], dtype="str") if column.dtype == "str" else columns[name]
+            for name, column in COLUMNS.items()
         },
         copy=False,
     )
@@ -170,7 +184,7 @@ def _check_columns(number: int, record: Mapping[str, object]) -> None:
     raise SchemaError(f"record {number} has a column '{unknown}' that the schema does not know.")
 
 
-def _values(name: str, column: Column, records: Sequence[Mapping[str, object]]) -> NDArray[np.generic]:
+def _values(name: str, column: Column, values: Sequence[object]) -> NDArray[np.generic]:
     """One column as an array. A float column takes ints too; every other type must match."""
     accepted = {
         "str": (str,),
@@ -178,7 +192,6 @@ def _values(name: str, column: Column, records: Sequence[Mapping[str, object]]) 
         "float64": (float, int, np.floating),
         "bool": (bool, np.bool_),
     }
-    values = [record[name] for record in records]
     for number, value in enumerate(values):
         if not isinstance(value, accepted[column.dtype]) or (isinstance(value, bool) and column.dtype != "bool"):
             raise SchemaError(f"record {number}: column '{name}' is {value!r}; expected {column.dtype}.")

@@ -8,9 +8,8 @@ recorded, programs of one structure share a clock, whatever chip, count or model
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,47 +24,56 @@ from scenarios.memory import check_memory
 from scenarios.model import Shard
 from scenarios.operators import Attention, Collective, Step
 from scenarios.point import ALIKE, Point
-from scenarios.pricing import Outcome, point_steps, price_point, record_of, split_model
+from scenarios.pricing import point_steps, price_point, split_model
+from scenarios.records import Columns, Outcome, Record, asked, figures
 from scenarios.strategies import run_strategy, side_by_side
 
-Record = dict[str, object]
 Floats = NDArray[np.float64]
 
 
-class _Pass(NamedTuple):
-    """One pass of some points, recorded: their numbers, the program with a lane for each, and what ``Outcome`` has."""
+@dataclass
+class _Recorded:
+    """Points recorded together: their numbers, what is known of their outcome, their passes with a lane for each."""
 
     numbers: Sequence[int]
-    program: Program
-    bounds: Sequence[float]
-    streamed: Sequence[float]
+    outcome: Outcome
+    passes: list[Program]
 
 
-def price_points(points: Sequence[Point]) -> list[Record]:
-    """The record of every point, in their order: what ``pricing.price_point`` gives for each.
+def price_points(points: Sequence[Point]) -> Columns:
+    """Columns of the results' schema, a row for each point in their order: what ``pricing.price_point`` gives for each.
 
-    A point that is refused has a record that says why.
+    A point that is refused has a row that says why.
     """
-    records: dict[int, Record] = {}
-    passes: list[_Pass] = []
+    columns = asked(points)
+    recorded: list[_Recorded] = []
     for numbers in _kin(points):
         alone = numbers
         if len(numbers) > 1:
             try:
-                passes += _recorded_together(points, numbers, records)
+                recorded += _recorded_together(points, numbers, columns)
                 alone = []
             except (DoesNotFit, ScenarioError):  # one of them, or all: each is asked in turn
                 pass
         for number in alone:
+            point = points[number]
             try:
-                if _recordable(points[number]):
-                    passes += _recorded(points[number], number)
+                if _recordable(point):
+                    recorded.append(_recorded(point, number))
                 else:
-                    records[number] = price_point(points[number])
+                    _fill(columns, [number], price_point(point))
             except (DoesNotFit, ScenarioError) as refusal:
-                records[number] = record_of(points[number], DoesNotFit(str(refusal)))
-    records |= {number: record_of(points[number], outcome) for number, outcome in _outcomes(passes).items()}
-    return [records[number] for number in range(len(points))]
+                columns["reason"][number] = str(refusal)
+    _run(recorded)
+    for each in recorded:
+        batches, contexts = columns["batch"][each.numbers], columns["context"][each.numbers]
+        _fill(columns, each.numbers, figures(points[each.numbers[0]], each.outcome, each.outcome, batches, contexts))
+    return columns
+
+
+def _fill(columns: Columns, numbers: Sequence[int], record: Record) -> None:
+    for name, values in record.items():
+        columns[name][numbers] = values
 
 
 def _kin(points: Sequence[Point]) -> Iterable[list[int]]:
@@ -84,14 +92,17 @@ def _recordable(point: Point) -> bool:
     return point.phase != "request" and point.variation == ALIKE and isinstance(point.chip, Gpu | Dataflow)
 
 
-def _recorded(point: Point, number: int) -> list[_Pass]:
-    """The passes of one point. Raises DoesNotFit; ScenarioError where the model cannot be split so."""
+def _recorded(point: Point, number: int) -> _Recorded:
+    """One point. Raises DoesNotFit; ScenarioError where the model cannot be split so."""
     split = split_model(point)
-    return [_pass(point, split, step, [number]) for step, _ in point_steps(point, split)]
+    recorded = _Recorded([number], Outcome(), [])
+    for step, _ in point_steps(point, split):
+        _record_pass(recorded, point, split, step)
+    return recorded
 
 
-def _recorded_together(points: Sequence[Point], numbers: Sequence[int], records: dict[int, Record]) -> list[_Pass]:
-    """The passes of points that differ only in batch and context; those that do not fit get their record at once.
+def _recorded_together(points: Sequence[Point], numbers: Sequence[int], columns: Columns) -> Iterator[_Recorded]:
+    """Points that differ only in batch and context; those that do not fit get their row in ``columns`` at once.
 
     Raises DoesNotFit and ScenarioError for what holds for one of them or for all.
     """
@@ -103,14 +114,12 @@ def _recorded_together(points: Sequence[Point], numbers: Sequence[int], records:
             check_memory(points[number], split)
             fitting.append(number)
         except DoesNotFit as refusal:
-            records[number] = record_of(points[number], refusal)
-    batches = np.array([points[number].batch for number in fitting], np.float64)
-    contexts = np.array([points[number].context for number in fitting], np.float64)
-    passes: list[_Pass] = []
+            columns["reason"][number] = str(refusal)
+    batches, contexts = (columns[name][fitting].astype(np.float64) for name in ("batch", "context"))
     for lanes in _limited_alike(first, _step(first, split, batches, contexts)):
-        members = [fitting[lane] for lane in lanes.tolist()]
-        passes.append(_pass(first, split, _step(first, split, batches[lanes], contexts[lanes]), members))
-    return passes
+        recorded = _Recorded(np.array(fitting)[lanes].tolist(), Outcome(), [])
+        _record_pass(recorded, first, split, _step(first, split, batches[lanes], contexts[lanes]))
+        yield recorded
 
 
 def _step(point: Point, split: Shard, batches: Floats, contexts: Floats) -> Step:
@@ -130,33 +139,26 @@ def _limited_alike(point: Point, step: Step) -> list[NDArray[np.intp]]:
     return [np.flatnonzero(alike == one) for one in np.unique(alike)]
 
 
-def _pass(point: Point, split: Shard, step: Step, numbers: Sequence[int]) -> _Pass:
-    """One pass with a lane for each of ``numbers``, recorded. ``point``: any of them."""
-    group, clock = cluster_of(point).side_by_side(len(numbers)), Recorder(len(numbers))
+def _record_pass(recorded: _Recorded, point: Point, split: Shard, step: Step) -> None:
+    """Record one pass with a lane for each of the points, any of which is ``point``."""
+    lanes, outcome = len(recorded.numbers), recorded.outcome
+    group, clock = cluster_of(point).side_by_side(lanes), Recorder(lanes)
     finish = run_strategy(clock, group, point.strategy, step, point.launch, point.framework)
-    bounds = np.broadcast_to(lower_bound(point.chip, split.ranks, step), len(numbers)).tolist()
-    streamed = np.broadcast_to(step.total(lambda operator: operator.stream_bytes), len(numbers)).tolist()
-    return _Pass(numbers, clock.program(finish), bounds, streamed)
+    recorded.passes.append(clock.program(finish))
+    outcome.bound_seconds = outcome.bound_seconds + lower_bound(point.chip, split.ranks, step)
+    outcome.stream_bytes = outcome.stream_bytes + step.total(lambda operator: operator.stream_bytes)
 
 
-def _outcomes(passes: Sequence[_Pass]) -> dict[int, Outcome]:
-    """The outcome of each point by its number; programs of one structure run together."""
-    alike: dict[Hashable, list[int]] = {}
-    for which, each in enumerate(passes):
-        alike.setdefault(each.program.structure, []).append(which)
-    spent = {
-        which: answer
-        for together in alike.values()
-        for which, answer in zip(together, run_side_by_side([passes[one].program for one in together]), strict=True)
-    }
-    outcomes: dict[int, Outcome] = {}
-    for which, each in enumerate(passes):
-        lanes = {label: np.broadcast_to(ps, len(each.numbers)).tolist() for label, ps in spent[which].items()}
-        for lane, number in enumerate(each.numbers):
-            outcome = outcomes.setdefault(number, Outcome())
-            for label, of_lanes in lanes.items():
-                if of_lanes[lane]:
-                    outcome.spent[label] = outcome.spent.get(label, 0) + of_lanes[lane]
-            outcome.bound_seconds += each.bounds[lane]
-            outcome.stream_bytes += each.streamed[lane]
-    return outcomes
+def _run(recorded: Sequence[_Recorded]) -> None:
+    """Run all passes and add what they took to the outcomes; programs of one structure run together."""
+    alike: dict[Hashable, list[tuple[Outcome, Program]]] = {}
+    for each in recorded:
+        for program in each.passes:
+            alike.setdefault(program.structure, []).append((each.outcome, program))
+    for together in alike.values():
+        for (outcome, program), spent in zip(
+            together, run_side_by_side([program for _, program in together]), strict=True
+        ):
+            for label, ps in spent.items():
+                took = np.broadcast_to(ps, program.lanes) if program.lanes > 1 else int(np.max(ps))
+                outcome.spent[label] = outcome.spent.get(label, 0) + took

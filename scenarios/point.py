@@ -114,6 +114,8 @@ def make_point(
 
 
 def _variation(text: str, count: int) -> Variation:
+    if not text:
+        return ALIKE
     try:
         variation = Variation.parse(text)
     except ValueError as error:

@@ -24,7 +24,8 @@ from scenarios.memory import needed_bytes
 from scenarios.model import load_model, shard
 from scenarios.operators import Attention, MatrixProduct, Operator, Step
 from scenarios.point import Point, make_point
-from scenarios.pricing import Outcome, run_point
+from scenarios.pricing import run_point
+from scenarios.records import Outcome
 from scenarios.strategies import run_strategy
 from scenarios.training import Recompute, training_step
 
@@ -44,7 +45,7 @@ CHUNK_DECODERS = 4  # decoders of a chunk in an interleaved pipeline, as Megatro
 def predict_inference(row: Row) -> float:
     """Seconds of one row of ``inference.csv``: an output token, the first token, or a whole static batch."""
     _, outcomes = run_inference(row)
-    return sum(outcome.ps / PICOSECONDS_PER_SECOND for outcome in outcomes)
+    return sum(outcome.seconds for outcome in outcomes)
 
 
 def run_inference(row: Row) -> tuple[Point, list[Outcome]]:

@@ -2,64 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from chips.explained_time import PICOSECONDS_PER_SECOND
 from chips.spec import CatalogError
 from chips.timeline import Event, Time
 from cluster import LOCAL, Communicator, Executor, run_ranks
 from scenarios.decoder import forward
 from scenarios.errors import DoesNotFit
 from scenarios.group import cluster_of, working_chips
-from scenarios.machine import Label, lower_bound
+from scenarios.machine import lower_bound
 from scenarios.memory import check_memory
 from scenarios.model import Model, Shard, shard
 from scenarios.operators import Attention, Count, Step
 from scenarios.point import ALIKE, Options, Point, make_point
+from scenarios.records import Outcome, Record, record_of
 from scenarios.strategies import STRATEGIES, run_strategy, side_by_side
 from scenarios.training import training_step
-from scenarios.uncertainty import band
 
 if TYPE_CHECKING:
     import pandas as pd
-
-PARTS = ("matmul", "attention", "other", "allreduce", "launch", "fill_drain")
-
-
-@dataclass
-class Outcome:
-    """What a point took: picoseconds by label, the lower bound of the same work, and the bytes it had to stream."""
-
-    spent: dict[Hashable, int] = field(default_factory=dict)
-    bound_seconds: float = 0.0
-    stream_bytes: float = 0.0
-
-    @property
-    def ps(self) -> int:
-        return sum(self.spent.values())
-
-    def part_ps(self, part: str) -> int:
-        """Picoseconds of one column of the results."""
-        return sum(ps for label, ps in self.spent.items() if isinstance(label, Label) and label.part == part)
-
-    @property
-    def parts(self) -> dict[str, float]:
-        """Seconds of each of ``PARTS``."""
-        return {part: self.part_ps(part) / PICOSECONDS_PER_SECOND for part in PARTS}
-
-    @property
-    def limiter(self) -> str:
-        """What most of the time waited for."""
-        waited: dict[str, int] = {}
-        for label, ps in self.spent.items():
-            if isinstance(label, Label):
-                waited[label.limiter] = waited.get(label.limiter, 0) + ps
-        return max(waited, key=lambda limiter: waited[limiter])
 
 
 def simulate(
@@ -100,67 +66,17 @@ def compare(
     ]
     if executor.name == "local":
         return frame([price_point(point) for point in points])
-    return frame(
-        [record_of(point, answer) for point, answer in zip(points, _distributed(points, executor), strict=True)]
-    )
+    return frame([_record(point, answer) for point, answer in zip(points, _distributed(points, executor), strict=True)])
 
 
-def price_point(point: Point) -> dict[str, object]:
+def price_point(point: Point) -> Record:
     """The record of one point, with the keys of the results' schema."""
-    return record_of(point, _answer(point))
+    return _record(point, _answer(point))
 
 
-def record_of(point: Point, answer: Outcome | DoesNotFit) -> dict[str, object]:
-    """The record of a point that has been run, or refused."""
-    record: dict[str, object] = {
-        "chip": point.chip.name,
-        "count": point.count,
-        "model": point.model.name,
-        "phase": point.phase,
-        "strategy": point.strategy,
-        "launch": point.launch,
-        "precision": point.precision,
-        "batch": point.batch,
-        "context": point.context,
-        "variation": str(point.variation),
-    }
-    if isinstance(answer, DoesNotFit):
-        missing = dict.fromkeys(
-            (
-                "seconds",
-                "alike_s",
-                "seconds_low",
-                "seconds_high",
-                "tokens_per_s_user",
-                "tokens_per_s",
-                "roofline_fraction",
-                "bound_s",
-            ),
-            float("nan"),
-        )
-        parts = {f"{part}_s": float("nan") for part in PARTS}
-        return record | missing | parts | {"working": 0, "limiter": "", "fits": False, "reason": str(answer)}
-    outcome = answer
-    seconds = outcome.ps / PICOSECONDS_PER_SECOND
-    alike = outcome if point.variation == ALIKE else run_point(replace(point, variation=ALIKE))
-    tokens = {"decode": 1, "request": point.output_tokens or 0}.get(point.phase, point.context)
-    parts = outcome.parts
-    low, high = band(point.chip, point.strategy, point.phase, parts, outcome.bound_seconds)
-    return (
-        record
-        | {
-            "working": len(working_chips(point)),
-            "seconds": seconds,
-            "alike_s": alike.ps / PICOSECONDS_PER_SECOND,
-            "seconds_low": min(low, seconds),
-            "seconds_high": max(high, seconds),
-            "tokens_per_s_user": tokens / seconds,
-            "tokens_per_s": point.batch * tokens / seconds,
-            "roofline_fraction": outcome.stream_bytes / point.chip.memory.bandwidth / seconds,
-        }
-        | {f"{part}_s": spent for part, spent in parts.items()}
-        | {"bound_s": outcome.bound_seconds, "limiter": outcome.limiter, "fits": True, "reason": ""}
-    )
+def _record(point: Point, answer: Outcome | DoesNotFit) -> Record:
+    varies = point.variation != ALIKE and isinstance(answer, Outcome)
+    return record_of(point, answer, run_point(replace(point, variation=ALIKE)) if varies else None)
 
 
 def run_point(point: Point, communicator: Communicator | None = None) -> Outcome:

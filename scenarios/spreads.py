@@ -18,8 +18,9 @@ from chips.spec import Gpu, load_chip
 from scenarios.errors import ScenarioError, Unpredictable
 from scenarios.held_out import held_out
 from scenarios.measured import Predictions
+from scenarios.operators import largest
 from scenarios.predict import Row, run_inference
-from scenarios.pricing import PARTS
+from scenarios.records import PARTS
 from scenarios.uncertainty import (
     COVERAGE,
     DATAFLOW,
@@ -151,11 +152,11 @@ def _run_spreads(rows: pd.DataFrame, known: Spreads) -> dict[str, Spread]:
             point, outcomes = run_inference(cast(Row, row))
         except Unpredictable:
             continue
-        parts = {part: sum(outcome.parts[part] for outcome in outcomes) for part in PARTS}
-        band = kernel_band(parts, kernel_spreads(point.chip, point.phase, known))
+        parts = {part: sum(largest(outcome.parts[part]) for outcome in outcomes) for part in PARTS}
+        below, above = kernel_band(parts, kernel_spreads(point.chip, point.phase, known))
         overhead = sum(parts[part] for part in OVERHEAD_PARTS)
         kind = kind_of_run(point.chip, point.strategy)
-        runs[kind].append(_Run(float(row["seconds"]) - sum(parts.values()), *band, overhead))
+        runs[kind].append(_Run(float(row["seconds"]) - sum(parts.values()), largest(below), largest(above), overhead))
     return {
         kind: _spread(np.array([run.ratio(len(found) < FEW) for run in found])) for kind, found in runs.items() if found
     }

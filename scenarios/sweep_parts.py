@@ -14,13 +14,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from chips.spec import ChipBase, Gpu
-from results.schema import COLUMNS, frame
-from scenarios.errors import DoesNotFit, ScenarioError
-from scenarios.lanes import Record, price_points
+from results.schema import frame_of_columns
+from scenarios.errors import ScenarioError
+from scenarios.lanes import price_points
 from scenarios.model import Model
 from scenarios.point import Point, make_point
-from scenarios.pricing import record_of
+from scenarios.records import Columns, asked, unfit
 from scenarios.scenario_file import Request
 
 if TYPE_CHECKING:
@@ -62,12 +64,15 @@ def make_points(requests: Sequence[Request]) -> list[Point | ScenarioError]:
     return points
 
 
+_SORTED = json.JSONEncoder(sort_keys=True)
+
+
 def key_of(request: Request, point: Point | ScenarioError, version: str) -> str:
     """A hash of what the point is (the chip's and the model's own numbers, not their names) and of the version."""
     digest = blake2b(version.encode(), digest_size=12)
     if isinstance(point, Point):
         digest.update(_content(point.chip) + _content(point.model))
-    digest.update(json.dumps(request, sort_keys=True).encode())
+    digest.update(_SORTED.encode(request).encode())
     return digest.hexdigest()
 
 
@@ -90,44 +95,39 @@ def price_part(requests: Sequence[Request], version: str) -> pd.DataFrame:
     import pandas as pd
 
     made = make_points(requests)
-    points = [point for point in made if isinstance(point, Point)]
-    priced = iter(_priced(points))
-    records = [
-        next(priced) if isinstance(point, Point) else _refused(request, str(point))
-        for request, point in zip(requests, made, strict=True)
-    ]
+    columns = unfit(len(requests))
+    valid = [number for number, point in enumerate(made) if isinstance(point, Point)]
+    for name, values in _priced([point for point in made if isinstance(point, Point)]).items():
+        columns[name][valid] = values
+    for number, (request, point) in enumerate(zip(requests, made, strict=True)):
+        if isinstance(point, ScenarioError):
+            for name, value in (request | {"reason": str(point)}).items():
+                if name in columns:
+                    columns[name][number] = value
     more = {
         "key": [key_of(request, point, version) for request, point in zip(requests, made, strict=True)],
         "framework": [
             point.framework.name if isinstance(point, Point) and isinstance(point.chip, Gpu) else "" for point in made
         ],
     }
-    results = frame(records)
-    for name, values in more.items():
-        results[name] = pd.array(values, dtype="str")
+    results = frame_of_columns(columns)
+    for name, texts in more.items():
+        results[name] = pd.array(texts, dtype="str")
     results["output_tokens"] = [(point.output_tokens or 0) if isinstance(point, Point) else 0 for point in made]
     return results
 
 
-def _priced(points: Sequence[Point]) -> list[Record]:
-    """The record of each point; where something is wrong with one, it alone says so."""
+def _priced(points: Sequence[Point]) -> Columns:
+    """A row for each point; where something is wrong with one, it alone says so."""
     try:
         return price_points(points)
     except Exception as error:
         if len(points) == 1:
-            what = (
+            columns = asked(points)
+            columns["reason"][0] = (
                 str(error) if isinstance(error, ScenarioError) else f"internal error: {type(error).__name__}: {error}"
             )
-            return [record_of(points[0], DoesNotFit(what))]
+            return columns
     middle = len(points) // 2
-    return _priced(points[:middle]) + _priced(points[middle:])
-
-
-def _refused(request: Request, reason: str) -> Record:
-    """The record of a request that is no point."""
-    missing: Record = {
-        name: {"str": "", "int64": 0, "float64": float("nan"), "bool": False}[column.dtype]
-        for name, column in COLUMNS.items()
-    }
-    asked = {name: value for name, value in request.items() if name in COLUMNS}
-    return missing | asked | {"reason": reason}
+    one, other = _priced(points[:middle]), _priced(points[middle:])
+    return {name: np.concatenate([one[name], other[name]]) for name in one}

@@ -29,10 +29,12 @@ from math import hypot
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from chips.catalog_file import read_toml, validate
 from chips.spec import ChipBase, Gpu
+from scenarios.operators import Quantity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,22 +107,23 @@ def kernel_spreads(chip: ChipBase, phase: str, known: Spreads) -> dict[str, Spre
     }
 
 
-def kernel_band(parts: Mapping[str, float], kernels: Mapping[str, Spread]) -> tuple[float, float]:
+def kernel_band(parts: Mapping[str, Quantity], kernels: Mapping[str, Spread]) -> tuple[Quantity, Quantity]:
     """How far below and above the prediction a run may come by its kernels alone, seconds."""
-    return (
-        hypot(*(parts[part] * spread.below for part, spread in kernels.items())),
-        hypot(*(parts[part] * spread.above for part, spread in kernels.items())),
-    )
+    below = [parts[part] * spread.below for part, spread in kernels.items()]
+    above = [parts[part] * spread.above for part, spread in kernels.items()]
+    return np.sqrt(sum(each * each for each in below)), np.sqrt(sum(each * each for each in above))
 
 
 def band(
-    chip: ChipBase, strategy: str, phase: str, parts: Mapping[str, float], bound_seconds: float
-) -> tuple[float, float]:
+    chip: ChipBase, strategy: str, phase: str, parts: Mapping[str, Quantity], bound_seconds: Quantity
+) -> tuple[Quantity, Quantity]:
     """(``seconds_low``, ``seconds_high``) of a row whose ``parts`` (by name, without ``_s``) are seconds.
 
-    The lower end is never below the physical bound.
+    The lower end is never below the physical bound. Arrays of points side by side have arrays as bands.
     """
     known, whole = spreads(), sum(parts.values())
+    below: Quantity
+    above: Quantity
     if phase == "train":
         run = known.runs[TRAINING]
         below, above = whole * run.below, whole * run.above
@@ -129,7 +132,7 @@ def band(
         below, above = kernel_band(parts, kernel_spreads(chip, phase, known))
         overhead = sum(parts[part] for part in OVERHEAD_PARTS)
         below, above = below + overhead * run.below, above + overhead * run.above
-    return max(whole - below, min(bound_seconds, whole)), whole + above
+    return np.maximum(whole - below, np.minimum(bound_seconds, whole)), whole + above
 
 
 def too_close(results: pd.DataFrame, chips: Mapping[str, ChipBase]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from chips.explained_time import PICOSECONDS_PER_SECOND
 from cluster.communicator import Communicator
 from scenarios.group import working_chips
 from scenarios.point import Point
@@ -40,4 +39,4 @@ class SimulatedMachine:
         """
         phase = "decode" if index else "prefill"
         point = replace(self.point, phase=phase, context=prompt_tokens + index, output_tokens=None)
-        return run_point(point, communicator).ps / PICOSECONDS_PER_SECOND
+        return run_point(point, communicator).seconds

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from results.schema import frame, frame_of_columns
 from scenarios.errors import DoesNotFit, ScenarioError
-from scenarios.lanes import Record, price_points
+from scenarios.lanes import price_points
 from scenarios.point import Point, make_point
-from scenarios.pricing import price_point, record_of
+from scenarios.pricing import price_point
+from scenarios.records import Record, record_of
 from scenarios.strategies import STRATEGIES
 
 
@@ -30,8 +33,7 @@ def test_side_by_side_is_one_by_one(
         make_point("llama-3.1-8b", chip, count, strategy=strategy, launch=launch, batch=batch, context=context)
         for context in contexts
     ]
-    together, alone = price_points(points), [price_point(point) for point in points]
-    assert [repr(record) for record in together] == [repr(record) for record in alone]
+    assert_as_alone(points)
 
 
 @settings(deadline=None, max_examples=10)
@@ -51,7 +53,12 @@ def test_many_points_of_any_shape_are_as_one_by_one(
         for count in counts
         for batch, context in shapes
     ]
-    assert [repr(record) for record in price_points(points)] == [repr(_alone(point)) for point in points]
+    assert_as_alone(points)
+
+
+def assert_as_alone(points: list[Point]) -> None:
+    together, alone = frame_of_columns(price_points(points)), frame([_alone(point) for point in points])
+    pd.testing.assert_frame_equal(together, alone, check_exact=True)
 
 
 def _alone(point: Point) -> Record:
@@ -66,4 +73,4 @@ def test_other_phases_come_in_the_order_asked(phase: str) -> None:
     points = [
         make_point("llama-3.2-1b", "h100", 1, phase=phase, context=context) for context in (256, 64, 128, 512, 96, 72)
     ]
-    assert [record["context"] for record in price_points(points)] == [256, 64, 128, 512, 96, 72]
+    assert price_points(points)["context"].tolist() == [256, 64, 128, 512, 96, 72]

@@ -15,7 +15,8 @@ from scenarios.errors import ScenarioError
 from scenarios.framework import default_framework
 from scenarios.model import load_model, shard
 from scenarios.point import make_point
-from scenarios.pricing import PARTS, run_point
+from scenarios.pricing import run_point
+from scenarios.records import PARTS
 from scenarios.strategies import run_strategy
 
 FRAMEWORK = default_framework("decode", eager=False)

@@ -20,6 +20,7 @@ from scenarios.cli import main
 from scenarios.errors import ScenarioError
 from scenarios.point import make_point
 from scenarios.pricing import price_point
+from scenarios.records import Columns
 from scenarios.sweeping import sweep
 
 SCENARIO = {
@@ -183,7 +184,7 @@ def test_another_version_of_the_model_is_refused(tmp_path: Path, monkeypatch: py
 def test_a_failing_point_is_a_row_with_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
     priced = sweep_parts.price_points
 
-    def fails(points: list[object]) -> list[dict[str, object]]:
+    def fails(points: list[object]) -> Columns:
         if any(getattr(point, "batch", 0) == 3 for point in points):
             raise ZeroDivisionError("a bug")
         return priced(points)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from scenarios import compare
 from scenarios.accuracy import predict_left_out, predict_tables
 from scenarios.cli import main
 from scenarios.predict import run_inference
-from scenarios.pricing import PARTS
+from scenarios.records import PARTS
 from scenarios.spreads import as_toml, compute_spreads
 from scenarios.uncertainty import COVERAGE, SPREADS, Spread, band, spreads, too_close
 from scenarios.validate import REFERENCE
