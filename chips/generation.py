@@ -101,6 +101,8 @@ class AttentionCoefficients(Coefficients):
     ``synchronous_matrix_efficiency``: the same with the instructions of a synchronous kernel (``mma.sync``).
     ``overlap``: share of the shorter of matrix and softmax time that tiles computing side by side hide.
     ``softmax_operations``: vector instructions a score, beside the exponential.
+    ``exponential_operations``: vector instructions of an exponential that the vector lanes compute by a polynomial,
+    where the special function unit would hold them up (FlashAttention-4); None: all is left to that unit.
     ``l2_bytes_per_clock``: what the L2 delivers to the whole chip.
     ``memory_efficiency``: of the HBM bandwidth, streaming keys and values.
     ``resident_share``: of the L2, that a repeated call finds filled with its own data.
@@ -123,6 +125,7 @@ class AttentionCoefficients(Coefficients):
     synchronous_matrix_efficiency: Fraction
     overlap: Fraction
     softmax_operations: PositiveFloat
+    exponential_operations: PositiveFloat | None = None
     l2_bytes_per_clock: PositiveFloat
     memory_efficiency: Fraction
     resident_share: Fraction

@@ -12,7 +12,7 @@ from functools import cache, reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from chips.catalog_file import CatalogError as CatalogError
 from chips.catalog_file import Key, nearest_names, read_toml, validate
@@ -79,6 +79,7 @@ class GpuOnChip(Frozen):
 
     The thread blocks of a cluster, on ``cluster_units`` streaming multiprocessors, reach each other's shared memory:
     ``cluster_bytes_per_clock`` into each of them, ``cluster_latency_cycles`` for a load.
+    ``tensor_bytes``: memory beside the registers in which the matrix unit accumulates.
     ``warp_matrix_flop_per_clock``: 16-bit products that warps hand to the matrix unit from registers (``mma.sync``),
     whatever the matrix unit itself could do.
     """
@@ -86,6 +87,7 @@ class GpuOnChip(Frozen):
     l2_bytes: PositiveFloat
     shared_bytes: PositiveFloat
     register_bytes: PositiveFloat
+    tensor_bytes: NonNegativeFloat = Field(0.0, description="default: none, accumulators lie in registers")
     cluster_units: PositiveInt = Field(1, description="default: no thread block clusters")
     cluster_bytes_per_clock: PositiveFloat = Field(
         11.4, description="default: Hopper's 2.65e12 bytes/s over 132 units of an H800 (Luo et al., arXiv 2501.12084)"

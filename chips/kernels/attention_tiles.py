@@ -18,6 +18,7 @@ from chips.kernels.kernel_time import MATRIX_UNIT, ON_CHIP_NETWORK, VECTOR_UNIT
 from chips.spec import Gpu, Precision
 
 WARPGROUP_ROWS = 64.0
+LEAST_KEY_BLOCK = 64.0
 LONGEST_KEY_BLOCK = 128.0
 KEY_STEP = 16.0
 
@@ -35,20 +36,25 @@ def choose_tile(chip: Gpu, shape: AttentionShape, asynchronous: bool) -> Attenti
     """The tile that the library compiles for this head dimension: what shared memory and registers hold.
 
     Asynchronous (FlashAttention-3): two key-value stages beside the query tile, as many query rows, in warpgroups of
-    64, as leave scores and output in two thirds of the registers. In turn (FlashAttention-2): 64 query rows, one
-    stage, and a second tile on the same streaming multiprocessor where it fits.
+    64, as leave scores and output in two thirds of the registers, or in tensor memory, whose instructions take 128
+    (FlashAttention-4). In turn (FlashAttention-2): 64 query rows, one stage, and a second tile on the same streaming
+    multiprocessor where both still have 64 keys.
     """
     row_bytes = shape.head_dim * shape.element_bytes
-    shared = chip.on_chip.shared_bytes
+    on_chip = chip.on_chip
+    shared = on_chip.shared_bytes
     rows = np.full_like(shape.head_dim, WARPGROUP_ROWS)
     if not asynchronous:
-        keys = _key_block((shared / row_bytes - rows) / 2.0)
+        alone, beside = (_key_block((shared / tiles / row_bytes - rows) / 2.0) for tiles in (1.0, 2.0))
+        keys = np.where(beside >= LEAST_KEY_BLOCK, beside, alone)
         resident = np.clip(np.floor(shared / ((rows + 2.0 * keys) * row_bytes)), 1.0, 2.0)
         return AttentionTile(rows, keys, resident)
     keys = _key_block((shared / row_bytes - rows) / 4.0)
-    for more_rows in (2.0 * WARPGROUP_ROWS, 3.0 * WARPGROUP_ROWS):
+    accumulators = on_chip.tensor_bytes or on_chip.register_bytes * 2.0 / 3.0
+    for warpgroups in (2.0, 4.0) if on_chip.tensor_bytes else (2.0, 3.0):
+        more_rows = warpgroups * WARPGROUP_ROWS
         more_keys = _key_block((shared / row_bytes - more_rows) / 4.0)
-        fits = more_rows * (more_keys + shape.head_dim) * 4.0 <= chip.on_chip.register_bytes * 2.0 / 3.0
+        fits = more_rows * (more_keys + shape.head_dim) * 4.0 <= accumulators
         rows, keys = np.where(fits, more_rows, rows), np.where(fits, more_keys, keys)
     return AttentionTile(rows, keys, np.ones_like(rows))
 
@@ -56,6 +62,19 @@ def choose_tile(chip: Gpu, shape: AttentionShape, asynchronous: bool) -> Attenti
 def _key_block(room: Floats) -> Floats:
     """Keys a block: a multiple of the matrix instruction's depth, at most 128."""
     return np.clip(np.floor(room / KEY_STEP) * KEY_STEP, KEY_STEP, LONGEST_KEY_BLOCK)
+
+
+def _softmax_clocks(chip: Gpu) -> float:
+    """Clock cycles a score. The special function unit and the vector lanes take turns, or, where lanes compute a share
+    of the exponentials, both work all the time."""
+    coefficients, compute = chip.generation.attention, chip.compute
+    exponential = 1.0 / compute.special_functions_per_clock
+    lanes = coefficients.softmax_operations / compute.vector_lanes
+    if coefficients.exponential_operations is None:
+        return exponential + lanes
+    on_lanes = coefficients.exponential_operations / compute.vector_lanes
+    share = max(exponential - lanes, 0.0) / (exponential + on_lanes)
+    return max((1.0 - share) * exponential, lanes + share * on_lanes)
 
 
 @dataclass(frozen=True)
@@ -91,8 +110,7 @@ def time_tile(
     row_clocks = shape.head_dim * shape.element_bytes * compute.units / coefficients.l2_bytes_per_clock
 
     matrix = 4.0 * scores * shape.head_dim / (compute.matrix_flop_per_clock[precision] * efficiency)
-    exponential = scores / compute.special_functions_per_clock
-    softmax = exponential + scores * coefficients.softmax_operations / compute.vector_lanes
+    softmax = scores * _softmax_clocks(chip)
     load = 2.0 * tile.keys * row_clocks
     in_turn = np.maximum(matrix + softmax, load)
     overlapped = np.maximum(matrix + softmax - coefficients.overlap * np.minimum(matrix, softmax), load)
