@@ -21,6 +21,7 @@ Picoseconds = int | IntArray
 Duration = Picoseconds | Mapping[Hashable, Picoseconds]
 
 PICOSECONDS_PER_SECOND = 1e12
+LAST_PS = int(np.iinfo(np.int64).max)  # of a clock whose times are arrays
 
 
 @overload

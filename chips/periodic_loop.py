@@ -30,12 +30,10 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from chips.explained_time import IntArray, Picoseconds, Rate, Time, chosen
+from chips.explained_time import LAST_PS, Picoseconds, Rate, Time
 
 LONGEST_PERIOD = 16
-LAST_PS = int(np.iinfo(np.int64).max)
 HISTORY_NUMBERS = 2**22
 """How many past times may be kept to look for a period: 32 MiB. Clocks of very many chips find short periods only."""
 
@@ -85,14 +83,14 @@ class Probe:
             return
         lead_rate = winner.path.get(self.rate, 0)
         for time in times:
-            gain = time.path.get(self.rate, 0) - lead_rate
-            slack = winner.ps - time.ps
-            if isinstance(gain, int) and isinstance(slack, int):
-                if gain > 0:
-                    self.horizon = min(self.horizon, (slack - 1) // gain)
-                continue
-            if not np.count_nonzero(gain > 0):
-                continue
+            self.limit(time.path.get(self.rate, 0) - lead_rate, winner.ps - time.ps)
+
+    def limit(self, gain: Picoseconds, slack: Picoseconds) -> None:
+        """Note a time that is ``slack`` behind its winner and gains ``gain`` on it each period."""
+        if isinstance(gain, int) and isinstance(slack, int):
+            if gain > 0:
+                self.horizon = min(self.horizon, (slack - 1) // gain)
+        elif np.count_nonzero(gain > 0):
             gain, slack = np.broadcast_arrays(gain, slack)
             gaining = gain > 0
             self.horizon = min(self.horizon, int(((slack[gaining] - 1) // gain[gaining]).min()))
@@ -151,37 +149,6 @@ def _leap(
         return carried, 2 * period
     times = [_advanced(before, now, periods) for before, now in zip(first.times, second.times, strict=True)]
     return clock.move_to(State(second.shape, times)), (2 + periods) * period
-
-
-def run_uneven(clock: Clock, counts: IntArray, body: Body, carried: tuple[Time, ...], run: Run) -> tuple[Time, ...]:
-    """Run ``body`` ``counts`` times, (chips,): a chip whose iterations are done keeps its state while others go on.
-
-    ``run`` runs it as often on all chips, as ``loop`` does: leaps are possible wherever nobody falls out.
-    """
-    done = 0
-    for count in np.unique(counts).tolist():
-        finished = counts <= done
-        carried = run(count - done, _only_others(clock, finished, body) if finished.any() else body, carried)
-        done = count
-    return carried
-
-
-def _only_others(clock: Clock, finished: NDArray[np.bool_], body: Body) -> Body:
-    """``body`` without effect on the chips that have finished."""
-
-    def one_iteration(carried: tuple[Time, ...]) -> tuple[Time, ...]:
-        before = clock.state(carried)
-        after = clock.state(body(carried))
-        engines, (made, *others) = before.shape[0], after.shape
-        if before.shape[1:] != tuple(others):
-            raise RuntimeError("Of a loop that ends earlier on some chips, buffers are made before it, not in it.")
-        # An engine that the body mentions first is free since the last barrier on those that do not run it.
-        unused = [before.times[engines]] * (made - engines)
-        kept = before.times[:engines] + unused + before.times[engines:]
-        times = [chosen(new, old, finished) for old, new in zip(kept, after.times, strict=True)]
-        return clock.move_to(State(after.shape, times))
-
-    return one_iteration
 
 
 class _History:

@@ -369,7 +369,7 @@ def run_side_by_side(programs: Sequence[Program]) -> list[Spent]:
         Count(_joined([each.times for each in row], widths), any(each.leaps for each in row))
         for row in zip(*(program.counts for program in programs), strict=True)
     ]
-    spent = _run(Timeline(lanes), first, counts, durations, labels).parts
+    spent = _run(Timeline(lanes, independent=True), first, counts, durations, labels).parts
     answers: list[Spent] = []
     begin = 0
     for which, width in enumerate(widths):

@@ -5,7 +5,7 @@
 Everything that takes time is a task on an in-order engine. That recurrence is linear in the max-plus algebra;
 pipelining, double buffering, launches and stragglers all follow from it. What a duration should be does not belong
 here; how a time explains itself is in ``chips.explained_time``, how a long loop is advanced without running it in
-``chips.periodic_loop``.
+``chips.periodic_loop`` and, where chips never meet, in ``chips.lane_loop``.
 
     clock = Timeline()
     hbm, matrix, tiles = clock.engine("HBM"), clock.engine("matrix"), clock.buffer(2)
@@ -44,7 +44,8 @@ from chips.explained_time import (
     spend,
     steps,
 )
-from chips.periodic_loop import Body, Probe, State, run, run_uneven
+from chips.lane_loop import run_lanes, run_uneven
+from chips.periodic_loop import Body, Probe, State, run
 
 __all__ = ["Buffer", "Duration", "Engine", "Event", "Picoseconds", "Time", "Timeline", "seconds_to_ps"]
 
@@ -100,9 +101,10 @@ class Timeline:
     """A clock for ``chips`` chips that run one program; with ``record``, ``events`` lists every task as it ran.
 
     Without ``leaps`` every iteration of a loop runs: for a body that must do more than advance this clock.
+    ``independent`` chips never meet (``across``), so that each leaps by itself.
     """
 
-    def __init__(self, chips: int = 1, record: bool = False, leaps: bool = True) -> None:
+    def __init__(self, chips: int = 1, record: bool = False, leaps: bool = True, independent: bool = False) -> None:
         if chips < 1:
             raise ValueError(f"A clock for {chips} chips tells no time; chips is at least 1.")
         self.chips = chips
@@ -110,6 +112,7 @@ class Timeline:
         self._record = record
         self._leaps = leaps and not record
         self._scope: list[str] = []
+        self._independent = independent and chips > 1
         self._simple = chips == 1 and not record
         self._engines: dict[str, Engine] = {}
         self._buffers: list[ref[Buffer]] = []
@@ -166,6 +169,8 @@ class Timeline:
 
         With ``group``, the same for every ``group`` chips in a row: clusters side by side.
         """
+        if self._independent:
+            raise RuntimeError("The chips of this clock are independent: none knows when another one arrives.")
         return self._watched(latest_across(time, group), (time,))
 
     def barrier(
@@ -206,6 +211,10 @@ class Timeline:
         least = int(count.min()) if isinstance(count, np.ndarray) else count
         if least < 0:
             raise ValueError(f"A loop cannot run {least} times; the count is at least 0.")
+        if isinstance(count, np.ndarray) and count.shape != (self.chips,):
+            raise ValueError(f"Counts of shape {count.shape} do not fit a clock for {self.chips} chips.")
+        if self._independent and self._leaps and leaps:
+            return run_lanes(self, np.broadcast_to(np.int64(count), self.chips), body, carried)
         if isinstance(count, np.ndarray):
             return self._uneven_loop(count, body, carried, leaps)
         if self._leaps and leaps:
@@ -217,8 +226,6 @@ class Timeline:
         return carried
 
     def _uneven_loop(self, counts: IntArray, body: Body, carried: tuple[Time, ...], leaps: bool) -> tuple[Time, ...]:
-        if counts.shape != (self.chips,):
-            raise ValueError(f"Counts of shape {counts.shape} do not fit a clock for {self.chips} chips.")
         if self._record:
             raise ValueError("A trace shows one program: the chips of a recorded clock loop equally often.")
 

@@ -55,7 +55,9 @@ class Cluster:
         Lanes are ordered by pass, then by chip. A rank of several does not leap over iterations of a loop: the others,
         who see other times, might not, and wait for its messages.
         """
-        return Timeline(self.passes * self.lanes, record=record, leaps=self.communicator is None)
+        return Timeline(
+            self.passes * self.lanes, record=record, leaps=self.communicator is None, independent=self.lanes == 1
+        )
 
     def stretch(self, duration: Picoseconds, resource: Resource) -> Picoseconds:
         """A duration of what keeps ``resource`` busy, in picoseconds, on every lane: one number where lanes agree."""

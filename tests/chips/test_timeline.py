@@ -50,9 +50,19 @@ def test_several_chips_equal_the_unrolled_recurrence(program: Program) -> None:
 
 
 @quick
-@given(uneven_programs(most_iterations=150))
-def test_chips_that_loop_another_number_of_times_are_each_as_alone(program: Program) -> None:
-    together = UnderTest(3)
+@given(program=uneven_programs(most_iterations=150), independent=st.booleans())
+def test_chips_that_loop_another_number_of_times_are_each_as_alone(program: Program, independent: bool) -> None:
+    assert_as_alone(program, independent)
+
+
+@few
+@given(program=uneven_programs(most_iterations=3000, depth=3), independent=st.booleans())
+def test_chips_that_loop_thousands_of_times_are_each_as_alone(program: Program, independent: bool) -> None:
+    assert_as_alone(program, independent)
+
+
+def assert_as_alone(program: Program, independent: bool) -> None:
+    together = UnderTest(3, independent=independent)
     times = issue(program, together)
     for chip in range(3):
         recurrence = Recurrence(1)

@@ -23,8 +23,8 @@ Explained = tuple[tuple[int, Parts], ...]
 class UnderTest(Clock[Time]):
     """A ``Timeline``; counts how often loop bodies really run."""
 
-    def __init__(self, chips: int, record: bool = False) -> None:
-        self.clock = Timeline(chips, record)
+    def __init__(self, chips: int, record: bool = False, independent: bool = False) -> None:
+        self.clock = Timeline(chips, record, independent=independent)
         self.chips = chips
         self.buffers: list[Buffer] = []
         self.bodies = 0
