@@ -134,7 +134,7 @@ def _limited_alike(point: Point, step: Step) -> list[NDArray[np.intp]]:
         machine = gpu_machine(point.chip, cluster_of(point), point.framework)
         for operator in {operator.name: operator for operator in (*step.before, *step.decoder, *step.after)}.values():
             if not isinstance(operator, Collective):
-                kinds, own = np.unique(machine.kernel_time(operator).limiter, return_inverse=True)
+                kinds, own = np.unique(machine.limiters(operator), return_inverse=True)
                 alike = alike * kinds.size + own
     return [np.flatnonzero(alike == one) for one in np.unique(alike)]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chips.kernels.attention import price_attention_backward, price_attention_decode, price_attention_prefill
 from chips.kernels.kernel_time import MEMORY, KernelTime
@@ -87,7 +88,7 @@ class GpuMachine:
         Collectives are the framework's own kernels; inside a persistent kernel see ``price_inside``.
         """
         if operator.several:
-            return self._price(operator)
+            return self._several(operator)
         if operator not in self._prices:
             self._prices[operator] = self._price(operator)
         return self._prices[operator]
@@ -101,6 +102,34 @@ class GpuMachine:
             return self._collective(operator, self.framework.collectives)
         return _rounded(operator.part, self.kernel_time(operator))
 
+    def _several(self, operator: Operator) -> KernelPrice:
+        if isinstance(operator, Attention | Collective):
+            return self._price(operator)
+        prices, places = self._different(operator)
+        steady, filling = np.array([(price.steady, price.fill_drain) for price in prices], np.int64).T
+        return KernelPrice(prices[places[0]].label, steady[places], filling[places])
+
+    def limiters(self, operator: Attention | Elementwise | MatrixProduct) -> NDArray[np.str_]:
+        """What limits the kernel of an operator of several passes in each of them."""
+        if isinstance(operator, Attention):
+            return self.kernel_time(operator).limiter
+        prices, places = self._different(operator)
+        return np.array([price.label.limiter for price in prices])[places]
+
+    def _different(self, operator: Elementwise | MatrixProduct) -> tuple[list[KernelPrice], NDArray[np.intp]]:
+        """The price of each different kernel of several passes, remembered as any other, and which each pass has."""
+        fields = {name: getattr(operator, name) for name in operator.__slots__}
+        varying = {name: values for name, values in fields.items() if isinstance(values, np.ndarray)}
+        sizes = np.array(list(varying.values()))
+        _, first, places = np.unique(sizes[0], return_index=True, return_inverse=True)
+        assert np.array_equal(sizes[:, first[places]], sizes), "Its sizes all follow from the batch."
+        single = [replace(operator, **dict(zip(varying, each, strict=True))) for each in sizes[:, first].T.tolist()]
+        new = [place for place, each in enumerate(single) if each not in self._prices]
+        if new:
+            time = self.kernel_time(replace(operator, **dict(zip(varying, sizes[:, first[new]], strict=True))))
+            self._prices |= {single[place]: _rounded(operator.part, time[at]) for at, place in enumerate(new)}
+        return [self._prices[each] for each in single], places
+
     def _collective(self, operator: Collective, library: Library) -> KernelPrice:
         ranks = self.cluster.count
         payload, places = np.unique(operator.payload_bytes, return_inverse=True)
@@ -112,9 +141,6 @@ class GpuMachine:
     def kernel_time(self, operator: Attention | Elementwise | MatrixProduct) -> KernelTime:
         """The kernel of one operator in seconds, not remembered."""
         match operator:
-            case MatrixProduct(m=np.ndarray() as m, n=n, k=k, precision=precision, count=count):
-                sizes, places = np.unique(m, return_inverse=True)
-                return price_matmul(self.chip, sizes, n, k, precision=precision, count=count).at(places)
             case MatrixProduct(m=m, n=n, k=k, precision=precision, count=count):
                 return price_matmul(self.chip, m, n, k, precision=precision, count=count)
             # The cache write is an operator of its own, with the rotary embedding.

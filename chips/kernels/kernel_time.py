@@ -33,8 +33,11 @@ class KernelTime:
     bound_seconds: NDArray[np.float64]
     limiter: NDArray[np.str_]
 
-    def at(self, places: NDArray[np.intp]) -> KernelTime:
-        """The kernels at these places: a kernel may be asked for several times."""
+    def __getitem__(self, place: int) -> KernelTime:
+        """One of several kernels."""
         return KernelTime(
-            self.seconds[places], self.fill_drain_seconds[places], self.bound_seconds[places], self.limiter[places]
+            np.asarray(self.seconds[place]),
+            np.asarray(self.fill_drain_seconds[place]),
+            np.asarray(self.bound_seconds[place]),
+            np.asarray(self.limiter[place]),
         )
