@@ -61,7 +61,7 @@ class CollectiveCoefficients(Coefficients):
     flags guards it, not one before and one after.
     ``direct_bytes``: payloads up to which TensorRT-LLM takes its own kernel; None: wherever it is the faster.
     ``link_efficiency``: what large transfers reach of the link's bandwidth.
-    ``peer_bandwidth``: bytes/s of direct loads that a one-shot or two-shot kernel's few thread blocks keep in flight.
+    ``peer_efficiency``: what the direct loads of a one-shot or two-shot kernel, 16 bytes each, reach of it.
     ``multicast_efficiency``: rate of a kernel that reduces in the switch over the link's bandwidth.
     ``copy_bandwidth``: bytes/s at which NCCL's channels copy a rank's own chunk.
     ``channel_bandwidth``: bytes/s of the one channel that NCCL gives a peer in point-to-point exchanges with LL.
@@ -77,7 +77,7 @@ class CollectiveCoefficients(Coefficients):
     flagged_words: bool
     direct_bytes: PositiveFloat | None = None
     link_efficiency: Fraction
-    peer_bandwidth: PositiveFloat
+    peer_efficiency: Fraction
     multicast_efficiency: Fraction
     copy_bandwidth: PositiveFloat
     channel_bandwidth: PositiveFloat

@@ -18,7 +18,7 @@ from collectives.candidate import Candidate, Seconds
 from collectives.collective_time import Library, Operation
 from collectives.price import linear_cost
 from collectives.schedule import Schedule
-from collectives.topology import rank_bandwidth, topology_of
+from collectives.topology import topology_of
 
 Mask = NDArray[np.bool_]
 Offer = tuple[str, Callable[[int], Schedule], int, float, int, float]
@@ -65,10 +65,7 @@ def _direct(
     sync = coefficients.sync + (coefficients.host_detour if chip.link.topology == "host" else 0.0)
     cost = linear_cost(algorithm, ranks, topology_of(chip.link, ranks, syncs * sync))
     multicast = algorithm is in_switch
-    if multicast:
-        efficiency = coefficients.multicast_efficiency
-    else:
-        efficiency = min(coefficients.peer_bandwidth / rank_bandwidth(chip.link, ranks), coefficients.link_efficiency)
+    efficiency = coefficients.multicast_efficiency if multicast else coefficients.peer_efficiency
     return Candidate(
         algorithm.__name__,
         latency=np.full_like(payload, cost.latency_seconds),

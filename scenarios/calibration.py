@@ -67,7 +67,7 @@ CONSTANTS: dict[str, tuple[str, ...]] = {
     "collectives": (
         "collective.sync",
         "collective.link_efficiency",
-        "collective.peer_bandwidth",
+        "collective.peer_efficiency",
         "collective.multicast_efficiency",
         "collective.copy_bandwidth",
         "collective.channel_bandwidth",

@@ -59,7 +59,7 @@ def collective_rows() -> pd.DataFrame:
             {"matrix_efficiency": 0.8, "startup_seconds": 1.6e-6, "memory_efficiency": 0.8},
         ),
         ("mine_launch", launch_rows(), {"graph_gap": 2.0e-6, "stream_gap": 3.3e-6, "host_operator": 9e-6}),
-        ("mine_collectives", collective_rows(), {"sync": 2.4e-6, "link_efficiency": 0.7, "peer_bandwidth": 200e9}),
+        ("mine_collectives", collective_rows(), {"sync": 2.4e-6, "link_efficiency": 0.7, "peer_efficiency": 0.45}),
     ],
 )
 def test_perturbed_constants_are_found_within_their_confidence_intervals(tmp_path, name, rows, changes):
