@@ -50,7 +50,7 @@ def nccl_candidates(chip: Gpu, operation: Operation, ranks: int, payload: Second
     # LL128 relies on stores of 128 bytes that stay whole on NVLink, but not on PCIe.
     protocols = ("ll", "simple") if chip.link.topology == "host" else ("ll", "ll128", "simple")
     return [
-        _candidate(chip, ranks, f"{algorithm} {protocol}", _pace(chip, ranks, protocol, algorithm), traffic, payload)
+        _candidate(chip, f"{algorithm} {protocol}", _pace(chip, ranks, protocol, algorithm), traffic, payload)
         for algorithm, traffic in algorithm_traffic(chip, operation, ranks).items()
         for protocol in protocols
     ] + _in_switch(chip, operation, ranks, payload)
@@ -112,12 +112,15 @@ def algorithm_traffic(chip: Gpu, operation: Operation, ranks: int) -> dict[str, 
             return {"direct": Traffic(1, 1, 0, 0) if nodes == 1 else Traffic(0, 0, 0, 0, 1, 1)}
 
 
-def _candidate(chip: Gpu, ranks: int, name: str, pace: Pace, traffic: Traffic, payload: Seconds) -> Candidate:
+def _candidate(
+    chip: Gpu, name: str, pace: Pace, traffic: Traffic, payload: Seconds, channel: Seconds | float = 0.0
+) -> Candidate:
+    """``channel``: seconds that one channel alone takes for what it carries, where the links would be faster."""
     coefficients = chip.generation.collective
     filling = np.minimum(traffic.chunk * payload, coefficients.window_bytes)
     # A copy reads and writes every byte, so it has half of the memory's bandwidth at most.
     kept = traffic.kept * payload / min(coefficients.copy_bandwidth, chip.memory.bandwidth / 2)
-    inside = (traffic.wire * payload + filling) / pace.bandwidth + kept
+    inside = np.maximum((traffic.wire * payload + filling) / pace.bandwidth + kept, channel)
     outside = traffic.network_wire * payload / pace.network_bandwidth
     return Candidate(
         name,
@@ -140,7 +143,7 @@ def _in_switch(chip: Gpu, operation: Operation, ranks: int, payload: Seconds) ->
     network_step = NVLS_NETWORK_STEP * coefficients.network_software + chip.link.network_latency
     simple = _pace(chip, ranks, "simple")
     pace = replace(simple, hop=coefficients.nvls_step, network_step=network_step, bandwidth=rate)
-    return [_candidate(chip, ranks, "nvls simple" if nodes == 1 else "nvls_tree simple", pace, traffic, payload)]
+    return [_candidate(chip, "nvls simple" if nodes == 1 else "nvls_tree simple", pace, traffic, payload)]
 
 
 def _exchanges(chip: Gpu, ranks: int, payload: Seconds) -> list[Candidate]:
@@ -150,7 +153,6 @@ def _exchanges(chip: Gpu, ranks: int, payload: Seconds) -> list[Candidate]:
     away = (ranks - local) / ranks
     traffic = Traffic(1, (local - 1) / ranks, 1 / ranks, 1 / ranks, 1.0 if away else 0.0, away)
     pace = replace(_pace(chip, ranks, "simple"), hop=coefficients.exchange_step)
-    simple = _candidate(chip, ranks, "direct simple", pace, traffic, payload)
-    ll = _candidate(chip, ranks, "direct ll", _pace(chip, ranks, "ll"), traffic, payload)
+    simple = _candidate(chip, "direct simple", pace, traffic, payload)
     one_channel = payload / ranks / coefficients.channel_bandwidth
-    return [simple, replace(ll, transfer=np.maximum(ll.transfer, one_channel))]
+    return [simple, _candidate(chip, "direct ll", _pace(chip, ranks, "ll"), traffic, payload, one_channel)]
