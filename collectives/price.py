@@ -61,19 +61,27 @@ def price_by_step(
     step_seconds: float = 0.0,
     reduce_seconds_per_byte: float = 0.0,
 ) -> Iterator[Clocks]:
-    """When every rank is ready, and then after every step that has messages; the last is what ``price`` gives.
+    """When every rank is ready, and then after every step that has messages; the last is what ``price`` gives."""
+    costs = Costs(step_seconds, reduce_seconds_per_byte)
+    yield from (clocks[:-1] for clocks, _ in walk(schedule, topology, payload_bytes, costs, ready_ps))
 
-    For pictures and traces: it walks every step.
+
+def walk(
+    schedule: Schedule, topology: Topology, payload_bytes: int, costs: Costs, ready_ps: Clocks | None = None
+) -> Iterator[tuple[Clocks, StepTimes | None]]:
+    """Every step that has messages: the clocks of the ranks and then the switch's before it, and its durations; last
+    the clocks after all steps and None.
+
+    For pictures and traces.
     """
     phases, chunk_bytes = plan(schedule, topology), schedule.chunk_bytes(payload_bytes)
-    costs = Costs(step_seconds, reduce_seconds_per_byte)
     clocks = _first_clocks(schedule, ready_ps)
     for phase in phases:
         step = phase.step_times(chunk_bytes, costs, schedule.streamed)
         for _ in range(phase.count):
-            yield clocks[:-1]
+            yield clocks, step
             clocks = _advance(clocks, step)
-    yield (clocks + port_ps(schedule, phases, chunk_bytes))[:-1]
+    yield clocks + port_ps(schedule, phases, chunk_bytes), None
 
 
 class LinearCost(NamedTuple):

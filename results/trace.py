@@ -53,6 +53,17 @@ class Traced:
     meeting: str = ""
 
 
+@dataclass(frozen=True)
+class Arrow:
+    """From one task to another that waited for it: of each its process, its engine, and which of its tasks it is.
+
+    Tasks are counted from 0 on each engine, in their order in time.
+    """
+
+    sender: tuple[str, str, int]
+    receiver: tuple[str, str, int]
+
+
 @dataclass(eq=False)
 class Track:
     """The slices of one engine of one chip, in order; arrays of shape (slices,).
@@ -90,17 +101,19 @@ def check_trace_path(path: Path) -> None:
         raise OutputError(f"{path}: a trace is a {' or a '.join(SUFFIXES)} file, not '{path.suffix or path.name}'.")
 
 
-def write_trace(processes: Mapping[str, Iterable[TaskEvent] | Traced], path: Path) -> None:
+def write_trace(
+    processes: Mapping[str, Iterable[TaskEvent] | Traced], path: Path, arrows: Sequence[Arrow] = ()
+) -> None:
     """Write every group of chips by its name (such as ``h100 x8 kernel_loop``), whole or not at all.
 
-    A list of tasks stands for one chip, or for each where times are arrays. Raises OutputError if ``path`` cannot be
-    written, or is neither .json nor .pftrace.
+    A list of tasks stands for one chip, or for each where times are arrays. ``arrows``: between the tasks of lists.
+    Raises OutputError if ``path`` cannot be written, or is neither .json nor .pftrace.
     """
     from results.trace_json import json_lines
     from results.trace_protobuf import encoded
 
     check_trace_path(path)
-    trace = gather(processes)
+    trace = gather(processes, arrows)
     with written_beside(path) as beside:
         if path.suffix.lower() == ".json":
             with beside.open("w", encoding="utf-8") as file:
@@ -110,8 +123,8 @@ def write_trace(processes: Mapping[str, Iterable[TaskEvent] | Traced], path: Pat
                 binary.writelines(encoded(trace))
 
 
-def gather(processes: Mapping[str, Iterable[TaskEvent] | Traced]) -> Trace:
-    """All slices by process and engine as arrays, with arrows between the chips of a group."""
+def gather(processes: Mapping[str, Iterable[TaskEvent] | Traced], arrows: Sequence[Arrow] = ()) -> Trace:
+    """All slices by process and engine as arrays, with arrows between the chips of a group and those given."""
     trace = Trace([], [], [], [])
     numbers: dict[str, int] = {}
     for name, given in processes.items():
@@ -121,14 +134,29 @@ def gather(processes: Mapping[str, Iterable[TaskEvent] | Traced]) -> Trace:
         chips = max(differing, traced.chips)
         groups = [list(_tracks(traced.tasks, chip, len(trace.processes) + chip, numbers)) for chip in range(chips)]
         if traced.meeting and chips > 1:
-            arrows = sum(int(np.count_nonzero(track.sends)) for track in trace.tracks)
-            _connect(groups, traced.meeting, arrows)
+            _connect(groups, traced.meeting, _arrows(trace))
         for chip, series in enumerate(traced.counters):
             trace.counters.extend((len(trace.processes) + chip, each) for each in series)
         trace.processes.extend([name] if chips == 1 else [f"{name} chip {chip}" for chip in range(chips)])
         trace.tracks.extend(track for tracks in groups for track in tracks)
     trace.texts.extend(numbers)
+    tracks = {(trace.processes[track.process], track.engine): track for track in trace.tracks}
+    number = _arrows(trace)
+    for arrow in arrows:
+        (sender, sending, sent), (receiver, receiving, received) = arrow.sender, arrow.receiver
+        sends = tracks[sender, sending].sends
+        if sends[sent] == 0:
+            number += 1
+            sends[sent] = number
+        tracks[receiver, receiving].receives[received] = sends[sent]
+    # Readers keep the order of what is written for one time: there too an arrow begins before it ends.
+    trace.tracks.sort(key=lambda track: bool(track.receives.any()))
     return trace
+
+
+def _arrows(trace: Trace) -> int:
+    """How many arrows there are so far."""
+    return sum(int(np.count_nonzero(track.sends)) for track in trace.tracks)
 
 
 def _tracks(tasks: Sequence[TaskEvent], chip: int, process: int, numbers: dict[str, int]) -> Iterator[Track]:

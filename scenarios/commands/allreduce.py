@@ -75,6 +75,7 @@ def allreduce(
     """
     from results.plots import check_plot_path
     from scenarios.commands import allreduce_view as view
+    from scenarios.commands.allreduce_trace import write_trace_of
     from scenarios.commands.allreduce_ranks import rank_here
     from scenarios.quantities import parse_bytes
 
@@ -111,7 +112,7 @@ def allreduce(
             view.draw(records, curves, plot, by_algorithm=compare or algorithm is not None)
         print(f"wrote {plot}", file=sys.stderr)
     if trace is not None:
-        view.write(records, trace)
+        write_trace_of(records, trace)
         print(f"wrote {trace}", file=sys.stderr)
 
 

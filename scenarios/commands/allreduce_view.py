@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from results.table import print_records
 from results.units import format_seconds, percent, three_digits
@@ -43,9 +43,9 @@ def print_rows(records: Sequence[Record]) -> None:
 
 
 def _line(record: Record) -> Record:
-    seconds, bound = _number(record, "seconds"), _number(record, "bound_seconds")
+    seconds, bound = number(record, "seconds"), number(record, "bound_seconds")
     line: Record = {
-        "bytes": format_bytes(_whole(record, "bytes")),
+        "bytes": format_bytes(whole(record, "bytes")),
         "time": format_seconds(seconds),
         "algorithm": record["algorithm"],
         "algbw\nGB/s": _rate(record, "algorithm_bandwidth"),
@@ -55,26 +55,26 @@ def _line(record: Record) -> Record:
         "limited\nby": record["limiter"],
     }
     if "real_seconds" in record:
-        line |= {"sum": "right", "really\ntook": format_seconds(_number(record, "real_seconds"))}
+        line |= {"sum": "right", "really\ntook": format_seconds(number(record, "real_seconds"))}
     return line
 
 
 def print_comparison(records: Sequence[Record]) -> None:
     """A line for each algorithm, a column for each payload, fastest marked; then which is the fastest up to where."""
-    for count in dict.fromkeys(_whole(record, "count") for record in records):
+    for count in dict.fromkeys(whole(record, "count") for record in records):
         group = [record for record in records if record["count"] == count]
-        payloads = dict.fromkeys(_whole(record, "bytes") for record in group)
-        best = {size: min(_number(each, "seconds") for each in group if each["bytes"] == size) for size in payloads}
+        payloads = dict.fromkeys(whole(record, "bytes") for record in group)
+        best = {size: min(number(each, "seconds") for each in group if each["bytes"] == size) for size in payloads}
         print(f"{group[0]['chip']} x{count}: algorithms as schedules on the links (* the fastest)")
         lines = []
         for name in dict.fromkeys(str(record["algorithm"]) for record in group):
             line: Record = {"algorithm": name}
             for record in group:
                 if record["algorithm"] == name:
-                    seconds, size = _number(record, "seconds"), _whole(record, "bytes")
+                    seconds, size = number(record, "seconds"), whole(record, "bytes")
                     line[format_bytes(size)] = format_seconds(seconds) + (" *" if seconds == best[size] else "")
             lines.append(line)
-        bounds = {format_bytes(_whole(each, "bytes")): format_seconds(_number(each, "bound_seconds")) for each in group}
+        bounds = {format_bytes(whole(each, "bytes")): format_seconds(number(each, "bound_seconds")) for each in group}
         print_records([*lines, {"algorithm": "lower bound"} | bounds], sys.stdout)
         reigns = [f"{name} {_range(first, last)}" for first, last, name in _reigns(group)]
         print(f"fastest: {', '.join(reigns)}\n")
@@ -87,23 +87,23 @@ def print_calibration(records: Sequence[Record]) -> None:
         ("ping-pong of two ranks", "ping_pong_latency_seconds", "ping_pong_bandwidth"),
         (f"all {first['count']} ranks at once", "latency_seconds", "bandwidth"),
     ):
-        print(f"a step, {what}: {format_seconds(_number(first, latency))} + bytes / {_rate(first, bandwidth)} GB/s")
-    print(f"starting: {format_seconds(_number(first, 'start_seconds'))}")
-    print(f"each further message of a step: {format_seconds(_number(first, 'message_seconds'))}")
-    per_byte = _number(first, "reduce_seconds_per_byte")
+        print(f"a step, {what}: {format_seconds(number(first, latency))} + bytes / {_rate(first, bandwidth)} GB/s")
+    print(f"starting: {format_seconds(number(first, 'start_seconds'))}")
+    print(f"each further message of a step: {format_seconds(number(first, 'message_seconds'))}")
+    per_byte = number(first, "reduce_seconds_per_byte")
     print(f"adding: {f'bytes / {three_digits(1e-9 / per_byte)} GB/s' if per_byte else 'too fast to measure'}\n")
     lines = [
         {
-            "bytes": format_bytes(_whole(record, "bytes")),
+            "bytes": format_bytes(whole(record, "bytes")),
             "algorithm": record["algorithm"],
-            "measured": format_seconds(_number(record, "measured_seconds")),
-            "predicted": format_seconds(_number(record, "predicted_seconds")),
-            "predicted / measured": three_digits(_number(record, "predicted_over_measured")),
+            "measured": format_seconds(number(record, "measured_seconds")),
+            "predicted": format_seconds(number(record, "predicted_seconds")),
+            "predicted / measured": three_digits(number(record, "predicted_over_measured")),
         }
         for record in records
     ]
     print_records(lines, sys.stdout)
-    errors = [abs(_number(record, "predicted_over_measured") - 1) for record in records]
+    errors = [abs(number(record, "predicted_over_measured") - 1) for record in records]
     print(f"\nmean error {percent(sum(errors) / len(errors))}")
 
 
@@ -123,9 +123,9 @@ def draw_calibration(records: Sequence[Record], path: Path) -> None:
 
     marks: dict[str, list[tuple[float, float]]] = {}
     for record in records:
-        pair = _number(record, "predicted_seconds"), _number(record, "measured_seconds")
+        pair = number(record, "predicted_seconds"), number(record, "measured_seconds")
         marks.setdefault(str(record["algorithm"]), []).append(pair)
-    payloads = sorted({_whole(record, "bytes") for record in records})
+    payloads = sorted({whole(record, "bytes") for record in records})
     title = f"AllReduce between {records[0]['count']} MPI ranks, {', '.join(map(format_bytes, payloads))}"
     predictions_picture(marks, title).save(path)
 
@@ -136,52 +136,6 @@ def dense_payloads(payloads: Sequence[int]) -> list[int]:
     steps = math.ceil(POINTS_AN_OCTAVE * math.log2(high / low)) if high > low else 0
     between = [round(low * (high / low) ** (step / steps)) for step in range(steps + 1)] if steps else []
     return sorted({*between, *payloads} - {0})
-
-
-class Slice(NamedTuple):
-    """One step of one rank, as ``results.trace`` takes it."""
-
-    engine: str
-    name: str
-    label: Hashable
-    start_ps: int
-    finish_ps: int
-
-
-def write(records: Sequence[Record], path: Path) -> None:
-    """A process for each AllReduce: of a schedule, a track for each rank and a slice for each of its steps."""
-    from results.trace import write_trace
-
-    processes = {}
-    for record in records:
-        size = format_bytes(_whole(record, "bytes"))
-        title = f"{record['chip']} x{record['count']} {record['algorithm']} {size}"
-        processes[title] = list(_slices(record))
-    write_trace(processes, path)
-
-
-def _slices(record: Record) -> Iterator[Slice]:
-    from chips.explained_time import seconds_to_ps
-    from collectives.price import price_by_step
-    from scenarios.commands.allreduce_prices import links_of, make_schedule
-
-    if not record["is_schedule"]:
-        name = f"{record['algorithm']} ({record['runs_as']})"
-        yield Slice("chips", name, str(record["limiter"]), 0, seconds_to_ps(_number(record, "seconds")))
-        return
-    links = links_of(str(record["chip"]), _whole(record, "count"))
-    payload = _whole(record, "bytes")
-    schedule = make_schedule(links, str(record["algorithm"]), payload)
-    clocks = price_by_step(schedule, links.topology, payload, **links.costs._asdict())
-    begin = next(clocks)
-    steps = ((phase, step, messages) for phase, step, messages in schedule.steps() if len(messages.source))
-    for (phase, step, messages), finish in zip(steps, clocks, strict=True):
-        label = "reduce" if messages.reducing().any() else "copy"
-        for rank in range(links.count):
-            if finish[rank] > begin[rank]:
-                name = f"phase {phase}, step {step}"
-                yield Slice(f"rank {rank:02d}", name, label, int(begin[rank]), int(finish[rank]))
-        begin = finish
 
 
 def _curves(points: Sequence[Record], dense: Sequence[Record], by_algorithm: bool) -> Iterator[Curve]:
@@ -204,7 +158,7 @@ def _curves(points: Sequence[Record], dense: Sequence[Record], by_algorithm: boo
 
 
 def _pairs(records: Sequence[Record], field: str) -> list[tuple[float, float]]:
-    return [(_number(record, "bytes"), _number(record, field)) for record in records]
+    return [(number(record, "bytes"), number(record, field)) for record in records]
 
 
 def _reigns(records: Sequence[Record]) -> list[tuple[int, int | None, str]]:
@@ -223,13 +177,13 @@ def _range(first: int, last: int | None) -> str:
     return f"up to {format_bytes(last)}" if not first else f"from {format_bytes(first)} to {format_bytes(last)}"
 
 
-def _number(record: Record, field: str) -> float:
+def number(record: Record, field: str) -> float:
     return float(cast(float, record[field]))
 
 
-def _whole(record: Record, field: str) -> int:
+def whole(record: Record, field: str) -> int:
     return int(cast(int, record[field]))
 
 
 def _rate(record: Record, field: str) -> str:
-    return three_digits(_number(record, field) / 1e9)
+    return three_digits(number(record, field) / 1e9)

@@ -116,12 +116,37 @@ def test_plot_is_the_same_bytes_every_time(tmp_path: Path, suffix: str):
 def test_trace_of_a_schedule_has_every_step_of_every_rank(tmp_path: Path, capsys):
     file = tmp_path / "trace.json"
     row = records(capsys, "--algorithm", "swing", "--count", "4", "--bytes", "1MiB", "--trace", str(file))[0]
-    events = [event for event in json.loads(file.read_text())["traceEvents"] if event["ph"] == "X"]
+    written = json.loads(file.read_text())["traceEvents"]
+    events = [event for event in written if event["ph"] == "X"]
     steps = sum(phase.count for phase in ALGORITHMS["swing"](4).phases)
-    assert len(events) == 4 * steps
+    assert len([event for event in events if event["cat"] == "send"]) == 4 * steps
+    assert len([event for event in events if event["cat"] in ("reduce", "copy")]) == 4 * steps
     # Viewers count whole nanoseconds.
     assert max(event["ts"] + event["dur"] for event in events) == pytest.approx(row["seconds"] * 1e6, abs=1e-3)
-    assert {event["cat"] for event in events} == {"reduce", "copy"}
+    assert {event["cat"] for event in events} == {"send", "reduce", "copy"}
+
+
+@pytest.mark.parametrize("algorithm", ["ring", "two_shot", "double_binary_tree", "in_switch"])
+def test_arrows_of_a_trace_go_from_a_send_to_another_ranks_receive(tmp_path: Path, capsys, algorithm: str):
+    file = tmp_path / "trace.json"
+    records(capsys, "--algorithm", algorithm, "--count", "8", "--bytes", "1MiB", "--trace", str(file))
+    events = json.loads(file.read_text())["traceEvents"]
+    tracks = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    begun: dict[int, dict] = {}
+    ended = 0
+    for event in events:
+        if event["ph"] == "s":
+            assert tracks[event["tid"]] == "send"
+            begun[event["id"]] = event
+        elif event["ph"] == "f":
+            begin = begun[event["id"]]
+            assert tracks[event["tid"]] == "receive"
+            assert event["pid"] != begin["pid"]
+            assert event["ts"] >= begin["ts"]
+            ended += 1
+    # In the steps of a streamed schedule a send takes no time from which an arrow could begin.
+    waits = len([event for event in events if event["ph"] == "X" and tracks[event["tid"]] == "receive"])
+    assert ended == (waits if algorithm != "in_switch" else 0)
 
 
 def test_trace_of_a_library_is_its_kernel(tmp_path: Path, capsys):
