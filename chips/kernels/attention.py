@@ -153,11 +153,15 @@ def _compute(
     block = np.where(plan.items > units, time.shared, time.block)
     longest = time.ends + plan.longest * block
     waves = np.maximum(np.ceil(plan.items / (units * tile.resident)), 1.0)
-    # Items of one length go in whole waves; causal ones differ, are balanced, and leave a tail.
+    # Items of one length go in whole waves, of which the last leaves more of the L2 to each of its few. Causal items
+    # differ, are balanced, and leave a tail.
+    last = plan.items / (units * tile.resident) - (waves - 1.0)
+    last_block = np.where((waves > 1) & (tile.resident == 1), np.clip(last * block, time.alone, block), block)
+    whole = (waves - 1.0) * longest + time.ends + plan.longest * last_block
     mean = time.ends + plan.mean * block
     balanced = plan.items / (units * tile.resident) * mean + chip.generation.attention.tail * longest
-    uneven = (plan.mean < plan.longest) & (waves > 1)
-    compute = np.where(uneven, np.clip(balanced, longest, waves * longest), waves * longest)
+    uneven = plan.uneven & (waves > 1)
+    compute = np.where(uneven, np.clip(balanced, longest, waves * longest), whole)
     return plan, time.ends, compute, time.limiter
 
 

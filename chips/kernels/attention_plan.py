@@ -26,8 +26,9 @@ class AttentionPlan:
     """Work items of a call; every field an array over calls.
 
     ``query_rows``: rows of one of ``row_heads`` heads that tiles cut up. ``items``: tiles times ``splits`` of the
-    context, over the batch. ``longest`` and ``mean``: blocks of keys of an item. ``planned``: the library lays out
-    its splits in a kernel ahead. ``partial_rows``: rows of a head that each split leaves for the reduction.
+    context, over the batch. ``longest`` and ``mean``: blocks of keys of an item; ``uneven``: items differ in them, as
+    causal tiles and empty splits do, and parts of one context hardly do. ``planned``: the library lays out its splits
+    in a kernel ahead. ``partial_rows``: rows of a head that each split leaves for the reduction.
     """
 
     row_heads: Floats
@@ -36,6 +37,7 @@ class AttentionPlan:
     splits: Floats
     longest: Floats
     mean: Floats
+    uneven: NDArray[np.bool_]
     planned: NDArray[np.bool_]
     partial_rows: Floats
 
@@ -74,6 +76,7 @@ def plan_attention(chip: Gpu, shape: AttentionShape, tile: AttentionTile, asynch
         splits,
         np.ceil(longest / splits),
         np.minimum(mean / splits, np.ceil(longest / splits)),
+        (mean < longest) | padded,
         planned,
         np.where(padded, tiles * tile.rows, query_rows),
     )

@@ -82,11 +82,13 @@ class TileTime:
     """Seconds of one tile on a streaming multiprocessor, and what its blocks wait for.
 
     ``block``: a block of keys in the steady state; ``shared``: the same where ``resident`` tiles share the streaming
-    multiprocessor; ``ends``: what a tile adds before its first and after its last block.
+    multiprocessor; ``alone``: the same where no other one loads from the L2; ``ends``: what a tile adds before its
+    first and after its last block.
     """
 
     block: Floats
     shared: Floats
+    alone: Floats
     ends: Floats
     limiter: NDArray[np.str_]
 
@@ -112,8 +114,10 @@ def time_tile(
     matrix = 4.0 * scores * shape.head_dim / (compute.matrix_flop_per_clock[precision] * efficiency)
     softmax = scores * _softmax_clocks(chip)
     load = 2.0 * tile.keys * row_clocks
+    side_by_side = matrix + softmax - coefficients.overlap * np.minimum(matrix, softmax)
+    computing = side_by_side if asynchronous else matrix + softmax
     in_turn = np.maximum(matrix + softmax, load)
-    overlapped = np.maximum(matrix + softmax - coefficients.overlap * np.minimum(matrix, softmax), load)
+    overlapped = np.maximum(side_by_side, load)
     block = overlapped if asynchronous else in_turn
     shared = np.where(tile.resident > 1, overlapped, block) * tile.resident
 
@@ -123,4 +127,7 @@ def time_tile(
     ends = coefficients.tile_latency + (edges + mask + in_turn - block) / compute.clock_hz
     limiter = np.where(softmax > matrix, VECTOR_UNIT, MATRIX_UNIT)
     limiter = np.where(load >= block, ON_CHIP_NETWORK, limiter)
-    return TileTime(block / compute.clock_hz, shared / compute.clock_hz, ends, limiter)
+    own_load = load * coefficients.l2_bytes_per_clock / compute.units / chip.generation.matmul.load_bytes_per_clock
+    alone = np.where(load >= block, np.maximum(own_load, computing), block)
+    clock = compute.clock_hz
+    return TileTime(block / clock, shared / clock, alone / clock, ends, limiter)

@@ -1,0 +1,140 @@
+"""Chips beside each other, measured or not: a better datasheet is never slower, and more work never much cheaper.
+
+Where a library switches (splits of a context, queries packed or not) time may fall as work grows; how far is stated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chips.kernels.attention import price_attention_backward, price_attention_decode, price_attention_prefill
+from chips.kernels.attention_shape import AttentionShape
+from chips.kernels.attention_tiles import choose_tile
+from chips.kernels.matmul import hbm_read_rate, price_matmul
+from chips.kernels.vector import price_vector
+from chips.spec import Gpu, chip_names, load_chip
+
+GPUS = [chip for chip in map(load_chip, chip_names()) if isinstance(chip, Gpu)]
+gpus = st.sampled_from(GPUS)
+rows, sides = st.integers(1, 16_384), st.integers(64, 32_768)
+batch, tokens, context = st.integers(1, 256), st.integers(1, 4096), st.integers(1, 131_072)
+group, kv_heads, head_dim = (
+    st.sampled_from([1, 2, 4, 8]),
+    st.sampled_from([1, 2, 8, 16]),
+    st.sampled_from([64, 128, 256]),
+)
+# The first has more or faster units or memory and nothing less, in the same generation.
+BETTER = [("h200", "gh200"), ("gh200", "h100"), ("h100", "h800"), ("a100", "a100-40gb")]
+
+
+def gpu(name: str) -> Gpu:
+    chip = load_chip(name)
+    assert isinstance(chip, Gpu)
+    return chip
+
+
+@pytest.mark.parametrize(("better", "chip"), BETTER)
+@settings(deadline=None, max_examples=30)
+@given(m=rows, n=sides, k=sides, batch=batch, tokens=tokens, group=group, kv_heads=kv_heads, head_dim=head_dim)
+def test_faster_memory_is_never_slower(
+    better: str, chip: str, m: int, n: int, k: int, batch: int, tokens: int, group: int, kv_heads: int, head_dim: int
+) -> None:
+    heads = group * kv_heads
+    ours, theirs = (
+        [
+            price_matmul(each, m, n, k),
+            price_matmul(each, m, n, k, resident_weights=True),
+            price_attention_decode(each, batch, tokens, heads, kv_heads, head_dim),
+            price_attention_prefill(each, batch, tokens, tokens, heads, kv_heads, head_dim),
+            price_attention_backward(each, batch, tokens, heads, kv_heads, head_dim),
+            price_vector(each, 2 * m * n, 2 * m * n, 8 * m * n),
+        ]
+        for each in (gpu(better), gpu(chip))
+    )
+    for fast, slow in zip(ours, theirs, strict=True):
+        assert fast.seconds <= slow.seconds * (1 + 1e-9)
+
+
+@settings(deadline=None, max_examples=60)
+@given(m=rows, n=sides, k=sides, resident=st.booleans())
+def test_products_are_faster_in_every_newer_generation(m: int, n: int, k: int, resident: bool) -> None:
+    times = [
+        float(price_matmul(gpu(name), m, n, k, resident_weights=resident).seconds)
+        for name in ("b200", "h200", "h100-pcie", "a100-40gb")
+    ]
+    assert times == sorted(times)
+
+
+@settings(deadline=None, max_examples=150)
+@given(chip=gpus, m=rows, n=sides, k=sides, axis=st.integers(0, 2), more=st.floats(1.0, 2.0), resident=st.booleans())
+def test_a_larger_product_is_no_cheaper_and_twice_of_it_no_cliff(
+    chip: Gpu, m: int, n: int, k: int, axis: int, more: float, resident: bool
+) -> None:
+    small, large = np.array([m, n, k]), np.array([m, n, k])
+    large[axis] = np.ceil(large[axis] * more)
+    before, after = (float(price_matmul(chip, *size, resident_weights=resident).seconds) for size in (small, large))
+    # An operand that outgrows its share of the L2 comes from HBM, and its writes may be slower than reads.
+    moved = 2.0 * (large[0] * large[2] + large[1] * large[2] + large[0] * large[1])
+    spilled = moved / min(hbm_read_rate(chip), chip.memory.bandwidth * chip.generation.matmul.write_efficiency)
+    assert 0.85 * before <= after <= 2.5 * before + spilled
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    chip=gpus, batch=batch, context=context, group=group, kv_heads=kv_heads, head_dim=head_dim, resident=st.booleans()
+)
+def test_twice_the_context_takes_twice_as_long_to_decode_at_most(
+    chip: Gpu, batch: int, context: int, group: int, kv_heads: int, head_dim: int, resident: bool
+) -> None:
+    heads = group * kv_heads
+    before, after = (
+        float(price_attention_decode(chip, batch, keys, heads, kv_heads, head_dim, resident=resident).seconds)
+        for keys in (context, 2 * context)
+    )
+    # A cache that outgrows its share of the L2 comes from HBM.
+    spilled = 8.0 * batch * kv_heads * head_dim * context / chip.memory.bandwidth if resident else 0.0
+    assert 0.95 * before <= after <= 2.5 * before + spilled
+
+
+@pytest.mark.parametrize(("name", "share"), [("h200", (0.55, 0.75)), ("b200", (0.55, 0.75)), ("l40s", (0.6, 0.8))])
+def test_long_attention_reaches_a_like_share_of_the_peak_on_chips_that_nobody_measured(
+    name: str, share: tuple[float, float]
+) -> None:
+    """Published: FlashAttention-3 65 to 75% of an H100, FlashAttention-2 70% of an A100; each where its generation's
+    exponentials and operand reads let it."""
+    time = price_attention_prefill(gpu(name), 1, 16_384, 16_384, 16, 16, 128, causal=False, writes_cache=False)
+    reached = 4.0 * 128 * 16 * 16_384**2 / float(time.seconds) / gpu(name).peak_flops("bf16")
+    assert share[0] < reached < share[1]
+
+
+def test_a_context_that_divides_evenly_into_its_parts_is_no_slower_than_one_that_does_not() -> None:
+    """Parts hardly differ: a few more than the chip takes at once wait for a second wave either way."""
+    contexts = np.arange(59_000, 61_000, 40)
+    times = price_attention_decode(gpu("h200"), 45, contexts, 1, 1, 256).seconds
+    assert np.abs(np.diff(times) / times[:-1]).max() < 0.01
+
+
+def test_exponentials_on_vector_lanes_relieve_the_special_function_unit() -> None:
+    chip = gpu("b200")
+    attention = chip.generation.attention.model_copy(update={"exponential_operations": None})
+    plain = chip.model_copy(update={"generation": chip.generation.model_copy(update={"attention": attention})})
+    shape = (1, 16_384, 16_384, 16, 16, 128)
+    assert price_attention_prefill(chip, *shape).seconds < 0.9 * price_attention_prefill(plain, *shape).seconds
+
+
+def test_tiles_accumulate_in_tensor_memory_where_there_is_some() -> None:
+    """FlashAttention-4 holds two tiles of 128 queries, FlashAttention-3 one, at head dimension 128."""
+    shape = AttentionShape.check(1, 4096, 4096, 16, 16, 128, 2, True)
+    assert choose_tile(gpu("h100"), shape, True).rows == 128
+    assert choose_tile(gpu("b200"), shape, True).rows == 256
+
+
+def test_two_tiles_lie_side_by_side_where_shared_memory_is_small() -> None:
+    """FlashAttention-2 takes blocks of 64 keys on Ada, 128 on an A100."""
+    shape = AttentionShape.check(1, 4096, 4096, 16, 16, 128, 2, True)
+    for name, keys in (("l40s", 64), ("a100", 128)):
+        tile = choose_tile(gpu(name), shape, False)
+        assert (tile.keys, tile.resident) == (keys, 2)
