@@ -47,7 +47,7 @@ def decoder(
     model: Model,
     shard: Shard,
     batch: Count,
-    tokens: int,
+    tokens: Count,
     context: Count,
     precision: Precision,
     *,
@@ -106,9 +106,11 @@ def decoder(
     return tuple(operators)
 
 
-def _attention(model: Model, shard: Shard, batch: Count, tokens: int, context: Count, *, fused: bool) -> list[Operator]:
+def _attention(
+    model: Model, shard: Shard, batch: Count, tokens: Count, context: Count, *, fused: bool
+) -> list[Operator]:
     """Attention as one kernel, or as training ran it before FlashAttention: scores and their dropout through memory."""
-    if fused or not (isinstance(context, int) and isinstance(batch, int)):
+    if fused or not (isinstance(context, int) and isinstance(tokens, int) and isinstance(batch, int)):
         return [Attention("attention", batch, tokens, context, shard.heads, shard.kv_heads, model.head_dim)]
     heads = batch * shard.heads
     scores = float(heads * tokens * context)
@@ -155,7 +157,7 @@ def forward(
     model: Model,
     shard: Shard,
     batch: Count,
-    tokens: int,
+    tokens: Count,
     context: Count,
     precision: Precision,
     *,
@@ -165,7 +167,7 @@ def forward(
 ) -> Step:
     """A forward pass of ``tokens`` new tokens a sequence that ends at ``context`` tokens.
 
-    ``batch`` and ``context`` may be arrays (passes,): passes side by side.
+    ``batch``, ``tokens`` and ``context`` may be arrays (passes,): passes side by side.
     Inference needs the logits of the last token only; training (``every_logit``) those of all tokens.
     """
     rows = batch * tokens

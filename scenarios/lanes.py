@@ -1,9 +1,8 @@
 """Many points at once: recorded as programs, of which those that wait in the same way run side by side on one clock.
 
-Equal to pricing them one by one, to the picosecond. Points of one token each that differ only in batch and context are
-recorded together where the same things limit their kernels, which is what their time is counted as. Of what was
-recorded, programs of one structure share a clock, whatever chip, count or model they are of
-(``chips.recorded_program``).
+Equal to pricing them one by one, to the picosecond. Points that differ only in batch and context are recorded together
+where the same things limit their kernels, which is what their time is counted as. Of what was recorded, programs of one
+structure share a clock, whatever chip, count or model they are of (``chips.recorded_program``).
 """
 
 from __future__ import annotations
@@ -80,9 +79,13 @@ def _kin(points: Sequence[Point]) -> Iterable[list[int]]:
     """The numbers of points that may be recorded together: all that differ only in batch and context."""
     groups: dict[Hashable, list[int]] = {}
     for number, point in enumerate(points):
-        together = _recordable(point) and point.phase == "decode" and side_by_side(point.chip, point.batch)
+        together = _recordable(point) and (
+            (point.phase == "decode" and side_by_side(point.chip, point.batch))
+            # A prompt of one token is priced as decode.
+            or (point.phase == "prefill" and isinstance(point.chip, Gpu) and point.context > 1)
+        )
         owners = (id(point.chip), id(point.model), point.framework.name)
-        shared = (*owners, point.count, point.strategy, point.launch, point.precision)
+        shared = (*owners, point.count, point.phase, point.strategy, point.launch, point.precision)
         groups.setdefault(shared if together else number, []).append(number)
     return groups.values()
 
@@ -115,6 +118,8 @@ def _recorded_together(points: Sequence[Point], numbers: Sequence[int], columns:
             fitting.append(number)
         except DoesNotFit as refusal:
             columns["reason"][number] = str(refusal)
+    if not fitting:
+        return
     batches, contexts = (columns[name][fitting].astype(np.float64) for name in ("batch", "context"))
     for lanes in _limited_alike(first, _step(first, split, batches, contexts)):
         recorded = _Recorded(np.array(fitting)[lanes].tolist(), Outcome(), [])
@@ -123,7 +128,8 @@ def _recorded_together(points: Sequence[Point], numbers: Sequence[int], columns:
 
 
 def _step(point: Point, split: Shard, batches: Floats, contexts: Floats) -> Step:
-    return forward(point.model, split, batches, 1, contexts, point.precision)
+    tokens = 1 if point.phase == "decode" else contexts
+    return forward(point.model, split, batches, tokens, contexts, point.precision)
 
 
 def _limited_alike(point: Point, step: Step) -> list[NDArray[np.intp]]:

@@ -148,7 +148,7 @@ class GpuMachine:
                 # Queries that also see the keys of other groups (context parallelism) are more of the same blocks.
                 blocks = a.batch * (2 * a.context / a.tokens - 1)
                 return price_attention_backward(self.chip, blocks, a.tokens, a.heads, a.kv_heads, a.head_dim)
-            case Attention(tokens=1) as a:
+            case Attention() as a if a.decode:
                 return price_attention_decode(
                     self.chip, a.batch, a.context, a.heads, a.kv_heads, a.head_dim, writes_cache=False
                 )

@@ -71,7 +71,7 @@ class Attention:
 
     name: str
     batch: Count
-    tokens: int
+    tokens: Count
     context: Count
     heads: int
     kv_heads: int
@@ -82,11 +82,11 @@ class Attention:
 
     @property
     def several(self) -> bool:
-        return isinstance(self.context, np.ndarray) or isinstance(self.batch, np.ndarray)
+        return any(isinstance(size, np.ndarray) for size in (self.batch, self.tokens, self.context))
 
     @property
     def decode(self) -> bool:
-        return self.tokens == 1
+        return isinstance(self.tokens, int) and self.tokens == 1
 
     @property
     def flops(self) -> Quantity:

@@ -146,11 +146,12 @@ class _Builder:
         """Scores, softmax and values: blocks of keys pass between them, so that scores never lie on chip whole."""
         unit = self._unit()
         # Of one sequence up to its tile of tokens; what is left of a tile are more sequences.
-        tokens = min(operator.tokens, self.rows)
+        queries = largest(operator.tokens)
+        tokens = min(queries, self.rows)
         batch, context = largest(operator.batch), largest(operator.context)
-        sequences = max(1, round(batch * operator.tokens * self.part / tokens))
+        sequences = max(1, round(batch * queries * self.part / tokens))
         copies, rows = sequences * operator.kv_heads, tokens * operator.heads // operator.kv_heads
-        keys = largest(operator.flops) / (4.0 * batch * operator.heads * operator.head_dim * operator.tokens)
+        keys = largest(operator.flops) / (4.0 * batch * operator.heads * operator.head_dim * queries)
         width = operator.head_dim * ACTIVATION_BYTES
         times = unit.turns(rows)
         read = copies * keys * width

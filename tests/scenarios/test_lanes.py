@@ -36,6 +36,23 @@ def test_side_by_side_is_one_by_one(
     assert_as_alone(points)
 
 
+@settings(deadline=None, max_examples=15)
+@given(
+    chip=st.sampled_from(["h100", "a100", "b200", "l40s"]),
+    strategy=st.sampled_from(list(STRATEGIES)),
+    count=st.sampled_from([1, 2, 8]),
+    shapes=st.lists(st.tuples(st.integers(1, 8), st.integers(1, 8192)), min_size=24, max_size=32),
+)
+def test_prompts_side_by_side_are_one_by_one(
+    chip: str, strategy: str, count: int, shapes: list[tuple[int, int]]
+) -> None:
+    points = [
+        make_point("llama-3.1-8b", chip, count, phase="prefill", strategy=strategy, batch=batch, context=context)
+        for batch, context in shapes
+    ]
+    assert_as_alone(points)
+
+
 @settings(deadline=None, max_examples=10)
 @given(
     chips=st.lists(st.sampled_from(["h100", "b200", "sn40l"]), min_size=1, max_size=2, unique=True),
@@ -74,3 +91,10 @@ def test_other_phases_come_in_the_order_asked(phase: str) -> None:
         make_point("llama-3.2-1b", "h100", 1, phase=phase, context=context) for context in (256, 64, 128, 512, 96, 72)
     ]
     assert price_points(points)["context"].tolist() == [256, 64, 128, 512, 96, 72]
+
+
+def test_points_of_which_none_fits_say_why_each() -> None:
+    points = [make_point("llama-3.1-8b", "h100", 1, batch=4096, context=context) for context in (4096, 8192)]
+    columns = price_points(points)
+    assert not columns["fits"].any()
+    assert all("needs" in reason for reason in columns["reason"])
