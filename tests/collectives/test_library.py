@@ -198,3 +198,35 @@ def test_a_ring_sends_between_nodes_what_it_sends_inside(operation):
     inside, between = (algorithm_traffic(load_chip("h100"), operation, ranks)["ring"] for ranks in (8, 32))
     assert inside.network_wire == inside.network_steps == 0
     assert between.network_wire == pytest.approx(between.wire / 8)  # over the eight adapters of a node
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    chip=st.sampled_from(CHIPS),
+    operation=st.sampled_from(OPERATIONS),
+    ranks=st.one_of(st.integers(2, 16), st.sampled_from([24, 64, 1000, 16_384])),
+    payload=st.floats(2**10, 2**32),
+    more=st.floats(1, 2),
+)
+def test_more_bytes_take_longer_by_no_more_than_their_share(chip, operation, ranks, payload, more):
+    """Where the library has a tuner. Stacks with kernels of their own hand over at sizes of their own."""
+    payloads = [payload, more * payload]
+    before, after = price_collective(load_chip(chip), operation, ranks, payloads, library="nccl").seconds
+    assert before <= after <= 1.1 * more * before
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    chip=st.sampled_from([name for name in CHIPS if isinstance(load_chip(name), Gpu)]),
+    operation=st.sampled_from(["all_reduce", "all_gather", "reduce_scatter", "broadcast"]),
+    nodes=st.integers(1, 512),
+    more=st.integers(1, 512),
+    payload=st.floats(2**10, 2**32),
+)
+def test_more_nodes_are_never_faster(chip, operation, nodes, more, payload):
+    domain = load_chip(chip).link.domain
+    few, many = (
+        float(price_collective(load_chip(chip), operation, count * domain, payload, library="nccl").seconds)
+        for count in (nodes, nodes + more)
+    )
+    assert few <= many * (1 + 1e-9)
