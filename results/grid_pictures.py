@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from results.atomic_file import OutputError, written_beside
+from results.atomic_file import written_beside
 from results.plots import check_plot_path
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def plot_panels(frames: Sequence[Frame], path: Path, title: str) -> None:
 
 def plot_moving(frames: Sequence[Frame], path: Path, title: str) -> None:
     """Draw the frames one after the other into a .gif. Raises OutputError where ``path`` is no .gif."""
-    if path.suffix.lower() != ".gif":
-        raise OutputError(f"{path}: a moving picture is a .gif file, not '{path.suffix or path.name}'.")
+    check_plot_path(path, ".gif")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image

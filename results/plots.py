@@ -24,10 +24,11 @@ KINDS = {
 }
 
 
-def check_plot_path(path: Path) -> None:
-    """Raise OutputError in one sentence unless ``path`` ends in .png or .svg and its folder exists."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"{path}: a plot is a .png or an .svg file, not '{path.suffix or path.name}'.")
+def check_plot_path(path: Path, *suffixes: str) -> None:
+    """Raise OutputError in one sentence unless ``path`` ends in one of ``suffixes`` and its folder exists."""
+    known = suffixes or SUFFIXES
+    if path.suffix.lower() not in known:
+        raise OutputError(f"{path}: a picture is a {' or '.join(known)} file, not '{path.suffix or path.name}'.")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: the folder '{path.parent}' does not exist.")
 

@@ -51,6 +51,14 @@ def load(path: str | Path) -> pd.DataFrame:
         raise ReadError(f"{path} cannot be read: {str(error).splitlines()[0].rstrip('.')}.") from None
 
 
+def check_path(path: Path) -> None:
+    """Raise OutputError in one sentence unless a frame can be saved at ``path``, by its suffix and its folder."""
+    if path.suffix.lower() not in _WRITERS:
+        raise OutputError(f"{path}: results are saved as {', '.join(_WRITERS)}, not '{path.suffix or path.name}'.")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder '{path.parent}' does not exist.")
+
+
 def save(results: pd.DataFrame, path: str | Path) -> None:
     """Write a frame of the schema, whole or not at all, to a .parquet, .csv or .json file that ``load`` reads back.
 
@@ -58,12 +66,10 @@ def save(results: pd.DataFrame, path: str | Path) -> None:
     SchemaError if it is not of the schema, OutputError if ``path`` cannot be written.
     """
     path = Path(path)
-    writer = _WRITERS.get(path.suffix.lower())
-    if writer is None:
-        raise OutputError(f"{path}: results are saved as {', '.join(_WRITERS)}, not '{path.suffix or path.name}'.")
+    check_path(path)
     held = checked(results)
     with written_beside(path) as beside:
-        writer(held, beside)
+        _WRITERS[path.suffix.lower()](held, beside)
 
 
 def _read_folder(path: Path) -> pd.DataFrame:

@@ -11,11 +11,11 @@ from cluster import Variation
 from scenarios.errors import ScenarioError
 from scenarios.framework import Framework, default_framework, frameworks
 from scenarios.model import Model, load_model
+from scenarios.quantities import check_count
 from scenarios.strategies import BY_DEVICE, BY_HOST, LAUNCHES, STRATEGIES
 
 PHASES = ("decode", "prefill", "request", "train")
 ALIKE = Variation()
-LARGEST = 2**31 - 1  # of a count: products of two stay within the int64 columns of a frame
 LAUNCH_NAMES = ("eager", "graph", "software", "hardware")
 
 
@@ -78,16 +78,16 @@ def make_point(
     _one_of("strategy", strategy, tuple(STRATEGIES))
     _one_of("launch", launch, LAUNCH_NAMES)
     _one_of("precision", precision, tuple(ELEMENT_BYTES))
-    _at_least_one("count", count)
-    _at_least_one("batch", batch)
-    _at_least_one("context", context)
+    check_count("--count", count)
+    check_count("--batch", batch)
+    check_count("--context", context)
     if context > known_model.max_context:
         raise ScenarioError(
             f"--context {context} is beyond what {known_model.name} was trained for; at most {known_model.max_context}."
         )
     if phase == "request":
         output_tokens = context // 2 if output_tokens is None else output_tokens
-        _at_least_one("output-tokens", output_tokens)
+        check_count("--output-tokens", output_tokens)
         if output_tokens >= context:
             raise ScenarioError(
                 f"--output-tokens {output_tokens} leaves no prompt in a --context of {context}; at most {context - 1}."
@@ -131,10 +131,3 @@ def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
         near = difflib.get_close_matches(value, known, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else "."
         raise ScenarioError(f"--{option} '{value}' is unknown; expected one of {', '.join(known)}{hint}")
-
-
-def _at_least_one(option: str, value: int) -> None:
-    if value < 1:
-        raise ScenarioError(f"--{option} is {value}; it must be at least 1.")
-    if value > LARGEST:
-        raise ScenarioError(f"--{option} is {value}; it can be at most {LARGEST}.")

@@ -69,14 +69,16 @@ def allreduce(
 
     loopline allreduce --chip h100 --count 8 --compare --plot crossovers.png
 
-    loopline allreduce --executor mpi --ranks 8 --algorithm ring   (the same: mpiexec -n 8 loopline allreduce ...)
+    loopline allreduce --executor mpi --ranks 8 --algorithm ring
+
+    mpiexec -n 8 loopline allreduce --algorithm ring   # the same
 
     loopline allreduce --calibrate --ranks 4
     """
     from results.plots import check_plot_path
     from scenarios.commands import allreduce_view as view
-    from scenarios.commands.allreduce_trace import write_trace_of
     from scenarios.commands.allreduce_ranks import rank_here
+    from scenarios.commands.allreduce_trace import write_trace_of
     from scenarios.quantities import parse_bytes
 
     between_ranks = executor == "mpi" or calibrate or rank_here() is not None
@@ -147,10 +149,9 @@ def _check(
 
 def _group(chip: str, count: int) -> Links:
     from scenarios.commands.allreduce_prices import links_of
-    from scenarios.errors import ScenarioError
+    from scenarios.quantities import check_count
 
-    if count < 1:
-        raise ScenarioError(f"--count {count}: at least 1 is needed.")
+    check_count("--count", count)
     return links_of(chip, count)
 
 

@@ -29,16 +29,14 @@ def bandwidth(
     context: Annotated[int, typer.Option(help="Tokens of a sequence.")] = 4096,
     launch: Annotated[str, typer.Option(help="eager | graph, or software | hardware")] = "graph",
     layers: Annotated[int, typer.Option(help="Layers that the picture shows, from the middle of the pass.")] = 4,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also draw it over time into this .svg or .png.")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw it over time into this .png or .svg file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """How busy is a chip's memory, and how long does it wait at kernel boundaries?
 
-    loopline bandwidth llama-3.1-8b --chip sn40l --count 8 -o bandwidth.svg
+    loopline bandwidth llama-3.1-8b --chip sn40l --count 8 --plot bandwidth.svg
 
-    loopline bandwidth llama-3.1-8b --chip h100 --strategy per_operator --launch eager --layers 2 -o eager.png
+    loopline bandwidth llama-3.1-8b --chip h100 --launch eager --plot eager.png
     """
     from results.plots import check_plot_path
     from results.table import print_records
@@ -48,8 +46,8 @@ def bandwidth(
     from scenarios.pricing import trace_passes
     from scenarios.strategies import STRATEGIES
 
-    if output is not None:
-        check_plot_path(output)
+    if plot is not None:
+        check_plot_path(plot)
     options = Options(phase=phase, batch=batch, context=context, launch=launch)
     points = [make_point(model, chip, count, strategy=name, **options) for name in strategy or STRATEGIES]
     if not 1 <= layers <= points[0].model.layers:
@@ -65,13 +63,13 @@ def bandwidth(
     except DoesNotFit as refusal:
         raise ScenarioError(str(refusal)) from None
     print_records(records, sys.stdout, json=json)
-    if output is not None:
+    if plot is not None:
         from results.bandwidth_plot import bandwidth as draw
 
         of = f"one of {count} {points[0].chip.name}" if count > 1 else points[0].chip.name
         title = f"{points[0].model.name}, {phase}, batch {batch}, context {context}: {layers} layers on {of}"
-        draw(windows, title).save(output)
-        print(f"wrote {output}", file=sys.stderr)
+        draw(windows, title).save(plot)
+        print(f"wrote {plot}", file=sys.stderr)
 
 
 def _record(point: Point, series: StepSeries) -> dict[str, object]:

@@ -59,9 +59,13 @@ def fit(
     """
     from results.plots import check_plot_path
     from scenarios.point import Options, make_point
+    from scenarios.quantities import check_count
 
     if plot is not None:
         check_plot_path(plot)
+    for option, value in (("--batch", batch), ("--context", context), *(("--count", number) for number in count)):
+        if value is not None:
+            check_count(option, value)
     if model is None:
         _limits(chips, count, phase, batch, context, hidden, plot, json)
     else:

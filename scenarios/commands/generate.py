@@ -48,11 +48,11 @@ def generate(
 ) -> None:
     """Generate text with a real Llama split over the chips, and show what each token takes on them.
 
-    loopline generate --weights model.gguf --chips sn40l --count 3 --strategy kernel_loop --prompt "Once upon a time"
+    loopline generate --weights model.gguf --count 3 --prompt "Once upon a time"
 
-    loopline generate --weights path/to/folder --chips h100 sn40l --count 1 --chat --prompt "What is a cat?"
+    loopline generate --weights folder --chips h100 sn40l --chat --prompt "Why?"
 
-    loopline generate --weights llama-3.2-1b --tokens 8 --prompt "random weights speak nonsense"
+    loopline generate --weights llama-3.2-1b --tokens 8 --prompt "random weights"
     """
     from results.plots import check_plot_path
     from scenarios.errors import DoesNotFit

@@ -25,11 +25,11 @@ def plot(
 ) -> None:
     """Draw results: where time goes, how it scales, where a strategy pays, which points nothing beats.
 
-    loopline compare llama-3.1-8b --chips h100 sn40l --count 1 2 4 8 --csv > decode.csv
+    loopline compare llama-3.1-8b --chips h100 sn40l --count 1 2 4 8 -o rows.csv
 
-    loopline plot decode.csv --kind scaling -o scaling.svg
+    loopline plot rows.csv --kind scaling -o scaling.svg
 
-    loopline plot sweep/ --kind heatmap --where chip=sn40l --rows context --columns batch -o heatmap.png
+    loopline plot sweep/ --kind heatmap --where chip=sn40l --rows batch -o map.png
     """
     import results
     from results.plots import check_plot_path

@@ -20,11 +20,11 @@ def report(
 
     loopline sweep half-the-bandwidth -o sweep/
 
-    loopline report sweep/ -o report.html   # opens in any browser, without a network
+    loopline report sweep/ -o report.html   # opens in any browser
 
-    loopline compare llama-3.1-8b --chips h100 sn40l --count 1 8 --json > decode.json
+    loopline compare llama-3.1-8b --chips h100 sn40l --count 1 8 -o rows.parquet
 
-    loopline report decode.json --where chip=sn40l -o report.html
+    loopline report rows.parquet --where chip=sn40l -o report.html
     """
     from results.atomic_file import OutputError
     from results.report import write_report

@@ -17,14 +17,12 @@ def roofline(
     batch: Annotated[int, typer.Option(help="Sequences side by side.")] = 1,
     context: Annotated[int, typer.Option(help="Tokens of a sequence.")] = 4096,
     precision: Annotated[str, typer.Option(help="Of weights and matrix products: bf16 | fp8 | int8")] = "bf16",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also draw them into this .svg or .png.")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw them into this .png or .svg file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Which operators are bound by memory, which by arithmetic, and how close does each come to its roof?
 
-    loopline roofline llama-3.1-8b --chips h100 sn40l --count 8 -o roofline.svg
+    loopline roofline llama-3.1-8b --chips h100 sn40l --plot roofline.svg
 
     loopline roofline llama-3.1-8b --chips h100 --phase prefill --json
     """
@@ -34,8 +32,8 @@ def roofline(
     from scenarios.operator_rooflines import operator_rooflines, roofs
     from scenarios.point import Options, make_point
 
-    if output is not None:
-        check_plot_path(output)
+    if plot is not None:
+        check_plot_path(plot)
     options = Options(phase=phase, batch=batch, context=context, precision=precision)
     points = [make_point(model, chip, count, **options) for chip in chips]
     try:
@@ -43,7 +41,7 @@ def roofline(
     except DoesNotFit as refusal:
         raise ScenarioError(str(refusal)) from None
     print_records([record for _, records in found for record in records], sys.stdout, json=json)
-    if output is not None:
+    if plot is not None:
         import pandas as pd
 
         from results.roofline_plot import roofline as draw
@@ -56,5 +54,5 @@ def roofline(
             )
             for point, records in found
         ]
-        draw(panels, f"{points[0].model.name}, {phase}, {precision}, batch {batch}, context {context}").save(output)
-        print(f"wrote {output}", file=sys.stderr)
+        draw(panels, f"{points[0].model.name}, {phase}, {precision}, batch {batch}, context {context}").save(plot)
+        print(f"wrote {plot}", file=sys.stderr)

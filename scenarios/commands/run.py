@@ -17,6 +17,7 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", help="Replace a key of the file: --set count=[1,8] model=llama-3.1-70b"),
 ]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also save the rows: .parquet, .csv or .json")]
 File = Annotated[str, typer.Argument(help="A scenario of `loopline scenarios`, or the path of a .toml file.")]
 
 
@@ -37,7 +38,7 @@ def scenarios(
 
     loopline scenarios
 
-    loopline scenarios --schema > scenario.schema.json   # for an editor that completes TOML
+    loopline scenarios --schema > scenario.schema.json   # for an editor
     """
     from json import dumps
 
@@ -60,9 +61,7 @@ def run(
     changes: Changes = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also save the frame: .parquet, .csv or .json")
-    ] = None,
+    output: Output = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw stacked bars into this .png or .svg file.")] = None,
 ) -> None:
     """Price all points of a scenario and print them. Many points: `loopline sweep`, which can be stopped.
@@ -71,14 +70,16 @@ def run(
 
     loopline run allreduce-share --set batch=[1,8] chips=h200 -o share.parquet
     """
-    import results
     from results.plots import check_plot_path, plot_breakdown
+    from results.store import check_path, save
     from results.table import print_comparison
     from scenarios.errors import ScenarioError
     from scenarios.scenario_file import load_scenario, points_of
     from scenarios.sweep_parts import model_version, price_part
 
     form = output_form(csv=csv, json=json)
+    if output is not None:
+        check_path(output)
     if plot is not None:
         check_plot_path(plot)
     loaded = load_scenario(scenario, changes or ())
@@ -90,7 +91,7 @@ def run(
         print(f"{loaded.question}\n")
     print_comparison(frame, sys.stdout, form=form)
     if output is not None:
-        results.save(frame, output)
+        save(frame, output)
         print(f"wrote {output}", file=sys.stderr)
     if plot is not None:
         plot_breakdown(frame, plot)

@@ -30,7 +30,9 @@ def schedule(
     operation: Annotated[
         str, typer.Option(help="all_reduce | reduce_scatter | all_gather | broadcast | all_to_all | send_receive")
     ] = "all_reduce",
-    count: Annotated[list[int] | None, typer.Option(help="Ranks (default: all of the topology, or 8).")] = None,
+    count: Annotated[
+        list[int] | None, typer.Option("--count", "--ranks", help="Ranks (default: all of the topology, or 8).")
+    ] = None,
     payload: Annotated[
         list[str] | None, typer.Option("--bytes", help="As nccl-tests counts it: 65536, 64KiB, 1MB (default: 1MiB)")
     ] = None,
@@ -54,7 +56,7 @@ def schedule(
 
     loopline schedule ring double_binary_tree --late 3=20us --plot straggler.png
 
-    loopline schedule --operation all_to_all --topology fat_tree:8x4 --oversubscription 2
+    loopline schedule --operation all_to_all --topology fat_tree:8x4
     """
     from collectives.step_times import Costs
     from results.plots import check_plot_path
@@ -148,9 +150,14 @@ def make_topology(
 
     from collectives.topology import Topology, fat_tree, fully_connected, switched, torus
     from scenarios.errors import ScenarioError
+    from scenarios.quantities import check_count
 
-    if not (bandwidth > 0 and oversubscription >= 1) or (ranks is not None and ranks < 1):
-        raise ScenarioError("expected a --bandwidth above 0, an --oversubscription and a --count of at least 1.")
+    if not bandwidth > 0:
+        raise ScenarioError(f"--bandwidth is {bandwidth:g}; it must be above 0.")
+    if not oversubscription >= 1:
+        raise ScenarioError(f"--oversubscription is {oversubscription:g}; it must be at least 1.")
+    if ranks is not None:
+        check_count("--count", ranks)
     kind, _, shape = text.partition(":")
     if kind in ("torus", "mesh", "fat_tree"):
         if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape):

@@ -40,7 +40,7 @@ def sweep(
 
     loopline sweep mine.toml -o sweep/ --executor ray --address 10.0.0.1:6379
 
-    loopline sweep what-fits -o sweep/ --set 'context={ from = 1024, to = 131072, times = 2 }'
+    loopline sweep what-fits -o sweep/ --set 'batch={from=1, to=64, step=1}'
     """
     from results.table import print_records
     from scenarios.scenario_file import load_scenario

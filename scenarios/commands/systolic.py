@@ -28,18 +28,20 @@ def systolic(
     double_buffered: Annotated[
         bool, typer.Option("--double-buffered", help="The next tile comes in while this one computes.")
     ] = False,
-    png: Annotated[Path | None, typer.Option(help="Also draw every clock into this .png or .svg file.")] = None,
-    gif: Annotated[Path | None, typer.Option(help="Also draw a moving picture into this .gif file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw every clock into this .png or .svg file, or moving into a .gif.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Walk a product through a systolic array: what sits in every element at every clock, and how many work.
 
-    loopline systolic 4x4 --matvec --gif matvec.gif
+    loopline systolic 4x4 --matvec --plot matvec.gif
 
     loopline systolic 256x256 --product 8192x4096x4096 --double-buffered
     """
     from chips.systolic import Dataflow, SystolicArray
     from results.grid_pictures import plot_moving, plot_panels, text
+    from results.plots import check_plot_path
     from results.table import print_records
     from scenarios.errors import ScenarioError
 
@@ -48,12 +50,14 @@ def systolic(
         raise ScenarioError(f"--dataflow {dataflow}: expected weight, output or input.")
     if matvec and product is not None:
         raise ScenarioError("--matvec is a product of its own; give either it or --product.")
+    if plot is not None:
+        check_plot_path(plot, ".png", ".svg", ".gif")
     rows, columns = _sizes(size, "the array", 2)
     array = SystolicArray(rows, columns, kinds[dataflow], double_buffered)
     m, k, n = _sizes(product, "--product", 3) if product else (1 if matvec else rows, rows, columns)
     cycles = array.cycles(m, k, n)
     shown = max(rows, columns) <= SHOWN_SIDE and cycles <= SHOWN_CYCLES
-    if not shown and (png or gif):
+    if not shown and plot is not None:
         raise ScenarioError(
             f"{cycles} clocks of {size} elements cannot be drawn; at most {SHOWN_CYCLES} clocks "
             f"of {SHOWN_SIDE}x{SHOWN_SIDE} elements can."
@@ -80,10 +84,10 @@ def systolic(
         print_records([record], sys.stdout)
         print(f"\n{reasons}")
     title = f"({m}, {k}) x ({k}, {n}) on {rows}x{columns}, {dataflow}-stationary"
-    for path, draw in ((png, plot_panels), (gif, plot_moving)):
-        if path is not None:
-            draw(frames, path, title)
-            print(f"wrote {path}", file=sys.stderr)
+    if plot is not None:
+        draw = plot_moving if plot.suffix.lower() == ".gif" else plot_panels
+        draw(frames, plot, title)
+        print(f"wrote {plot}", file=sys.stderr)
 
 
 def _sizes(given: str, what: str, count: int) -> tuple[int, ...]:

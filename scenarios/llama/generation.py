@@ -20,6 +20,7 @@ from scenarios.llama.sampling import Sampler
 from scenarios.llama.simulated_time import SimulatedMachine
 from scenarios.llama.weights import load_weights
 from scenarios.model import Model
+from scenarios.quantities import check_count
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ class Generation:
     def check(self, model: Model) -> None:
         """Raise ScenarioError for what no rank could run, before ranks are started."""
         Sampler(self.temperature, self.top_p, self.seed)
-        if self.tokens < 1:
-            raise ScenarioError(f"--tokens is {self.tokens}; it must be at least 1.")
+        check_count("--tokens", self.tokens)
         if not self.prompt:
             raise ScenarioError("--prompt holds no token; expected at least one.")
         if max(self.prompt) >= model.vocabulary:

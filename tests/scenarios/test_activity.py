@@ -98,7 +98,7 @@ def run(capsys, *arguments):
 def test_bandwidth_prints_and_draws(capsys, tmp_path):
     picture = tmp_path / "bandwidth.svg"
     code, printed = run(
-        capsys, "bandwidth", "llama-3.1-8b", "--chip", "sn40l", "--count", "8", "-o", str(picture), "--json"
+        capsys, "bandwidth", "llama-3.1-8b", "--chip", "sn40l", "--count", "8", "--plot", str(picture), "--json"
     )
     assert not code
     records = json.loads(printed.out)
@@ -108,7 +108,9 @@ def test_bandwidth_prints_and_draws(capsys, tmp_path):
 
 def test_roofline_prints_and_draws(capsys, tmp_path):
     picture = tmp_path / "roofline.png"
-    code, printed = run(capsys, "roofline", "llama-3.1-8b", "--chips", "h100", "sn40l", "-o", str(picture), "--json")
+    code, printed = run(
+        capsys, "roofline", "llama-3.1-8b", "--chips", "h100", "sn40l", "--plot", str(picture), "--json"
+    )
     assert not code
     assert {record["chip"] for record in json.loads(printed.out)} == {"h100", "sn40l"}
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -121,7 +123,7 @@ def test_roofline_prints_and_draws(capsys, tmp_path):
         (("bandwidth", "llama-3.1-405b", "--chip", "h100"), "813.8 GB"),
         (("bandwidth", "llama-3.1-8b", "--chip", "tpu-v1"), "tpu-v1"),
         (("roofline", "llama-3.1-8b", "--chips", "tpu-v1"), "tpu-v1"),
-        (("roofline", "llama-3.1-8b", "--chips", "h100", "-o", "picture.pdf"), "pdf"),
+        (("roofline", "llama-3.1-8b", "--chips", "h100", "--plot", "picture.pdf"), "pdf"),
         (("plot", "nowhere.csv", "-o", "picture.svg"), "nowhere.csv"),
         (("plot", "nowhere.csv", "-o", "picture.svg", "--rows", "batch"), "--rows"),
         (("plot", "nowhere.csv", "-o", "picture.svg", "--where", "batch"), "COLUMN=VALUE"),

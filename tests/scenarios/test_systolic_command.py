@@ -44,7 +44,8 @@ def test_large_products_are_counted_not_walked(capsys: pytest.CaptureFixture[str
 
 def test_pictures_are_written_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     moving, panels = tmp_path / "walk.gif", tmp_path / "walk.png"
-    assert loopline("systolic", "2x2", "--matvec", "--gif", str(moving), "--png", str(panels)) == 0
+    for path in (moving, panels):
+        assert loopline("systolic", "2x2", "--matvec", "--plot", str(path)) == 0
     with Image.open(moving) as picture:
         assert picture.n_frames == SystolicArray(2, 2).cycles(1, 2, 2)  # type: ignore[attr-defined]
     with Image.open(panels) as picture:
@@ -60,8 +61,8 @@ def test_pictures_are_written_whole(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["4x4", "--product", "1x2"], "1x2"),
         (["4x4", "--dataflow", "row"], "row"),
         (["4x4", "--matvec", "--product", "1x4x4"], "--matvec"),
-        (["64x64", "--matvec", "--gif", "large.gif"], "64x64"),
-        (["4x4", "--matvec", "--gif", "walk.png"], "walk.png"),
+        (["64x64", "--matvec", "--plot", "large.gif"], "64x64"),
+        (["4x4", "--matvec", "--plot", "walk.pdf"], "walk.pdf"),
     ],
 )
 def test_mistakes_are_one_sentence(arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
