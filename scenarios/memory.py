@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from math import ceil
-
 from scenarios.errors import DoesNotFit
-from scenarios.model import Shard
+from scenarios.model import Shard, shard, tensor_parallel_counts
 from scenarios.operators import ACTIVATION_BYTES
 from scenarios.point import Point
 from scenarios.training import OPTIMIZER_STATE_BYTES, kept_activation_bytes
@@ -27,8 +25,16 @@ def check_memory(point: Point, shard: Shard) -> None:
     needed, capacity = needed_bytes(point, shard), point.chip.memory.capacity_bytes
     if needed <= capacity:
         return
-    chips = ceil(point.count * needed / capacity)
     raise DoesNotFit(
-        f"{point.model.name} needs {needed / 1e9:,.1f} GB a chip on {point.count} x {point.chip.name}, which has "
-        f"{capacity / 1e9:,.1f} GB; about {chips} chips would hold it"
+        f"{point.model.name} needs {needed / 1e9:,.1f} GB a chip on {point.count:,} x {point.chip.name}, which has "
+        f"{capacity / 1e9:,.1f} GB; {_what_would(point, capacity)}"
     )
+
+
+def _what_would(point: Point, capacity_bytes: float) -> str:
+    """The fewest chips that hold ``point``, of the counts over which its model splits."""
+    counts = tensor_parallel_counts(point.model)
+    for count in counts:
+        if count > point.count and needed_bytes(point, shard(point.model, count)) <= capacity_bytes:
+            return f"{count:,} chips would hold it"
+    return f"not even {counts[-1]:,} chips would, the most over which it splits"

@@ -96,18 +96,19 @@ class Shard(BaseModel):
     vocabulary: PositiveInt
 
 
-def tensor_parallel_counts(model: Model) -> list[int]:
+@cache
+def tensor_parallel_counts(model: Model) -> tuple[int, ...]:
     """The numbers of chips over which ``model`` splits evenly, smallest first.
 
     They divide the heads and the MLP's width, and divide the KV heads or are a multiple of them: beyond one KV head a
     chip, each is held by several (Megatron-LM, vLLM). The vocabulary is padded, so any number divides it.
     """
-    return [
+    return tuple(
         ranks
         for ranks in range(1, model.heads + 1)
         if model.heads % ranks == model.intermediate % ranks == 0
         and (model.kv_heads % ranks == 0 or ranks % model.kv_heads == 0)
-    ]
+    )
 
 
 def shard(model: Model, ranks: int) -> Shard:

@@ -32,11 +32,11 @@ def run(start: str, ranks: int, *arguments: str) -> subprocess.CompletedProcess[
 
 @pytest.mark.parametrize("start", STARTS)
 def test_simulated_times_of_ranks_are_the_prices(start):
-    done = run(start, 3, "--algorithm", "ring", "two_shot", "--bytes", "0", "1001", "64KiB", "--json")
+    done = run(start, 3, "--algorithm", "ring", "two_shot", "--bytes", "1", "1001", "64KiB", "--json")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert [(row["algorithm"], row["bytes"]) for row in rows] == [
-        (name, size) for size in (0, 1001, 65536) for name in ("ring", "two_shot")
+        (name, size) for size in (1, 1001, 65536) for name in ("ring", "two_shot")
     ]
     for row in rows:
         assert row["seconds"] == schedule_row(links_of("h100", 3), row["bytes"], row["algorithm"]).seconds
@@ -49,9 +49,8 @@ def test_all_algorithms_between_ranks_drawn_and_traced(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" right ") > 8
     assert plot.stat().st_size
-    assert {event["pid"] for event in json.loads(trace.read_text())["traceEvents"]} == set(
-        range(1, done.stdout.count(" right ") + 1)
-    )
+    processes = {event["pid"] for event in json.loads(trace.read_text())["traceEvents"]}
+    assert len(processes) >= 2 * done.stdout.count(" right ")  # one a rank
 
 
 def test_calibration_puts_predicted_beside_measured(tmp_path: Path):
@@ -121,7 +120,7 @@ def test_a_rank_that_dies_or_hangs_ends_the_run_and_nothing_is_left(start, how, 
     ranks = 3
     command = [*STARTS[start](ranks), "--timeout", str(TIMEOUT), "--algorithm", "ring", "--bytes"]
     process = subprocess.Popen(
-        [*command, *map(str, range(20_000))], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, *map(str, range(1, 20_001))], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     until = time.monotonic() + SLACK
     while len(found := ranks_below(process.pid)) < ranks and time.monotonic() < until:

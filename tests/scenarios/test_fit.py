@@ -170,7 +170,7 @@ def test_the_command_prints_limits_and_clusters(capsys: pytest.CaptureFixture[st
         (["--phase", "train"], "--phase train: without a model it is decode or prefill"),
         (["llama-2-7b", "--chips", "a100"], "a100 has no thread block clusters"),
         (["llama-2-7b", "--chips", "sn40l", "--precision", "fp8"], "sn40l has no fp8 matrix unit"),
-        (["llama-2-7b", "--plot", "mesh.pdf"], "a plot is a .png or an .svg file"),
+        (["llama-2-7b", "--plot", "mesh.pdf"], "a picture is a .png or .svg file"),
         (["llama-2-7b", "--count", "3"], "cannot be split over 3 chips"),
     ],
 )

@@ -243,7 +243,7 @@ def test_splits_that_do_not_divide_are_refused_with_the_counts_that_do(name: str
 
 def test_more_chips_than_kv_heads_replicate_them() -> None:
     model = load_model("llama-3.1-8b")
-    assert tensor_parallel_counts(model) == [1, 2, 4, 8, 16, 32]
+    assert tensor_parallel_counts(model) == (1, 2, 4, 8, 16, 32)
     assert shard(model, 16).kv_heads == 1
 
 

@@ -74,7 +74,7 @@ MISTAKES = {
     "algorithm 'rung' is not known; all_reduce has": ("rung",),
     "--operation reduce: expected": ("--operation", "reduce"),
     "--bytes 8x: expected a whole number of bytes": ("--bytes", "8x"),
-    "expected a --bandwidth above 0": ("--bandwidth", "0"),
+    "--bandwidth is 0; it must be above 0": ("--bandwidth", "0"),
     "at most 6 schedules between 64 ranks are drawn, not 1": ("ring", "--count", "65", "--plot", "a.png"),
 }
 

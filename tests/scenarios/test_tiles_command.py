@@ -71,7 +71,7 @@ def test_plot_is_the_same_bytes_every_time(tmp_path: Path, suffix: str) -> None:
         (("none.py:scale",), "'none.py' is no file"),
         (("flash-attention", "--chip", "a100", "--async"), "has no asynchronous matrix instructions"),
         (("softmax", "--shape", "x=4096"), "--shape x=4096: expected NAME=ROWSxCOLUMNS"),
-        (("softmax", "--plot", "picture.txt"), "a plot is a .png or an .svg file"),
+        (("softmax", "--plot", "picture.txt"), "a picture is a .png or .svg file"),
     ],
 )
 def test_mistakes_are_one_sentence(
