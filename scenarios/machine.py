@@ -42,6 +42,7 @@ DEPENDENCY = Label("launch", "dependency")
 LINK = "link"  # what collectives wait for, and the engine on which chips meet
 DIRECT: Library = "trtllm"  # the fastest direct kernels known, and NCCL's where they do not reach
 FILL_DRAIN = Label("fill_drain", "dependency")
+NEVER_WAITED_FOR = 1e18  # bytes/s, or bytes a clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,13 @@ class GpuMachine:
         if operator not in self._prices:
             self._prices[operator] = self._price(operator)
         return self._prices[operator]
+
+    def price_fed(self, operator: Operator) -> KernelPrice:
+        """The same where operands are in shared memory when they are needed: what the kernel's own engines take.
+
+        A stage of a persistent kernel has another engine stream its weights in meanwhile.
+        """
+        return gpu_machine(_operands_at_hand(self.chip), self.cluster, self.framework).price(operator)
 
     def price_inside(self, operator: Operator) -> KernelPrice:
         """The same inside a persistent kernel, which stores to its peers directly where links allow it."""
@@ -173,6 +181,23 @@ def _rounded(part: str, time: KernelTime) -> KernelPrice:
     fill = seconds_to_ps(time.fill_drain_seconds if time.seconds.ndim else float(time.fill_drain_seconds))
     limiter = str(time.limiter.flat[time.limiter.size // 2])
     return KernelPrice(Label(part, limiter), whole - fill, fill)
+
+
+# By id, with the chip itself, so that its id stays its own.
+_AT_HAND: dict[int, tuple[Gpu, Gpu]] = {}
+
+
+def _operands_at_hand(chip: Gpu) -> Gpu:
+    """The chip with memory and L2 that are never waited for."""
+    if id(chip) not in _AT_HAND:
+        generation, memory = chip.generation, chip.memory.model_copy(update={"bandwidth": NEVER_WAITED_FOR})
+        ways = {"in_flight_bytes", "load_bytes_per_clock", "l2_bytes_per_clock"}
+        matmul = generation.matmul.model_copy(update=dict.fromkeys(ways, NEVER_WAITED_FOR))
+        attention = generation.attention.model_copy(update={"l2_bytes_per_clock": NEVER_WAITED_FOR})
+        families = {"matmul": matmul, "attention": attention}
+        fed = chip.model_copy(update={"memory": memory, "generation": generation.model_copy(update=families)})
+        _AT_HAND[id(chip)] = (chip, fed)
+    return _AT_HAND[id(chip)][1]
 
 
 _MACHINES: dict[tuple[int, int, float, Framework], GpuMachine] = {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 
-from chips.kernels.kernel_time import MEMORY
+import numpy as np
+
 from chips.kernels.matmul import hbm_read_rate
 from chips.timeline import Picoseconds, Time, Timeline, seconds_to_ps
 from scenarios.machine import DEPENDENCY, FILL_DRAIN, HOST, LAUNCH, LINK, GpuMachine
@@ -155,12 +156,14 @@ def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:
             bandwidth = hbm_read_rate(chip)
             precision = operator.precision if isinstance(operator, MatrixProduct) else "bf16"
             arithmetic = seconds_to_ps(operator.flops / chip.peak_flops(precision))
+            # Another tile may suit the kernel whose operands come from memory: then that one is run.
+            own = np.minimum(np.maximum(machine.price_fed(operator).steady, arithmetic), price.steady)
             return StreamStage(
                 operator.name,
                 price.label,
                 "compute",
                 load=cluster.stretch(seconds_to_ps(operator.stream_bytes / bandwidth), "memory"),
-                compute=cluster.stretch(arithmetic if price.label.limiter == MEMORY else price.steady, "clock"),
+                compute=cluster.stretch(own if own.ndim else int(own), "clock"),
                 latency={FILL_DRAIN: cluster.stretch(price.fill_drain, "clock")} | synchronization,
                 tiles=stream_tiles(operator, operator.stream_bytes, chip.compute.units * chip.on_chip.shared_bytes),
             )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from results.schema import frame, frame_of_columns
 from scenarios.errors import DoesNotFit, ScenarioError
@@ -98,3 +100,21 @@ def test_points_of_which_none_fits_say_why_each() -> None:
     columns = price_points(points)
     assert not columns["fits"].any()
     assert all("needs" in reason for reason in columns["reason"])
+
+
+@pytest.mark.parametrize(("slower", "faster"), [("h100", "h200"), ("a100-40gb", "a100")])
+@pytest.mark.parametrize("strategy", list(STRATEGIES))
+def test_a_chip_that_only_has_faster_memory_is_never_slower(slower: str, faster: str, strategy: str) -> None:
+    def seconds(chip: str) -> NDArray[np.float64]:
+        points = [
+            make_point("llama-3.1-8b", chip, count, strategy=strategy, batch=batch, context=context)
+            for count in (1, 2, 8)
+            for batch in (1, 4, 16, 64, 128)
+            for context in (1024, 4096, 16384)
+        ]
+        return price_points(points)["seconds"]
+
+    both = np.stack([seconds(slower), seconds(faster)])
+    both = both[:, np.isfinite(both).all(axis=0)]
+    assert both.shape[1] > 20
+    assert (both[1] <= both[0]).all()
