@@ -45,10 +45,12 @@ def load(path: str | Path) -> pd.DataFrame:
         return checked(results)
     except (SchemaError, PhysicsError) as error:
         raise ReadError(f"{path}: {error}") from None
-    except (OSError, ValueError) as error:
-        if isinstance(error, ReadError):
-            raise
-        raise ReadError(f"{path} cannot be read: {str(error).splitlines()[0].rstrip('.')}.") from None
+    except ReadError:
+        raise
+    except ValueError:  # of Arrow, pandas or json, which tell of their own insides
+        raise ReadError(f"{path} {_BROKEN[path.suffix.lower()]}.") from None
+    except OSError as error:
+        raise ReadError(f"{path} cannot be read: {error.strerror or 'broken'}.") from None
 
 
 def check_path(path: Path) -> None:
@@ -78,10 +80,29 @@ def _read_folder(path: Path) -> pd.DataFrame:
     parts = sorted(path.glob(PARTS_PATTERN))
     if not parts:
         raise ReadError(f"{path}: a sweep's folder holds files {PARTS_PATTERN}, and this one has none.")
-    results: pd.DataFrame = ds.dataset([str(part) for part in parts], format="parquet").to_table().to_pandas()
+    try:
+        results: pd.DataFrame = ds.dataset([str(part) for part in parts], format="parquet").to_table().to_pandas()
+    except (OSError, ValueError):
+        broken = next((part for part in parts if not _is_parquet(part)), path)
+        raise ReadError(
+            f"{broken} is no whole Parquet file; delete it, and the same `loopline sweep` prices it again."
+        ) from None
     manifest = path / MANIFEST
-    results.attrs = {"manifest": json.loads(manifest.read_text())} if manifest.is_file() else {}
+    try:
+        results.attrs = {"manifest": json.loads(manifest.read_text())} if manifest.is_file() else {}
+    except ValueError:
+        raise ReadError(f"{manifest} is no manifest of a sweep; `loopline sweep ... --fresh` starts over.") from None
     return results
+
+
+def _is_parquet(path: Path) -> bool:
+    import pyarrow.parquet as pq
+
+    try:
+        pq.read_table(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -130,6 +151,12 @@ _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".parquet": pd.read_parquet,
     ".csv": _read_csv,
     ".json": _read_json,
+}
+# What is said of a file whose suffix promises what it is not.
+_BROKEN = {
+    ".parquet": "is no whole Parquet file; compute it again",
+    ".csv": "is no CSV with a line of column names, as `loopline compare --csv` prints it",
+    ".json": "is not valid JSON; expected a list of records, as `loopline compare --json` prints them",
 }
 _WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
     ".parquet": _write_parquet,

@@ -36,6 +36,8 @@ from scenarios.completion import ASKED, prepare
 from scenarios.mistakes import told
 from scenarios.quiet import errors_only
 
+QUIET = ("--quiet", "-q")
+
 app = typer.Typer(
     help="What kernel boundaries cost when a cluster of AI accelerators runs Llama, and what removing them wins.",
     no_args_is_help=True,
@@ -69,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        given = _spread(words)
+        given = _spread(_quiet_first(words))
         command = typer.main.get_command(app)
         if ASKED in os.environ:
             prepare(command, _spread)
@@ -89,7 +91,8 @@ def main(arguments: list[str] | None = None) -> None:
 def common(
     context: typer.Context,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Only results and errors: no notes, no progress.")
+        bool,
+        typer.Option(*QUIET, help="Of every command: only results and errors, no notes, no progress."),
     ] = False,
 ) -> None:
     if quiet:
@@ -100,6 +103,12 @@ def _refuse(sentence: str) -> NoReturn:
     if sentence:  # empty where the parser has printed the help instead
         print(f"loopline: {sentence if sentence.endswith('?') else sentence.rstrip('.') + '.'}", file=sys.stderr)
     sys.exit(2)
+
+
+def _quiet_first(arguments: list[str]) -> list[str]:
+    """``--quiet`` belongs to every command, wherever it stands."""
+    quiet = [argument for argument in arguments if argument in QUIET]
+    return quiet + [argument for argument in arguments if argument not in QUIET]
 
 
 def _spread(arguments: list[str]) -> list[str]:

@@ -37,4 +37,4 @@ def _what_would(point: Point, capacity_bytes: float) -> str:
     for count in counts:
         if count > point.count and needed_bytes(point, shard(point.model, count)) <= capacity_bytes:
             return f"{count:,} chips would hold it"
-    return f"not even {counts[-1]:,} chips would, the most over which it splits"
+    return f"not even {counts[-1]:,} chips would hold it, the most over which it splits"

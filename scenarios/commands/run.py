@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from results.table import Form
+from scenarios.commands.progress import points_bar
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from results.table import Form
+    from scenarios.scenario_file import Points
+
+PART = 512  # points priced between two looks at the bar
 MOST_RUN = 20_000  # points; more take minutes, and a sweep keeps what it has priced
 
 Changes = Annotated[
@@ -75,7 +81,6 @@ def run(
     from results.table import print_comparison
     from scenarios.errors import ScenarioError
     from scenarios.scenario_file import load_scenario, points_of
-    from scenarios.sweep_parts import model_version, price_part
 
     form = output_form(csv=csv, json=json)
     if output is not None:
@@ -86,7 +91,7 @@ def run(
     points = points_of(loaded)
     if len(points) > MOST_RUN:
         raise ScenarioError(f"{scenario} has {len(points):,} points; `loopline sweep {scenario} -o FOLDER` keeps them.")
-    frame = price_part(list(points), model_version())
+    frame = _priced(points)
     if form == "table":
         print(f"{loaded.question}\n")
     print_comparison(frame, sys.stdout, form=form)
@@ -96,3 +101,19 @@ def run(
     if plot is not None:
         plot_breakdown(frame, plot)
         print(f"wrote {plot}", file=sys.stderr)
+
+
+def _priced(points: Points) -> pd.DataFrame:
+    """A row for each point, in order; a bar on a terminal."""
+    import pandas as pd
+
+    from scenarios.sweep_parts import model_version, price_part
+
+    parts = []
+    with points_bar() as show:
+        show(len(points), 0, 0)
+        for first in range(0, len(points), PART):
+            parts.append(price_part(points.part(first, PART), model_version()))
+            done = first + len(parts[-1])
+            show(len(points), done, done)
+    return pd.concat(parts, ignore_index=True)

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from scenarios.commands.progress import points_bar
 from scenarios.commands.run import Changes, File
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from scenarios.sweeping import Progress
 
 
 def sweep(
@@ -31,7 +25,6 @@ def sweep(
     fresh: Annotated[
         bool, typer.Option("--fresh/--resume", help="Start over, or go on with what the folder holds.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Price all points of a scenario into a folder of Parquet files. Stop it at any moment; the same command goes on.
@@ -49,7 +42,7 @@ def sweep(
     loaded = load_scenario(scenario, changes or ())
     begin = perf_counter()
     try:
-        with _bar(shown=sys.stderr.isatty() and not quiet) as on_progress:
+        with points_bar() as show:
             progress = run(
                 loaded,
                 output,
@@ -57,13 +50,11 @@ def sweep(
                 workers=workers,
                 address=address,
                 fresh=fresh,
-                on_progress=on_progress,
+                on_progress=lambda progress: show(progress.total, progress.done, progress.priced),
             )
     except KeyboardInterrupt:
         print(f"loopline: stopped; what is priced is kept in {output}, and the same command goes on.", file=sys.stderr)
         raise
-    if quiet and not json:
-        return
     seconds = perf_counter() - begin
     summary = {
         "folder": str(output),
@@ -74,24 +65,3 @@ def sweep(
         "points_per_s": round(progress.priced / seconds),
     }
     print_records([summary], sys.stdout, json=json)
-
-
-@contextmanager
-def _bar(*, shown: bool) -> Iterator[Callable[[Progress], None]]:
-    """What to tell a sweep's progress to: a bar with rate and time left, or nobody."""
-    if not shown:
-        yield lambda progress: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        begin, task = perf_counter(), bar.add_task("points", total=None, rate="")
-
-        def show(progress: Progress) -> None:
-            rate = f"{progress.priced / (perf_counter() - begin):,.0f} points/s"
-            bar.update(task, total=progress.total, completed=progress.done, rate=rate)
-
-        yield show

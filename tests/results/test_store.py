@@ -68,11 +68,11 @@ def test_parquet_says_what_its_columns_mean(tmp_path):
         ("nowhere.csv", None, "no such file"),
         ("rows.xlsx", "", "xlsx"),
         ("rows.csv", "chip,count\nh100,1\n", "column 'model' is missing"),
-        ("rows.csv", "", "cannot be read"),
-        ("rows.json", "{", "cannot be read"),
+        ("rows.csv", "", "no CSV with a line of column names"),
+        ("rows.json", "{", "not valid JSON"),
         ("rows.json", '{"chip": "h100"}', "list of records"),
         ("rows.json", "[]", "no results"),
-        ("rows.parquet", "no parquet", "cannot be read"),
+        ("rows.parquet", "no parquet", "no whole Parquet file"),
         ("rows.json", json.dumps([record(count=1.5)]), "'count' is 1.5"),
         ("rows.json", json.dumps([record(count="many")]), "'count' is not int64"),
         ("rows.json", json.dumps([record(chip=100)]), "'chip' holds numbers"),
@@ -103,3 +103,15 @@ def test_a_stored_result_that_beats_the_machine_is_refused(tmp_path):
 def test_results_that_cannot_be_written_are_refused(tmp_path, name):
     with pytest.raises(OutputError, match="rows"):
         results.save(frame([record()]), tmp_path / name)
+
+
+def test_of_a_sweep_the_broken_part_is_named_and_what_to_do(tmp_path):
+    results.save(frame([record()]), tmp_path / "part-000000.parquet")
+    (tmp_path / "part-000001.parquet").write_text("half")
+    with pytest.raises(ReadError, match=r"part-000001.parquet is no whole Parquet file; delete it") as refused:
+        results.load(tmp_path)
+    assert "Arrow" not in str(refused.value)
+    (tmp_path / "part-000001.parquet").unlink()
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(ReadError, match=r"manifest.json is no manifest.*--fresh"):
+        results.load(tmp_path)

@@ -80,6 +80,15 @@ def test_quiet_leaves_results_and_errors(capsys, tmp_path):
     assert "nothing fits" in unfit.err
 
 
+@pytest.mark.parametrize("place", [0, 1, 4])
+def test_quiet_may_stand_anywhere(place, capsys, tmp_path):
+    words = [*COMPARE, "-o", str(tmp_path / "rows.csv")]
+    code, printed = run(capsys, *words[:place], "--quiet", *words[place:])
+    assert not code
+    assert printed.err == ""
+    assert (tmp_path / "rows.csv").is_file()
+
+
 def test_lines_pass_whole_whatever_pieces_they_come_in(capsys):
     stream = ErrorsOnly(sys.stderr)
     for piece in ("wro", "te x\nloop", "line: wrong.\n", "more"):
@@ -97,16 +106,31 @@ def test_pipes_carry_no_colours(arguments):
 
 
 def test_a_terminal_gets_them():
+    code, shown = on_a_terminal("stdout", *COMPARE)
+    assert code == 0
+    assert b"\x1b[1m" in shown
+
+
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+def test_run_shows_a_bar_on_a_terminal_unless_it_is_to_be_quiet(quiet):
+    code, shown = on_a_terminal("stderr", "run", "training", "--json", *quiet)
+    assert code == 0
+    assert (b"36/36" in shown and b"points/s" in shown) == (not quiet)
+    assert bool(shown) == (not quiet)
+
+
+def on_a_terminal(stream, *arguments):
+    """(exit code, what a terminal shows) of the command, of which ``stream`` is one and the other no more is read."""
     master, slave = pty.openpty()
-    command = [sys.executable, "-c", "from scenarios.cli import main; main()", *COMPARE]
-    with subprocess.Popen(command, env=ENVIRONMENT, stdout=slave, stderr=subprocess.DEVNULL) as ran:
+    command = [sys.executable, "-c", "from scenarios.cli import main; main()", *arguments]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | {stream: slave}
+    with subprocess.Popen(command, env=ENVIRONMENT, **streams) as ran:
         os.close(slave)
         shown = b""
         while piece := _read(master):
             shown += piece
     os.close(master)
-    assert ran.returncode == 0
-    assert b"\x1b[1m" in shown
+    return ran.returncode, shown
 
 
 def _read(master):
