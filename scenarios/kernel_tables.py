@@ -100,10 +100,12 @@ def read_columns(path: Path, numbers: tuple[str, ...], words: tuple[str, ...] = 
     """A table whose columns are checked: ``numbers`` are finite and above 0, ``words`` are there."""
     import pandas as pd
 
+    if not path.is_file():
+        raise ScenarioError(f"{path}: there is no such file.")
     try:
         rows = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise ScenarioError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}.") from None
+    except (OSError, ValueError):
+        raise ScenarioError(f"{path}: cannot be read as a table; expected a whole {path.suffix} file.") from None
     for column in numbers + words:
         if column not in rows:
             raise ScenarioError(f"{path}: column '{column}' is missing; it has {', '.join(map(str, rows.columns))}.")

@@ -6,6 +6,7 @@ Here: what a file may say, how it is checked, and the points that it stands for,
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -188,8 +189,11 @@ def load_scenario(name: str, changes: Sequence[str] = ()) -> Scenario:
         raise ScenarioError(f"{path}: not valid TOML: {error}.") from None
     source = _Source(str(path), text)
     for change in changes:
-        key, value = _change(change)
-        data[key], source.changes[key] = value, f"--set {change}"
+        (key, value), *_ = _change(change).items()
+        both_tables = isinstance(value, dict) and isinstance(data.get(key), dict)
+        dotted = "." in change.partition("=")[0]
+        data[key] = data[key] | value if both_tables and dotted else value
+        source.changes[key] = f"--set {change}"
     return _checked(data, source, path.parent)
 
 
@@ -227,18 +231,6 @@ def points_of(scenario: Scenario) -> Points:
         raise ScenarioError(f"sample: {scenario.sample.points} points are asked of {len(points)}.")
     drawn = np.random.default_rng(scenario.sample.seed).choice(len(points), scenario.sample.points, replace=False)
     return Points(points.groups, tuple(sorted(int(number) for number in drawn)))
-
-
-def scenario_schema() -> dict[str, Any]:
-    """The JSON Schema of scenario files, for editors that complete from it."""
-    schema = Scenario.model_json_schema(by_alias=True)
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "Loopline scenario"
-    for key, known in CHOICES.items():
-        one = {"enum": list(known)}
-        schema["properties"][key] |= {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
-    schema["properties"]["strategy"]["default"] = list(STRATEGIES)
-    return schema
 
 
 def _values(given: object) -> list[Any]:
@@ -295,7 +287,13 @@ def _checked(data: dict[str, Any], source: _Source, folder: Path) -> Scenario:
             Variation.parse(value)
         except ValueError as error:
             raise ScenarioError(f"{source.place('variation', value)}: {error}") from None
-    return scenario.model_copy(update=located)
+    checked = scenario.model_copy(update=located)
+    try:
+        points_of(checked)
+    except ScenarioError as error:
+        key = str(error).partition(":")[0]
+        raise ScenarioError(f"{source.place(key)}: {error}") from None
+    return checked
 
 
 def _told(error: ValidationError, data: Mapping[str, Any], source: _Source) -> str:
@@ -321,15 +319,17 @@ def _told(error: ValidationError, data: Mapping[str, Any], source: _Source) -> s
     return f"{source.place(key, items[0] if items else None)}: key '{key}' {found}; expected {expected}."
 
 
-def _change(change: str) -> tuple[str, Any]:
-    """The key and the value of "key=value"; a value that is no TOML is a text."""
-    key, sign, value = change.partition("=")
-    if not sign or not key.strip() or not value.strip():
-        raise ScenarioError(f'--set {change}: expected KEY=VALUE, such as count=8 or \'chips=["h100", "b200"]\'.')
+def _change(change: str) -> dict[str, Any]:
+    """The key and the value of "key=value", or of "table.key=value" as a table; what is no TOML is a text."""
+    key, sign, value = (part.strip() for part in change.partition("="))
+    if not sign or not re.fullmatch(r"[\w-]+(\.[\w-]+)?", key) or not value:
+        raise ScenarioError(
+            f'--set {change}: expected KEY=VALUE, such as count=8, sample.points=100 or \'chips=["h100", "b200"]\'.'
+        )
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        return tomllib.loads(f"{key} = {value}")
     except ValueError:
-        return key.strip(), value.strip()
+        return tomllib.loads(f"{key} = {json.dumps(value, ensure_ascii=False)}")
 
 
 def _nearest(value: object, known: Sequence[str]) -> str:

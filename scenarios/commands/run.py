@@ -49,7 +49,8 @@ def scenarios(
     from json import dumps
 
     from results.table import print_records
-    from scenarios.scenario_file import load_scenario, points_of, scenario_names, scenario_schema
+    from scenarios.scenario_file import load_scenario, points_of, scenario_names
+    from scenarios.scenario_schema import scenario_schema
 
     if schema:
         print(dumps(scenario_schema(), indent=1))

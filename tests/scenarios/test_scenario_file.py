@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -23,8 +23,8 @@ from scenarios.scenario_file import (
     points_of,
     scenario_from,
     scenario_names,
-    scenario_schema,
 )
+from scenarios.scenario_schema import scenario_schema
 from scenarios.sweep_parts import price_part
 
 PLAIN = {"question": "Which is faster?", "model": "llama-3.1-8b", "chips": ["h100", "sn40l"]}
@@ -55,6 +55,7 @@ def test_every_shipped_scenario_asks_and_its_first_points_are_answered(name: str
     first=st.integers(1, 100),
     steps=st.integers(0, 5),
 )
+@settings(deadline=None)
 def test_points_are_the_product_in_order(counts: list[int], batches: list[int], first: int, steps: int) -> None:
     contexts = {"from": first, "to": first + 10 * steps + 3, "step": 10}
     points = points_of(scenario_from(PLAIN | {"count": counts, "batch": batches, "context": contexts}))
@@ -107,6 +108,9 @@ def test_a_sample_is_part_of_the_product_without_repetition_and_repeatable() -> 
         ("sample = { pints = 3 }", "line 4: key 'sample.pints' is not known; expected 'points'"),
         ('precision = "bf61"', "line 4: key 'precision' is 'bf61'; expected 'bf16'"),
         ('framework = "vlm"', "line 4: key 'framework' is 'vlm'; expected 'vllm'"),
+        ("together = [['count', 'batch']]\ncount = [1, 2]", "line 4: together: lists side by side are equally long"),
+        ("together = [['count', 'bach']]", "line 4: together: 'bach' is not a key that can vary; expected 'batch'"),
+        ("sample = { points = 30 }", "line 4: sample: 30 points are asked of 3"),
         ('variation = "stragler=0.1@3"', "line 4: 'stragler=0.1@3' is not understood"),
     ],
 )
@@ -136,6 +140,23 @@ def test_set_replaces_a_key_and_is_blamed_for_a_wrong_one() -> None:
         load_scenario("launches-or-looping", ["contxt=1"])
 
 
+def test_set_reaches_into_a_table_of_the_file(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        'question = "?"\nmodel = "llama-3.1-8b"\nchips = "h100"\n'
+        "batch = { from = 1, to = 8, times = 2 }\nsample = { points = 6, seed = 1 }\n",
+    )
+    changed = load_scenario(path, ["batch.to=16", "sample.points=15"])
+    assert len(points_of(changed)) == 15
+    assert {request["batch"] for request in points_of(changed)} == {1, 2, 4, 8, 16}
+    assert len(points_of(load_scenario(path, ["sample={points=2}"]))) == 2
+    assert len(points_of(load_scenario("training", ["sample.points=3"]))) == 3
+    with pytest.raises(
+        ScenarioError, match=r"--set sample.pints=3: key 'sample.pints' is not known; expected 'points'"
+    ):
+        load_scenario(path, ["sample.pints=3"])
+
+
 def test_chips_beside_the_file_are_found(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "fast.toml").write_bytes(chip_path("sn40l").read_bytes())
@@ -148,6 +169,7 @@ def test_the_schema_knows_every_key_and_accepts_the_catalog() -> None:
     assert set(schema["properties"]) == set(Scenario.model_fields)
     assert schema["additionalProperties"] is False
     assert set(schema["required"]) == {"question", "model", "chips"}
+    assert all(described["description"] for described in schema["properties"].values())
     Draft202012Validator.check_schema(schema)
     for path in CATALOG.glob("*.toml"):
         Draft202012Validator(schema).validate(tomllib.loads(path.read_text()))
