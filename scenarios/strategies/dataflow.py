@@ -2,12 +2,15 @@
 
 A fused kernel has two mappings, and the compiler takes the faster that fits. *Weight stream*: all tokens are held on
 chip while the weights pass once (decode). *Token stream*: the decoder's weights are held on chip while tiles of tokens
-pass through all stages at once (prefill, training, large batches).
+pass through all stages at once (prefill, training, large batches); a decoder too large for that runs in sections, each
+a kernel, looped or not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +32,9 @@ from scenarios.strategies.dataflow_machine import (
 )
 from scenarios.strategies.fused_program import token_stream
 from scenarios.strategies.registry import strategy
+from scenarios.strategies.sections import section_pipelines
 from scenarios.strategies.stream import BUFFER_TILES, StreamStage, run_stages
-from scenarios.strategies.token_stream import run_token_pipeline, token_pipeline
+from scenarios.strategies.token_stream import TokenPipeline, run_token_pipeline, token_pipeline
 
 
 @strategy("per_operator", "dataflow")
@@ -81,25 +85,28 @@ def _fused(clock: Timeline, machine: DataflowMachine, step: Step, launch: str, *
 
 
 def _decoders(clock: Timeline, machine: DataflowMachine, step: Step, launch: str, ready: Time, *, looped: bool) -> Time:
-    decoder = _decoder_mapping(clock, machine, step, looped)
+    mapping = _decoder_mapping(clock, machine, step, launch, looped)
 
     def layer(carried: tuple[Time, ...]) -> tuple[Time, ...]:
         first, last = carried
-        if not looped:
+        if not looped and not mapping.sections:
             first = last = _launch(clock, machine, launch, last)
-        return decoder(first, last)
+        return mapping.issue(first, last)
 
-    ready = _load_program(clock, machine, launch, ready)
-    if looped:
-        ready = _launch(clock, machine, launch, ready)
+    if not mapping.sections:
+        ready = _load_program(clock, machine, launch, ready)
+        ready = _launch(clock, machine, launch, ready) if looped else ready
     return clock.loop(step.layers, layer, (ready, ready), "layer")[1]
 
 
 def _load_program(clock: Timeline, machine: DataflowMachine, launch: str, ready: Time) -> Time:
     """Shift another program's configuration into all units: the first of a launch's three commands."""
+    return clock.barrier(_program_load_ps(machine, launch), label=LAUNCH, name="program load", after=(ready,))
+
+
+def _program_load_ps(machine: DataflowMachine, launch: str) -> int:
     timing = machine.chip.timing
-    cost = timing.program_load + (timing.software_dispatch if launch == "software" else 0.0)
-    return clock.barrier(seconds_to_ps(cost), label=LAUNCH, name="program load", after=(ready,))
+    return seconds_to_ps(timing.program_load + (timing.software_dispatch if launch == "software" else 0.0))
 
 
 def _launch(clock: Timeline, machine: DataflowMachine, launch: str, ready: Time) -> Time:
@@ -108,28 +115,42 @@ def _launch(clock: Timeline, machine: DataflowMachine, launch: str, ready: Time)
     Sequenced by the host, each command also costs a dispatch; sequenced by the chip's own hardware it does not
     (Prabhakar et al., arXiv 2405.07518, section IV-D).
     """
-    timing = machine.chip.timing
-    cost = timing.argument_load + timing.execute + (2 * timing.software_dispatch if launch == "software" else 0.0)
-    started = clock.barrier(seconds_to_ps(cost), label=LAUNCH, name="kernel launch", after=(ready,))
-    fill = seconds_to_ps(timing.memory_latency)
+    started = clock.barrier(_launch_ps(machine, launch), label=LAUNCH, name="kernel launch", after=(ready,))
+    fill = seconds_to_ps(machine.chip.timing.memory_latency)
     return clock.task(clock.engine("HBM"), fill, after=(started,), label=FILL_DRAIN, name="first load")
 
 
-def _decoder_mapping(
-    clock: Timeline, machine: DataflowMachine, step: Step, looped: bool
-) -> Callable[[Time, Time], tuple[Time, Time]]:
-    """The faster mapping of one decoder that fits on the chip, as a function that issues it on the clock."""
+def _launch_ps(machine: DataflowMachine, launch: str) -> int:
+    timing = machine.chip.timing
+    dispatch = 2 * timing.software_dispatch if launch == "software" else 0.0
+    return seconds_to_ps(timing.argument_load + timing.execute + dispatch)
+
+
+class _Mapping(NamedTuple):
+    """How a decoder is laid out: a function that issues it, and whether it is several kernels with their launches."""
+
+    issue: Callable[[Time, Time], tuple[Time, Time]]
+    sections: bool = False
+
+
+def _decoder_mapping(clock: Timeline, machine: DataflowMachine, step: Step, launch: str, looped: bool) -> _Mapping:
+    """The fastest mapping of one decoder that fits on the chip."""
     weights, room = weight_bytes(step), resident_bytes(machine.chip)
     # Stricter than placement, which counts what is live at a time: units full of activations feed no compute unit.
     holds_tokens = activation_bytes(machine, step) <= room
     stages = stages_of(machine, step.decoder)
-    if tokens_of(step) >= 2 * TILE_TOKENS and _holds_weights(machine, step):
-        pipeline = token_pipeline(machine, step)
-        by_weights = max(sum(int(np.max(s.load)) for s in stages), sum(int(np.max(s.compute)) for s in stages))
-        if not holds_tokens or pipeline.steady_ps < by_weights:
-            ahead = looped and 2 * weights + tile_bytes(step) <= room
-            weight_buffer = clock.buffer(2 if ahead else 1)
-            return lambda first, last: run_token_pipeline(clock, machine.cluster, pipeline, weight_buffer, first, last)
+    by_weights = max(sum(int(np.max(s.load)) for s in stages), sum(int(np.max(s.compute)) for s in stages))
+    if tokens_of(step) >= 2 * TILE_TOKENS:
+        if _holds_weights(machine, step):
+            pipeline = token_pipeline(machine, step)
+            if not holds_tokens or pipeline.steady_ps < by_weights:
+                ahead = looped and 2 * weights + tile_bytes(step) <= room
+                return _token_stream(clock, machine, pipeline, 2 if ahead else 1)
+        else:
+            between = _program_load_ps(machine, launch) + _launch_ps(machine, launch)
+            together, pipelines = section_pipelines(machine, step, partial(_holds_weights, machine), between)
+            if pipelines and (not holds_tokens or together < by_weights):
+                return _in_sections(clock, machine, pipelines, launch)
     if not holds_tokens:
         raise DoesNotFit(_too_large(machine, step))
     buffer = clock.buffer(BUFFER_TILES)
@@ -138,7 +159,28 @@ def _decoder_mapping(
         done = run_stages(clock, machine.cluster, stages, buffer, last)
         return done, done
 
-    return by_weight_stream
+    return _Mapping(by_weight_stream)
+
+
+def _token_stream(clock: Timeline, machine: DataflowMachine, pipeline: TokenPipeline, decoders_held: int) -> _Mapping:
+    weight_buffer = clock.buffer(decoders_held)
+    return _Mapping(
+        lambda first, last: run_token_pipeline(clock, machine.cluster, pipeline, weight_buffer, first, last)
+    )
+
+
+def _in_sections(
+    clock: Timeline, machine: DataflowMachine, pipelines: Sequence[TokenPipeline], launch: str
+) -> _Mapping:
+    weight_buffer = clock.buffer(1)
+
+    def issue(first: Time, last: Time) -> tuple[Time, Time]:
+        for pipeline in pipelines:
+            ready = _launch(clock, machine, launch, _load_program(clock, machine, launch, last))
+            last = run_token_pipeline(clock, machine.cluster, pipeline, weight_buffer, ready, ready)[1]
+        return last, last
+
+    return _Mapping(issue, sections=True)
 
 
 def _holds_weights(machine: DataflowMachine, step: Step) -> bool:

@@ -113,7 +113,7 @@ def run_token_pipeline(
 
     def tile(ready: Time, *, edge: bool) -> Time:
         if pipeline.tile_load:
-            moved = clock.task(memory, tile_load, label=Label("attention", "HBM"), name="KV cache")
+            moved = clock.task(memory, tile_load, label=Label("attention", "HBM"), name="cache and activations")
             ready = clock.join(ready, moved)
         for index, stage in enumerate(pipeline.stages):
             booked = {FILL_DRAIN: stage.ps} if edge and index != slowest else stage.duration

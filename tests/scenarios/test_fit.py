@@ -83,14 +83,6 @@ def test_what_a_strategy_holds_as_a_weight_stream_placement_holds(chip: str, mod
                 assert fits(weight_stream(on, work), on.chip), case
 
 
-def test_a_prompt_whose_keys_fill_the_chip_is_refused_by_strategy_and_placement_alike() -> None:
-    row = simulate("llama-3.1-8b", "sn40l", 1, strategy="kernel_loop", phase="prefill", context=32768).iloc[0]
-    assert not row["fits"]
-    assert "needs 585 MiB on chip" in row["reason"]
-    found = place_decoder(make_point("llama-3.1-8b", "sn40l", 1, phase="prefill", context=32768))
-    assert len(found.sections) == 2
-
-
 def test_fewer_kernels_on_a_larger_chip_and_on_more_chips() -> None:
     prefill = [step("llama-2-70b", count, "prefill", 1, 4096) for count in (1, 2, 4, 8)]
     on_sn40l, on_sn10 = (
