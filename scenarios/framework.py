@@ -6,7 +6,7 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from collectives.collective_time import Library
 
@@ -20,6 +20,9 @@ class Framework(BaseModel):
     gathered, its blocks of the KV cache kept, its output handed on); a static batch has none.
     ``host_operator_seconds``: host time to issue one operator eagerly, where it is known to differ from what the
     generation's hosts take (``launch.host_operator``).
+    ``iteration_prompts``: prompts that one iteration of continuous batching takes in; None: what a budget of tokens
+    holds. ``padding_requests``: places of the batch that requests padding a CUDA graph hold. ``overlapped``: whether an
+    iteration is scheduled before the tokens of the one before are read.
     ``fuses``: whether an element-wise operator is one kernel; else it is its ``plain_calls`` kernels.
     ``fused_attention``: whether training uses FlashAttention. ``named``: other names of it in published rows.
     """
@@ -32,6 +35,9 @@ class Framework(BaseModel):
     host_step_seconds: PositiveFloat
     host_request_seconds: NonNegativeFloat = 0.0
     host_operator_seconds: PositiveFloat | None = None
+    iteration_prompts: PositiveInt | None = None
+    padding_requests: NonNegativeInt = 0
+    overlapped: bool = False
     fuses: bool
     fused_attention: bool
     named: tuple[str, ...]

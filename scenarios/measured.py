@@ -131,7 +131,7 @@ def _training(path: Path) -> list[Predictions]:
 
 def _serving(path: Path) -> list[Predictions]:
     """Two tables of the same rows: time to first token, and time per output token."""
-    from scenarios.predict import predict_serving
+    from scenarios.serving import predict_serving
 
     numbers = ("input_tokens", "output_tokens", "concurrency", "tp_size", "ttft_ms", "tpot_ms")
     rows = read_columns(path, numbers, ("chip", "model"))

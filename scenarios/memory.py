@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import floor
+
 from scenarios.errors import DoesNotFit
 from scenarios.model import Shard, shard, tensor_parallel_counts
 from scenarios.operators import ACTIVATION_BYTES
 from scenarios.point import Point
 from scenarios.training import OPTIMIZER_STATE_BYTES, kept_activation_bytes
+
+KV_MEMORY_SHARE = 0.9  # of the memory that weights leave free, the part that serving frameworks give the KV cache
 
 
 def needed_bytes(point: Point, shard: Shard) -> float:
@@ -18,6 +23,14 @@ def needed_bytes(point: Point, shard: Shard) -> float:
         return model.parameters / shard.ranks * OPTIMIZER_STATE_BYTES + model.layers * kept
     token = 2.0 * model.layers * shard.kv_heads * model.head_dim * ACTIVATION_BYTES
     return weights + point.batch * point.context * token
+
+
+def sequences_that_fit(point: Point, shard: Shard) -> int:
+    """How many sequences of ``point.context`` tokens the KV cache of a serving framework holds at once."""
+    weights = needed_bytes(replace(point, batch=0), shard)
+    sequence = needed_bytes(replace(point, batch=1), shard) - weights
+    free = KV_MEMORY_SHARE * (point.chip.memory.capacity_bytes - weights)
+    return floor(free / sequence) if sequence else point.batch
 
 
 def check_memory(point: Point, shard: Shard) -> None:

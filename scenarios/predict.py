@@ -8,25 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import floor
 from typing import Any
 
-import numpy as np
-
-from chips.explained_time import PICOSECONDS_PER_SECOND
 from chips.spec import CatalogError, Gpu, load_chip
-from chips.timeline import Timeline
-from cluster import Cluster
-from scenarios.decoder import forward
 from scenarios.errors import DoesNotFit, ScenarioError, Unpredictable
 from scenarios.framework import Framework, framework_named
-from scenarios.memory import needed_bytes
+from scenarios.memory import sequences_that_fit
 from scenarios.model import load_model, shard
-from scenarios.operators import Attention, MatrixProduct, Operator, Step
+from scenarios.operators import Step
 from scenarios.point import Point, make_point
 from scenarios.pricing import run_point
 from scenarios.records import Outcome
-from scenarios.strategies import run_strategy
+from scenarios.step_time import step_seconds
 from scenarios.training import Recompute, training_step
 
 Row = Mapping[str, Any]
@@ -37,8 +30,6 @@ STRATEGY_OF_LAUNCH = {
     "loop": ("kernel_loop", "graph"),
 }
 
-KV_MEMORY_SHARE = 0.9  # of the memory that weights leave free, the part that serving frameworks give the KV cache
-PREFILL_TOKENS = 8192  # tokens that TensorRT-LLM's scheduler takes into one iteration (max_num_tokens)
 CHUNK_DECODERS = 4  # decoders of a chunk in an interleaved pipeline, as Megatron's recipes choose
 
 
@@ -79,72 +70,11 @@ def run_inference(row: Row) -> tuple[Point, list[Outcome]]:
 
 def _waves(point: Point) -> list[int]:
     """Batches in which a static batch runs one after the other, because the KV cache of all does not fit at once."""
-    split = shard(point.model, point.count)
-    weights = needed_bytes(replace(point, batch=0), split)
-    sequence = needed_bytes(replace(point, batch=1), split) - weights
-    free = KV_MEMORY_SHARE * (point.chip.memory.capacity_bytes - weights)
-    room = floor(free / sequence) if sequence else point.batch
+    room = sequences_that_fit(point, shard(point.model, point.count))
     if room < 1:
         return [point.batch]  # the memory check then says what is needed and what is there
     full, rest = divmod(point.batch, room)
     return [room] * full + ([rest] if rest else [])
-
-
-def predict_serving(row: Row) -> tuple[float, float]:
-    """(time to first token, time per output token), seconds, of a server that keeps ``concurrency`` requests going.
-
-    Continuous batching in its steady state: each of the requests decodes ``output_tokens`` iterations and joins with
-    one prefill, so an iteration carries concurrency / output_tokens prompts on average. Modelled: prefill and decode
-    tokens share the iteration's matrix products; prompts are taken up to the scheduler's token limit; graphs are
-    captured for iterations that only decode, so that one with a prompt is issued call by call; the host's work grows
-    with the requests. Not modelled: the start of a benchmark, in which all requests arrive at once.
-    """
-    chip, model = load_chip(str(row["chip"])), load_model(str(row["model"]))
-    ranks, prompt, output = int(row["tp_size"]), int(row["input_tokens"]), int(row["output_tokens"])
-    active = int(row["concurrency"])
-    if int(row.get("pp_size", 1)) != 1:
-        raise Unpredictable("pipeline-parallel serving")
-    try:
-        split = shard(model, ranks)
-    except ScenarioError as refusal:
-        raise Unpredictable(str(refusal)) from None
-    context = prompt + output // 2
-    framework = framework_named(str(row.get("backend", "")))
-    requests_seconds = active * framework.host_request_seconds  # the pass starts when the host is done with them
-
-    def iteration(prompts: int) -> float:
-        decode = forward(model, split, active, 1, context, "bf16")
-        if not prompts:
-            return requests_seconds + _seconds(chip, ranks, decode, framework)  # type: ignore[arg-type]
-        both = _with_prefill(decode, forward(model, split, prompts, prompt, prompt, "bf16"))
-        return requests_seconds + _seconds(chip, ranks, both, framework, "eager")  # type: ignore[arg-type]
-
-    prompts_an_iteration = active / output
-    together = max(1, min(round(prompts_an_iteration), PREFILL_TOKENS // prompt))
-    with_prompts = iteration(together)
-    share = prompts_an_iteration / together
-    alone = iteration(0)
-    time_per_token = (1 - share) * alone + share * with_prompts if share < 1 else share * with_prompts
-    slot = output * time_per_token / max(1, active - 1)
-    return slot + time_per_token + with_prompts, time_per_token
-
-
-def _with_prefill(decode: Step, prefill: Step) -> Step:
-    """One iteration that carries both: products see all rows at once, attention runs for each kind of token."""
-    layer: list[Operator] = []
-    for ours, theirs in zip(decode.decoder, prefill.decoder, strict=True):
-        if isinstance(ours, MatrixProduct) and isinstance(theirs, MatrixProduct):
-            layer.append(replace(ours, m=ours.m + theirs.m))
-        elif isinstance(ours, Attention):
-            layer += [ours, theirs]
-        else:
-            layer.append(theirs)
-    return replace(prefill, decoder=tuple(layer))
-
-
-def _seconds(chip: Gpu, ranks: int, step: Step, framework: Framework, launch: str = "graph") -> float:
-    finish = run_strategy(Timeline(), Cluster(chip, ranks), "per_operator", step, launch, framework)
-    return float(np.max(finish.ps)) / PICOSECONDS_PER_SECOND
 
 
 def predict_training(row: Row) -> float:
@@ -185,10 +115,10 @@ def predict_training(row: Row) -> float:
         return layers[row["what"]]
     micro_batches = int(row["global_batch"]) // (micro_batch * replicas)
     own_layers = model.layers / stages
-    ends = sum(_seconds(chip, ranks, replace(step, layers=0), framework) for step in (work.forward, work.backward))
+    ends = sum(step_seconds(chip, ranks, replace(step, layers=0), framework) for step in (work.forward, work.backward))
     busy = own_layers * (forward_seconds + backward_seconds) + ends / stages
     chunks = max(1, round(own_layers / CHUNK_DECODERS)) if stages > 1 else 1
-    optimizer = _seconds(chip, ranks, work.optimizer, framework) / stages
+    optimizer = step_seconds(chip, ranks, work.optimizer, framework) / stages
     return pipeline_seconds(busy, micro_batches, stages, chunks) + optimizer
 
 
@@ -202,7 +132,7 @@ def pipeline_seconds(busy: float, micro_batches: int, stages: int, chunks: int) 
 
 def _layer_seconds(chip: Gpu, ranks: int, step: Step, framework: Framework) -> float:
     """What one more decoder adds to a pass."""
-    one, two = (_seconds(chip, ranks, replace(step, layers=layers), framework) for layers in (1, 2))
+    one, two = (step_seconds(chip, ranks, replace(step, layers=layers), framework) for layers in (1, 2))
     return two - one
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from scenarios.errors import Unpredictable
 from scenarios.framework import framework_named
-from scenarios.predict import pipeline_seconds, predict_inference, predict_serving, predict_training
+from scenarios.predict import pipeline_seconds, predict_inference, predict_training
+from scenarios.serving import predict_serving
 
 PUBLISHED = Path(__file__).parent.parent / "reference" / "published" / "inference.csv"
 

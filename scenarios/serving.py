@@ -1,0 +1,135 @@
+"""A GPU server under load: time to first token and per output token at a number of concurrent requests.
+
+Belongs here: what an iteration of continuous batching costs on a chip, and how a row of a serving table, or a question
+of a user, becomes a schedule. The schedule itself is played in ``scenarios.continuous_batching``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from chips.spec import Gpu, load_chip
+from scenarios.continuous_batching import Schedule, Served, serve
+from scenarios.decoder import forward
+from scenarios.errors import ScenarioError, Unpredictable
+from scenarios.framework import Framework, framework_named
+from scenarios.memory import sequences_that_fit
+from scenarios.model import Model, Shard, load_model, shard
+from scenarios.operators import Attention, MatrixProduct, Operator, Step
+from scenarios.point import make_point
+from scenarios.step_time import step_seconds
+
+PREFILL_TOKENS = 8192  # of prompts in one iteration, unless the framework says how many prompts (max_num_tokens)
+# A benchmark of N concurrent requests sends 20 N, at most 2,000: the means of the measured table are multiples of
+# 1 ns / (20 N).
+ROUNDS, MOST_REQUESTS = 20, 2000
+STEPS_AN_OCTAVE = 4  # batches between which an iteration's time is interpolated
+
+
+@dataclass
+class Iteration:
+    """Seconds of one iteration of a server, by its prompts and its decoding requests; each is priced once."""
+
+    chip: Gpu
+    model: Model
+    split: Shard
+    framework: Framework
+    prompt: int
+    context: int
+    known: dict[tuple[int, int], float] = field(default_factory=dict)
+
+    def __call__(self, prompts: int, decoding: int) -> float:
+        """Prompts and decoded tokens share the products. Between priced batches, time is linear in the batch.
+
+        The host's work for every decoding request comes before the pass. CUDA graphs are captured for iterations that
+        only decode, so that one with a prompt is issued call by call.
+        """
+        step = max(1, 2 ** (decoding.bit_length() - 1) // STEPS_AN_OCTAVE)
+        low = decoding // step * step
+        seconds = self._priced(prompts, low)
+        if low < decoding:
+            seconds += (self._priced(prompts, low + step) - seconds) * (decoding - low) / step
+        return seconds + decoding * self.framework.host_request_seconds
+
+    def _priced(self, prompts: int, decoding: int) -> float:
+        if (prompts, decoding) not in self.known:
+            work = []
+            if decoding:
+                work.append(forward(self.model, self.split, decoding, 1, self.context, "bf16"))
+            if prompts:
+                work.append(forward(self.model, self.split, prompts, self.prompt, self.prompt, "bf16"))
+            step = _together(*work) if len(work) == 2 else work[0]
+            launch = "eager" if prompts else "graph"
+            self.known[prompts, decoding] = step_seconds(self.chip, self.split.ranks, step, self.framework, launch)
+        return self.known[prompts, decoding]
+
+
+def serving_times(
+    model: Model,
+    chip: Gpu,
+    ranks: int,
+    framework: Framework,
+    *,
+    input_tokens: int,
+    output_tokens: int,
+    concurrency: int,
+    requests: int | None = None,
+) -> Served:
+    """Seconds to the first token and per output token of a server whose clients keep ``concurrency`` requests going.
+
+    All prompts have ``input_tokens`` and all outputs ``output_tokens``. The server's batch limit is ``concurrency``, or
+    what the KV cache has room for if that is less. ``requests``: how many the benchmark sends, so how much its start,
+    at which all clients send at once, weighs in the means (default: 20 a client, at most 2,000).
+    Not modelled: the server's HTTP front end, which from some 64 requests on falls behind a fast engine.
+    Raises ScenarioError if the model does not split over ``ranks`` or a sequence does not fit.
+    """
+    split = shard(model, ranks)
+    length = input_tokens + output_tokens
+    point = make_point(model, chip.name, ranks, context=length)
+    room = sequences_that_fit(replace(point, chip=chip), split)
+    if room < 1:
+        raise ScenarioError(
+            f"{model.name} on {ranks} x {chip.name} leaves no room for one sequence of {length} tokens."
+        )
+    prompts = framework.iteration_prompts or max(1, PREFILL_TOKENS // input_tokens)
+    places = max(1, min(concurrency - framework.padding_requests, room))
+    iteration = Iteration(chip, model, split, framework, input_tokens, input_tokens + output_tokens // 2)
+    sent = min(ROUNDS * concurrency, max(MOST_REQUESTS, concurrency)) if requests is None else requests
+    return serve(iteration, Schedule(places, prompts, framework.overlapped), concurrency, sent, output_tokens)
+
+
+def predict_serving(row: Mapping[str, Any]) -> tuple[float, float]:
+    """(time to first token, time per output token), seconds, of one row of a serving table."""
+    if int(row.get("pp_size", 1)) != 1:
+        raise Unpredictable("pipeline-parallel serving")
+    chip = load_chip(str(row["chip"]))
+    if not isinstance(chip, Gpu):
+        raise Unpredictable(f"serving on {chip.name}")
+    try:
+        served = serving_times(
+            load_model(str(row["model"])),
+            chip,
+            int(row["tp_size"]),
+            framework_named(str(row.get("backend", ""))),
+            input_tokens=int(row["input_tokens"]),
+            output_tokens=int(row["output_tokens"]),
+            concurrency=int(row["concurrency"]),
+        )
+    except ScenarioError as refusal:
+        raise Unpredictable(str(refusal)) from None
+    return served.time_to_first_token, served.time_per_output_token
+
+
+def _together(decode: Step, prefill: Step) -> Step:
+    """One iteration that carries both: products see all rows at once, attention runs for each kind of token."""
+    layer: list[Operator] = []
+    for ours, theirs in zip(decode.decoder, prefill.decoder, strict=True):
+        if isinstance(ours, MatrixProduct) and isinstance(theirs, MatrixProduct):
+            layer.append(replace(ours, m=ours.m + theirs.m))
+        elif isinstance(ours, Attention):
+            layer += [ours, theirs]
+        else:
+            layer.append(theirs)
+    return replace(prefill, decoder=tuple(layer))

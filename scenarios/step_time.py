@@ -1,0 +1,19 @@
+"""Seconds that one step of a model takes, operator by operator, on the chips of one tensor-parallel group."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chips.explained_time import PICOSECONDS_PER_SECOND
+from chips.spec import Gpu
+from chips.timeline import Timeline
+from cluster import Cluster
+from scenarios.framework import Framework
+from scenarios.operators import Step
+from scenarios.strategies import run_strategy
+
+
+def step_seconds(chip: Gpu, ranks: int, step: Step, framework: Framework, launch: str = "graph") -> float:
+    """When the last of ``ranks`` chips has finished ``step``; ``launch``: graph or eager."""
+    finish = run_strategy(Timeline(), Cluster(chip, ranks), "per_operator", step, launch, framework)
+    return float(np.max(finish.ps)) / PICOSECONDS_PER_SECOND
