@@ -77,9 +77,21 @@ def _chip_for_chip(fitting: pd.DataFrame) -> list[str]:
         if ratios.empty:
             continue
         low, high = (three_digits(float(each)) for each in (ratios.min(), ratios.max()))
-        times = f"{low} to {high}" if low != high else low
-        sentences.append(f"Chip for chip, each with its best strategy, {chip} is {times} times as fast as {first}.")
+        alike = f"Chip for chip, each with its best strategy, {chip} is {high} times as fast as {first}"
+        if low == high:
+            sentences.append(f"{alike}.")
+            continue
+        settings = ratios.index.to_frame(index=False)
+        most, least = (settings.iloc[int(at)] for at in (ratios.argmax(), ratios.argmin()))
+        sentences.append(
+            f"{alike} on {_chips(most)}{_setting(most, fitting)}, and {low} times on {_chips(least)}"
+            f"{_setting(least, fitting)}; it is the faster in {(ratios > 1).sum():,} of {len(ratios):,} settings."
+        )
     return sentences
+
+
+def _chips(row: pd.Series) -> str:
+    return f"{row['count']} chip{'s' if row['count'] > 1 else ''}"
 
 
 def _all_reduce(fitting: pd.DataFrame) -> list[str]:

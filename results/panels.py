@@ -25,9 +25,11 @@ def panels(results: pd.DataFrame, shown: Sequence[str]) -> tuple[str, list[tuple
     """
     parting = [name for name in varied(results) if name not in shown]
     single = [name for name in inputs_of(results) if name not in shown and results[name].nunique() == 1]
-    common = ", ".join(_told(name, results[name].iloc[0]) for name in single if name not in OWN_WORDS)
+    told = {name: results[name].iloc[0] for name in single if name not in OWN_WORDS}
+    # Alike chips, and no output tokens where the phase has none, go without saying.
+    common = ", ".join(_told(name, value) for name, value in told.items() if value not in ("", 0))
     if not parting:
-        return common.strip(", "), [("", results)]
+        return common, [("", results)]
     groups = [(key, rows) for key, rows in results.groupby(parting, sort=False)]
     if len(groups) > MOST_PANELS:
         raise SchemaError(
@@ -37,8 +39,10 @@ def panels(results: pd.DataFrame, shown: Sequence[str]) -> tuple[str, list[tuple
     titled = [
         (", ".join(_told(name, value) for name, value in zip(parting, key, strict=True)), rows) for key, rows in groups
     ]
-    return common.strip(", "), titled
+    return common, titled
 
 
 def _told(name: str, value: object) -> str:
+    if name == "variation" and value == "":
+        return "alike chips"
     return f"{TOLD.get(name, '')}{value}"

@@ -27,6 +27,7 @@ from results.units import format_seconds, percent, three_digits
 # The page stays quick with so many rows in its chart and table; a sweep has more, and its pictures show all.
 MOST_ROWS = 2000
 MOST_COMMANDS = 12
+MOST_BARS = 60  # more are longer than a screen
 MOST_CHOICES = 24  # values of an input that are offered as check boxes
 NUMBERS = ("seconds", "tokens_per_s_user", "tokens_per_s", "roofline_fraction", *PARTS)
 SHOWN = ("tokens_per_s_user", "tokens_per_s", "seconds", "roofline_fraction")
@@ -85,7 +86,7 @@ def report(results: pd.DataFrame, source: str = "") -> str:
         total=len(results),
         unfit=_unfit(results),
         data=_embedded(_data(shown, several) | _styles(results)),
-        scenario=json.dumps(manifest["scenario"], indent=1) if "scenario" in manifest else "",
+        scenario=toml_of(manifest["scenario"]) if "scenario" in manifest else "",
         commands=[] if manifest else _commands(results),
         source=source,
         versions=_versions(manifest),
@@ -104,6 +105,8 @@ def _figures(results: pd.DataFrame) -> Iterator[Figure]:
         if kind == "pareto" and results["batch"].nunique() < 2:
             continue  # without a choice of batch there is no trade
         for rows, only in ((results, ""), _one_setting(results, SHOWN_BY[kind])):
+            if kind == "breakdown" and not only and len(rows) > MOST_BARS:
+                continue
             try:
                 picture = plot(rows, kind)
             except SchemaError:
@@ -177,6 +180,16 @@ def _styles(results: pd.DataFrame) -> dict[str, Any]:
 def _embedded(data: dict[str, Any]) -> str:
     """JSON that cannot end the script element it stands in."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def toml_of(scenario: dict[str, Any]) -> str:
+    """A scenario as the file that ``loopline sweep`` reads."""
+    import tomlkit
+
+    document = tomlkit.document()
+    for key, value in scenario.items():
+        document[key] = tomlkit.inline_table() | value if isinstance(value, dict) else value
+    return tomlkit.dumps(document)
 
 
 def _commands(results: pd.DataFrame) -> list[str]:

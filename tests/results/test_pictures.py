@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from test_analysis import row
-from test_schema import unfit
+from test_schema import record, unfit
 
 import results
 from results.atomic_file import OutputError
 from results.errors import SchemaError
 from results.palette import PART_COLOURS, STRATEGY_STYLES, strategy_styles
+from results.panels import panels
 from results.plots import KINDS
 from results.roofline_plot import roofline
 from results.schema import frame
@@ -163,3 +164,13 @@ def test_a_roofline_names_what_takes_the_time_and_draws_a_cache_where_there_is_o
     assert "L2" not in svg
     assert "99%" in picture.description
     assert "L2 8" in roofline([("chip", operators, limits | {"cache_bytes_per_s": 8e12})], "title").inline_svg("r")
+
+
+def test_a_title_leaves_out_what_goes_without_saying():
+    rows = frame([record(variation=text) for text in ("", "straggler=0.1@0")]).assign(output_tokens=0)
+    common, parts = panels(rows, ("count",))
+    assert "output tokens" not in common
+    assert [title for title, _ in parts] == ["alike chips", "straggler=0.1@0"]
+    common, _ = panels(rows.iloc[:1], ("count",))
+    assert ", ," not in common
+    assert not common.endswith(", ")
