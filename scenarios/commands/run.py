@@ -21,7 +21,7 @@ MOST_RUN = 20_000  # points; more take minutes, and a sweep keeps what it has pr
 
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Replace a key of the file: --set count=[1,8] model=llama-3.1-70b"),
+    typer.Option("--set", help="Replace a key of the file: --set 'count=[1, 8]' sample.points=100"),
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also save the rows: .parquet, .csv or .json")]
 File = Annotated[str, typer.Argument(help="A scenario of `loopline scenarios`, or the path of a .toml file.")]
@@ -75,7 +75,7 @@ def run(
 
     loopline run launches-or-looping
 
-    loopline run allreduce-share --set batch=[1,8] chips=h200 -o share.parquet
+    loopline run allreduce-share --set 'batch=[1, 8]' -o share.parquet
     """
     from results.plots import check_plot_path, plot_breakdown
     from results.store import check_path, save
