@@ -136,6 +136,8 @@ def _cell(value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     if isinstance(value, float):
+        if 1e6 <= abs(value) < 1e12:
+            return f"{value:,.0f}"
         return f"{value:,.6g}" if 1e-3 <= abs(value) < 1e6 else f"{value:g}"
     return str(value)
 

@@ -35,7 +35,7 @@ PASSES_OF_A_SUM = 3  # over the chip's memory, for every byte that is added: rea
 class Row:
     """One AllReduce. ``bytes``: the buffer of a rank; bandwidths in bytes/s, as nccl-tests defines them.
 
-    ``algorithm_bandwidth`` is bytes over time; ``bus_bandwidth`` that times 2 (p-1) / p, which compares with a link's
+    ``algorithm_bytes_per_s`` is bytes over time; ``bus_bytes_per_s`` that times 2 (p-1) / p, which compares with a link's
     whatever the number of ranks. ``runs_as``: a library and how it issues its kernel, or ``schedule``.
     """
 
@@ -46,8 +46,8 @@ class Row:
     runs_as: str
     is_schedule: bool
     seconds: float
-    algorithm_bandwidth: float
-    bus_bandwidth: float
+    algorithm_bytes_per_s: float
+    bus_bytes_per_s: float
     bound_seconds: float
     limiter: str
 

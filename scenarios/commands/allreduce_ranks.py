@@ -182,9 +182,9 @@ def _timed(communicator: Communicator, work: Work) -> list[Record]:
     predicted = [links.seconds(schedule, payload) for schedule, payload in cases]
     found = {
         "ping_pong_latency_seconds": links.alone.latency_seconds,
-        "ping_pong_bandwidth": links.alone.bandwidth,
+        "ping_pong_bytes_per_s": links.alone.bandwidth,
         "latency_seconds": links.together.latency_seconds,
-        "bandwidth": links.together.bandwidth,
+        "bytes_per_s": links.together.bandwidth,
         "start_seconds": links.start_seconds,
         "message_seconds": links.message_seconds,
         "reduce_seconds_per_byte": links.reduce_seconds_per_byte,

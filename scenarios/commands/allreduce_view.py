@@ -48,8 +48,8 @@ def _line(record: Record) -> Record:
         "bytes": format_bytes(whole(record, "bytes")),
         "time": format_seconds(seconds),
         "algorithm": record["algorithm"],
-        "algbw\nGB/s": _rate(record, "algorithm_bandwidth"),
-        "busbw\nGB/s": _rate(record, "bus_bandwidth"),
+        "algbw\nGB/s": _rate(record, "algorithm_bytes_per_s"),
+        "busbw\nGB/s": _rate(record, "bus_bytes_per_s"),
         "lower\nbound": format_seconds(bound),
         "of\nbound": percent(bound / seconds) if seconds else "-",
         "limited\nby": record["limiter"],
@@ -84,8 +84,8 @@ def print_calibration(records: Sequence[Record]) -> None:
     """The links as measured, then a line for each algorithm and payload, measured beside predicted."""
     first = records[0]
     for what, latency, bandwidth in (
-        ("ping-pong of two ranks", "ping_pong_latency_seconds", "ping_pong_bandwidth"),
-        (f"all {first['count']} ranks at once", "latency_seconds", "bandwidth"),
+        ("ping-pong of two ranks", "ping_pong_latency_seconds", "ping_pong_bytes_per_s"),
+        (f"all {first['count']} ranks at once", "latency_seconds", "bytes_per_s"),
     ):
         print(f"a step, {what}: {format_seconds(number(first, latency))} + bytes / {_rate(first, bandwidth)} GB/s")
     print(f"starting: {format_seconds(number(first, 'start_seconds'))}")

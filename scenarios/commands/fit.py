@@ -104,7 +104,7 @@ def _model(points: list[Point], plot: Path | None, json: bool) -> None:
     else:
         for table in (records, on_clusters, *_stage_tables(placed)):
             if table:
-                print_records(table, sys.stdout)
+                print_records([_readable(record) for record in table], sys.stdout)
     if plot is not None and placed:
         drawn = [_picture(name, found, kernel) for name, found in placed for kernel in found.sections]
         plot_mesh(drawn[:MOST_DRAWN], plot)
@@ -112,6 +112,18 @@ def _model(points: list[Point], plot: Path | None, json: bool) -> None:
         print(f"wrote {plot}" + (f" (without {left_out} more kernels)" if left_out > 0 else ""), file=sys.stderr)
     if not placed and not on_clusters:
         raise typer.Exit(1)
+
+
+def _readable(record: dict[str, object]) -> dict[str, object]:
+    """With times in units for reading."""
+    from results.units import format_seconds
+
+    return {
+        name.removesuffix("_seconds").replace("seconds", "time"): format_seconds(value)
+        if name.endswith("seconds") and isinstance(value, float)
+        else value
+        for name, value in record.items()
+    }
 
 
 def _stage_tables(placed: list[tuple[str, Placement]]) -> list[list[dict[str, object]]]:
@@ -129,8 +141,8 @@ def _cluster_records(tiles: list[tuple[int, list[ClusterKernel]]]) -> list[dict[
             "cluster_units": kernel.units,
             "shared_bytes": kernel.needed_bytes,
             "in_shared_memory": kernel.fits,
-            "exchange_us": kernel.exchange_seconds * 1e6,
-            "as_kernels_us": kernel.boundary_seconds * 1e6,
+            "exchange_seconds": kernel.exchange_seconds,
+            "as_kernels_seconds": kernel.boundary_seconds,
         }
         for rows, kernels in tiles
         for number, kernel in enumerate(kernels, 1)
@@ -173,10 +185,10 @@ def _stages(kernel: PlacedKernel) -> list[dict[str, object]]:
                 for buffer, slots in zip(kernel.program.buffers, kernel.allocation.buffer_slots, strict=True)
                 if buffer.source == index
             ),
-            "compute_us": rate.compute * 1e6,
-            "memory_us": rate.memory * 1e6,
-            "mesh_us": rate.mesh * 1e6,
-            "chip_link_us": rate.link * 1e6,
+            "compute_seconds": rate.compute,
+            "memory_seconds": rate.memory,
+            "mesh_seconds": rate.mesh,
+            "chip_link_seconds": rate.link,
             "passes_per_second": 1 / rate.seconds,
             "limited_by": rate.limiter,
         }

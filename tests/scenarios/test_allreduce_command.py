@@ -40,8 +40,8 @@ def test_rows_are_what_the_library_does_with_bandwidths_of_nccl_tests(capsys):
     assert [row["seconds"] for row in rows] == library.seconds.tolist()
     assert [row["bound_seconds"] for row in rows] == library.bound_seconds.tolist()
     for row in rows:
-        assert row["algorithm_bandwidth"] == pytest.approx(row["bytes"] / row["seconds"])
-        assert row["bus_bandwidth"] == pytest.approx(row["algorithm_bandwidth"] * 2 * 7 / 8)
+        assert row["algorithm_bytes_per_s"] == pytest.approx(row["bytes"] / row["seconds"])
+        assert row["bus_bytes_per_s"] == pytest.approx(row["algorithm_bytes_per_s"] * 2 * 7 / 8)
 
 
 def test_modes_and_libraries_are_passed_on(capsys):
@@ -62,7 +62,7 @@ def test_an_algorithm_is_the_librarys_kernel_where_it_has_one_and_else_a_schedul
 def test_several_counts_and_one_chip(capsys):
     rows = records(capsys, "--count", "1", "2", "16", "--bytes", "1MiB")
     assert [row["count"] for row in rows] == [1, 2, 16]
-    assert rows[0]["seconds"] == rows[0]["bus_bandwidth"] == 0
+    assert rows[0]["seconds"] == rows[0]["bus_bytes_per_s"] == 0
 
 
 @settings(deadline=None, max_examples=60)

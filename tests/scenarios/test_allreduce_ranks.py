@@ -62,7 +62,7 @@ def test_calibration_puts_predicted_beside_measured(tmp_path: Path):
     assert len(rows) == 4
     for row in rows:
         assert row["predicted_over_measured"] == pytest.approx(row["predicted_seconds"] / row["measured_seconds"])
-        assert min(row["bandwidth"], row["ping_pong_bandwidth"], row["measured_seconds"]) > 0
+        assert min(row["bytes_per_s"], row["ping_pong_bytes_per_s"], row["measured_seconds"]) > 0
         assert row["predicted_seconds"] >= 2e-9
     assert plot.stat().st_size
 
