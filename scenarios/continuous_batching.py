@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 
 IterationSeconds = Callable[[int, int], float]
 """(prompts, decoding requests) of one iteration -> its seconds."""
@@ -20,30 +21,41 @@ class Schedule:
 
     ``places``: requests that run at once. ``prompts``: the most that one iteration takes in. ``overlapped``: the host
     schedules an iteration before it has read the tokens of the one before, so that a request that ends is seen one
-    iteration late: its place and its client's next request miss an iteration.
+    iteration late: its place and its client's next request miss an iteration. ``front_end_token_seconds``: what the
+    one queue between engine and clients (text of a token, its HTTP event) takes a token; new requests pass it too.
     """
 
     places: int
     prompts: int
     overlapped: bool
+    front_end_token_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Served:
-    """Means over all requests, seconds; ``running``: requests that decode in an iteration, a mean over iterations."""
+    """Means over all requests as clients see them, seconds; ``running``: requests that decode, over iterations."""
 
     time_to_first_token: float
     time_per_output_token: float
     running: float
 
 
-@dataclass
-class _Batch:
+@dataclass(frozen=True)
+class _Waiting:
+    """A request that a client sent at ``sent``; the engine has it at ``arrival``, for ``iteration`` or a later one."""
+
+    sent: float
+    arrival: float
+    iteration: int
+
+
+@dataclass(frozen=True)
+class _Running:
     """Requests that entered in the same iteration and, all outputs being equally long, end in the same one."""
 
     count: int
     last_iteration: int
-    first_token_seconds: float
+    first_token_seen: float
 
 
 def serve(
@@ -51,56 +63,101 @@ def serve(
 ) -> Served:
     """A closed loop: ``clients`` send at once, each its next request when one has ended, until ``requests`` are served.
 
-    Every request gets ``output_tokens`` tokens, the first of them from the iteration that reads its prompt. Iterations
-    between two events are alike and taken in one leap, so that the work grows with the requests, not their tokens.
+    Every request gets ``output_tokens`` tokens, the first of them from the iteration that reads its prompt.
     """
-    late = 2 if schedule.overlapped else 1  # iterations from a request's last until its end is acted upon
-    clock, iteration, held = 0.0, 0, 0
-    # Requests that wait, by the first iteration that may take them, and when they were sent.
-    waiting = deque((0, 0.0) for _ in range(min(clients, requests)))
-    sent = len(waiting)
-    running: deque[_Batch] = deque()
-    freed: deque[tuple[int, int]] = deque()  # (iteration, places that are free from it on)
-    ended = iterations = decoding = 0
-    to_first, to_rest, decoded = 0.0, 0.0, 0
-    while ended < requests:
-        while freed and freed[0][0] <= iteration:
-            held -= freed.popleft()[1]
-        joining: list[float] = []
-        while (
-            waiting
-            and waiting[0][0] <= iteration
-            and held < schedule.places
-            and len(joining) < max(1, schedule.prompts)
-        ):
-            joining.append(waiting.popleft()[1])
-            held += 1
-        if not joining and not decoding:  # nothing to do until an end is seen, which takes no time of the device
-            iteration = max(waiting[0][0], freed[0][0] if freed else 0)
-            continue
-        leap = 1
-        if not joining:
-            leap = running[0].last_iteration - iteration + 1
-            if waiting and held < schedule.places:
-                leap = min(leap, waiting[0][0] - iteration)
-            if freed:
-                leap = min(leap, freed[0][0] - iteration)
-        clock += leap * iteration_seconds(len(joining), decoding)
-        iteration += leap
-        iterations += leap
-        decoded += leap * decoding
+    loop = _ClosedLoop(iteration_seconds, schedule, requests, output_tokens)
+    loop.send(min(clients, requests))
+    while loop.ended < requests:
+        loop.advance()
+    return Served(
+        loop.to_first_token / requests,
+        loop.to_last_token / requests / max(1, output_tokens - 1),
+        loop.decoded / loop.iteration,
+    )
+
+
+class _ClosedLoop:
+    """The state of ``serve``: ``clock`` in seconds, ``iteration`` the next one, and sums over the requests served.
+
+    ``backlog``: seconds of work in front of whatever enters the front end now. Tokens flow into it evenly.
+    """
+
+    def __init__(
+        self, iteration_seconds: IterationSeconds, schedule: Schedule, requests: int, output_tokens: int
+    ) -> None:
+        self.iteration_seconds, self.schedule = iteration_seconds, schedule
+        self.unsent, self.output_tokens = requests, output_tokens
+        self.clock = self.backlog = self.to_first_token = self.to_last_token = 0.0
+        self.iteration = self.decoding = self.held = self.ended = self.decoded = 0
+        self.waiting: deque[_Waiting] = deque()
+        self.running: deque[_Running] = deque()
+        self.freed: deque[tuple[int, int]] = deque()  # (iteration, places free from it on)
+
+    def send(self, count: int) -> None:
+        """``count`` clients see an end, after the backlog, and their next requests pass through the backlog in turn."""
+        count = min(count, self.unsent)
+        self.unsent -= count
+        sent = self.clock + self.backlog
+        self.waiting.extend([_Waiting(sent, sent + self.backlog, self._acted_upon)] * count)
+
+    def advance(self) -> None:
+        """One iteration with the prompts that may enter, or all iterations up to the next event: those are alike."""
+        while self.freed and self.freed[0][0] <= self.iteration:
+            self.held -= self.freed.popleft()[1]
+        joining = self._joining()
+        if not joining and not self.decoding:
+            self._idle()
+            return
+        seconds = self.iteration_seconds(len(joining), self.decoding)
+        leap = 1 if joining else self._until_event(seconds)
+        tokens = self.decoding + len(joining)
+        self.clock += leap * seconds
+        self.backlog = max(0.0, self.backlog + leap * (tokens * self.schedule.front_end_token_seconds - seconds))
+        self.iteration += leap
+        self.decoded += leap * self.decoding
+        seen = self.clock + self.backlog
         if joining:
-            to_first += sum(clock - moment for moment in joining)
-            running.append(_Batch(len(joining), iteration + output_tokens - 2, clock))
-            decoding += len(joining)
-        while running and running[0].last_iteration < iteration:
-            batch = running.popleft()
-            decoding -= batch.count
-            ended += batch.count
-            to_rest += batch.count * (clock - batch.first_token_seconds)
-            freed.append((iteration - 1 + late, batch.count))
-            again = min(batch.count, requests - sent)
-            waiting.extend([(iteration - 1 + late, clock)] * again)
-            sent += again
-    per_token = to_rest / requests / max(1, output_tokens - 1)
-    return Served(to_first / requests, per_token, decoded / iterations)
+            self.to_first_token += sum(seen - request.sent for request in joining)
+            self.running.append(_Running(len(joining), self.iteration + self.output_tokens - 2, seen))
+            self.decoding += len(joining)
+        while self.running and self.running[0].last_iteration < self.iteration:
+            over = self.running.popleft()
+            self.decoding -= over.count
+            self.ended += over.count
+            self.to_last_token += over.count * (seen - over.first_token_seen)
+            self.freed.append((self._acted_upon, over.count))
+            self.send(over.count)
+
+    @property
+    def _acted_upon(self) -> int:
+        """The first iteration that the scheduler makes up knowing what the last one did."""
+        return self.iteration + (1 if self.schedule.overlapped and self.iteration else 0)
+
+    def _joining(self) -> list[_Waiting]:
+        joining: list[_Waiting] = []
+        most = min(self.schedule.prompts, self.schedule.places - self.held)
+        while len(joining) < most and self.waiting and self._is_here(self.waiting[0]):
+            joining.append(self.waiting.popleft())
+        self.held += len(joining)
+        return joining
+
+    def _is_here(self, request: _Waiting) -> bool:
+        return request.iteration <= self.iteration and request.arrival <= self.clock
+
+    def _until_event(self, seconds: float) -> int:
+        """Iterations of ``seconds`` until requests end, places become free, or a request arrives for a free place."""
+        events = [self.running[0].last_iteration - self.iteration + 1]
+        if self.freed:
+            events.append(self.freed[0][0] - self.iteration)
+        if self.waiting and self.held < self.schedule.places:
+            request = self.waiting[0]
+            arriving = ceil((request.arrival - self.clock) / seconds)
+            events.append(max(1, arriving, request.iteration - self.iteration))
+        return min(events)
+
+    def _idle(self) -> None:
+        """Nothing decodes and nobody may enter: on to the next arrival. Iterations without work take no time."""
+        arrival = max(self.clock, self.waiting[0].arrival)
+        self.backlog = max(0.0, self.backlog - (arrival - self.clock))
+        self.clock = arrival
+        self.iteration = max([self.iteration, self.waiting[0].iteration, *(number for number, _ in self.freed)])

@@ -22,7 +22,8 @@ class Framework(BaseModel):
     generation's hosts take (``launch.host_operator``).
     ``iteration_prompts``: prompts that one iteration of continuous batching takes in; None: what a budget of tokens
     holds. ``padding_requests``: places of the batch that requests padding a CUDA graph hold. ``overlapped``: whether an
-    iteration is scheduled before the tokens of the one before are read.
+    iteration is scheduled before the tokens of the one before are read. ``front_end_token_seconds``: what the server's
+    queue of answers takes for a token, its text and its HTTP event, beside the engine.
     ``fuses``: whether an element-wise operator is one kernel; else it is its ``plain_calls`` kernels.
     ``fused_attention``: whether training uses FlashAttention. ``named``: other names of it in published rows.
     """
@@ -38,6 +39,7 @@ class Framework(BaseModel):
     iteration_prompts: PositiveInt | None = None
     padding_requests: NonNegativeInt = 0
     overlapped: bool = False
+    front_end_token_seconds: NonNegativeFloat = 0.0
     fuses: bool
     fused_attention: bool
     named: tuple[str, ...]

@@ -19,6 +19,7 @@ from scenarios.memory import sequences_that_fit
 from scenarios.model import Model, Shard, load_model, shard
 from scenarios.operators import Attention, MatrixProduct, Operator, Step
 from scenarios.point import make_point
+from scenarios.quantities import check_count
 from scenarios.step_time import step_seconds
 
 PREFILL_TOKENS = 8192  # of prompts in one iteration, unless the framework says how many prompts (max_num_tokens)
@@ -82,9 +83,15 @@ def serving_times(
     All prompts have ``input_tokens`` and all outputs ``output_tokens``. The server's batch limit is ``concurrency``, or
     what the KV cache has room for if that is less. ``requests``: how many the benchmark sends, so how much its start,
     at which all clients send at once, weighs in the means (default: 20 a client, at most 2,000).
-    Not modelled: the server's HTTP front end, which from some 64 requests on falls behind a fast engine.
+    Not modelled: prompts in the front end (reading and tokenizing them), and where its work and the engine's, both of
+    them Python, hold each other up: with many clients of a fast engine, time to first token comes out too short.
     Raises ScenarioError if the model does not split over ``ranks`` or a sequence does not fit.
     """
+    for option, number in (("--input-tokens", input_tokens), ("--output-tokens", output_tokens)):
+        check_count(option, number)
+    check_count("--concurrency", concurrency)
+    if requests is not None:
+        check_count("--requests", requests)
     split = shard(model, ranks)
     length = input_tokens + output_tokens
     point = make_point(model, chip.name, ranks, context=length)
@@ -95,9 +102,10 @@ def serving_times(
         )
     prompts = framework.iteration_prompts or max(1, PREFILL_TOKENS // input_tokens)
     places = max(1, min(concurrency - framework.padding_requests, room))
+    schedule = Schedule(places, prompts, framework.overlapped, framework.front_end_token_seconds)
     iteration = Iteration(chip, model, split, framework, input_tokens, input_tokens + output_tokens // 2)
     sent = min(ROUNDS * concurrency, max(MOST_REQUESTS, concurrency)) if requests is None else requests
-    return serve(iteration, Schedule(places, prompts, framework.overlapped), concurrency, sent, output_tokens)
+    return serve(iteration, schedule, concurrency, sent, output_tokens)
 
 
 def predict_serving(row: Mapping[str, Any]) -> tuple[float, float]:

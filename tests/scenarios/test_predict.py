@@ -10,9 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scenarios.errors import Unpredictable
-from scenarios.framework import framework_named
 from scenarios.predict import pipeline_seconds, predict_inference, predict_training
-from scenarios.serving import predict_serving
 
 PUBLISHED = Path(__file__).parent.parent / "reference" / "published" / "inference.csv"
 
@@ -63,26 +61,6 @@ def test_two_context_parallel_groups_halve_a_decoder_of_products():
     row |= {"seq_len": 8192, "global_batch": 1, "micro_batch": 1, "recompute": "none", "what": "layer_forward"}
     alone, shared = (predict_training(row | {"cp": groups, "source": ""}) for groups in (1, 2))
     assert 0.45 * alone < shared < 0.6 * alone
-
-
-def test_pipeline_parallel_serving_is_counted_not_guessed():
-    serving = {"chip": "h100", "model": "llama-3.1-8b", "tp_size": 1, "pp_size": 2, "input_tokens": 9}
-    with pytest.raises(Unpredictable, match="pipeline-parallel"):
-        predict_serving(serving | {"output_tokens": 9, "concurrency": 1})
-
-
-def test_more_concurrent_requests_take_longer_a_token():
-    row = {"chip": "h100", "model": "meta-llama/Llama-3.1-8B-Instruct", "tp_size": 2, "pp_size": 1}
-    row |= {"input_tokens": 1024, "output_tokens": 256, "backend": "trtllm"}
-    tokens = [predict_serving(row | {"concurrency": number})[1] for number in (1, 8, 64)]
-    assert tokens == sorted(tokens)
-
-
-def test_host_work_for_every_request_delays_every_token():
-    row = {"chip": "h100", "model": "meta-llama/Llama-3.1-8B-Instruct", "tp_size": 8, "pp_size": 1}
-    row |= {"input_tokens": 1024, "output_tokens": 512, "backend": "trtllm"}
-    few, many = (predict_serving(row | {"concurrency": number})[1] for number in (8, 32))
-    assert many - few > 24 * framework_named("trtllm").host_request_seconds > 0
 
 
 def interleaved_schedule(stages, chunks, micro_batches, forward, backward):
