@@ -105,7 +105,7 @@ def crossovers(
     curve = [name for name in inputs_of(results) if name not in (along, column)]
     _single(faster, [*curve, along])
     records: list[dict[str, object]] = []
-    for inputs, group in faster.sort_values(along).groupby(curve, sort=False):
+    for inputs, group in faster.sort_values(along, kind="stable").groupby(curve, sort=False):
         found = _changes(group[along].to_numpy(np.float64), group["speedup"].to_numpy(np.float64), worth)
         records += [dict(zip(curve, inputs, strict=True)) | change for change in found]
     names = [*curve, "change", "crossover", "before", "after", "speedup_before", "speedup_after"]

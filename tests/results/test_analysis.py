@@ -129,3 +129,16 @@ def test_questions_leave_the_frame_as_it_was():
     for ask in (results.speedups, results.crossovers, results.pareto_front, results.scaling):
         ask(rows)
     pd.testing.assert_frame_equal(rows, before)
+
+
+def test_crossovers_come_in_the_order_of_the_frame():
+    counts = [2**power for power in range(8)]
+    rows = frame(
+        [
+            row(strategy=strategy, count=count, batch=batch, seconds=seconds)
+            for count in counts
+            for batch in (1, 2, 4)
+            for strategy, seconds in (("per_operator", 4), ("kernel_loop", 2))
+        ]
+    )
+    assert results.crossovers(rows, "batch")["count"].tolist() == counts
