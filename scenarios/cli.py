@@ -26,6 +26,7 @@ from scenarios.commands import (
     roofline,
     run,
     schedule,
+    serve,
     sweep,
     systolic,
     tiles,
@@ -50,6 +51,7 @@ SEVERAL = (
     "--chips",
     "--count",
     "--ranks",
+    "--concurrency",
     "--strategy",
     "--shape",
     "--hidden",
@@ -133,6 +135,7 @@ QUESTIONS, MACHINES, TRUST = "Ask", "Look inside of a machine", "Hold it against
 app.command("compare", rich_help_panel=QUESTIONS)(compare.compare)
 app.command("scenarios", rich_help_panel=QUESTIONS)(run.scenarios)
 app.command("run", rich_help_panel=QUESTIONS)(run.run)
+app.command("serve", rich_help_panel=QUESTIONS)(serve.serve)
 app.command("sweep", rich_help_panel=QUESTIONS)(sweep.sweep)
 app.command("plot", rich_help_panel=QUESTIONS)(plot.plot)
 app.command("report", rich_help_panel=QUESTIONS)(report.report)

@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from chips.spec import Gpu, load_chip
+from chips.spec import CatalogError, Gpu
 from scenarios.continuous_batching import Schedule, Served, serve
 from scenarios.decoder import forward
 from scenarios.errors import ScenarioError, Unpredictable
-from scenarios.framework import Framework, framework_named
+from scenarios.framework import framework_named
 from scenarios.memory import sequences_that_fit
-from scenarios.model import Model, Shard, load_model, shard
+from scenarios.model import Shard, shard
 from scenarios.operators import Attention, MatrixProduct, Operator, Step
-from scenarios.point import make_point
+from scenarios.point import Point, make_point
 from scenarios.quantities import check_count
 from scenarios.step_time import step_seconds
 
@@ -31,12 +31,13 @@ STEPS_AN_OCTAVE = 4  # batches between which an iteration's time is interpolated
 
 @dataclass
 class Iteration:
-    """Seconds of one iteration of a server, by its prompts and its decoding requests; each is priced once."""
+    """Seconds of one iteration of a server, by its prompts and its decoding requests; each is priced once.
 
-    chip: Gpu
-    model: Model
+    ``point``: the chips, the model and the framework. ``prompt``: tokens of a prompt; ``context``: of a request midway.
+    """
+
+    point: Point
     split: Shard
-    framework: Framework
     prompt: int
     context: int
     known: dict[tuple[int, int], float] = field(default_factory=dict)
@@ -52,80 +53,81 @@ class Iteration:
         seconds = self._priced(prompts, low)
         if low < decoding:
             seconds += (self._priced(prompts, low + step) - seconds) * (decoding - low) / step
-        return seconds + decoding * self.framework.host_request_seconds
+        return seconds + decoding * self.point.framework.host_request_seconds
 
     def _priced(self, prompts: int, decoding: int) -> float:
         if (prompts, decoding) not in self.known:
-            work = []
+            model, precision, work = self.point.model, self.point.precision, []
             if decoding:
-                work.append(forward(self.model, self.split, decoding, 1, self.context, "bf16"))
+                work.append(forward(model, self.split, decoding, 1, self.context, precision))
             if prompts:
-                work.append(forward(self.model, self.split, prompts, self.prompt, self.prompt, "bf16"))
+                work.append(forward(model, self.split, prompts, self.prompt, self.prompt, precision))
             step = _together(*work) if len(work) == 2 else work[0]
             launch = "eager" if prompts else "graph"
-            self.known[prompts, decoding] = step_seconds(self.chip, self.split.ranks, step, self.framework, launch)
+            self.known[prompts, decoding] = step_seconds(
+                gpu_of(self.point), self.point.count, step, self.point.framework, launch
+            )
         return self.known[prompts, decoding]
 
 
 def serving_times(
-    model: Model,
-    chip: Gpu,
-    ranks: int,
-    framework: Framework,
-    *,
-    input_tokens: int,
-    output_tokens: int,
-    concurrency: int,
-    requests: int | None = None,
+    point: Point, *, input_tokens: int, output_tokens: int, concurrency: int, requests: int | None = None
 ) -> Served:
     """Seconds to the first token and per output token of a server whose clients keep ``concurrency`` requests going.
 
-    All prompts have ``input_tokens`` and all outputs ``output_tokens``. The server's batch limit is ``concurrency``, or
+    ``point``: from ``make_point``: chips, model, precision and framework count, its batch and context do not. All
+    prompts have ``input_tokens`` and all outputs ``output_tokens``. The server's batch limit is ``concurrency``, or
     what the KV cache has room for if that is less. ``requests``: how many the benchmark sends, so how much its start,
     at which all clients send at once, weighs in the means (default: 20 a client, at most 2,000).
     Not modelled: prompts in the front end (reading and tokenizing them), and where its work and the engine's, both of
     them Python, hold each other up: with many clients of a fast engine, time to first token comes out too short.
-    Raises ScenarioError if the model does not split over ``ranks`` or a sequence does not fit.
+    Raises ScenarioError if the model does not split over the chips or a sequence does not fit.
     """
     for option, number in (("--input-tokens", input_tokens), ("--output-tokens", output_tokens)):
         check_count(option, number)
     check_count("--concurrency", concurrency)
     if requests is not None:
         check_count("--requests", requests)
-    split = shard(model, ranks)
-    length = input_tokens + output_tokens
-    point = make_point(model, chip.name, ranks, context=length)
-    room = sequences_that_fit(replace(point, chip=chip), split)
+    model, framework, length = point.model, point.framework, input_tokens + output_tokens
+    if length > model.max_context:
+        raise ScenarioError(
+            f"--input-tokens {input_tokens} and --output-tokens {output_tokens} are beyond the {model.max_context} "
+            f"tokens that {model.name} was trained for."
+        )
+    gpu, split = gpu_of(point), shard(model, point.count)
+    room = sequences_that_fit(replace(point, phase="decode", context=length), split)
     if room < 1:
         raise ScenarioError(
-            f"{model.name} on {ranks} x {chip.name} leaves no room for one sequence of {length} tokens."
+            f"{model.name} on {point.count} x {gpu.name} has no room for a sequence of {length} tokens."
         )
     prompts = framework.iteration_prompts or max(1, PREFILL_TOKENS // input_tokens)
     places = max(1, min(concurrency - framework.padding_requests, room))
     schedule = Schedule(places, prompts, framework.overlapped, framework.front_end_token_seconds)
-    iteration = Iteration(chip, model, split, framework, input_tokens, input_tokens + output_tokens // 2)
+    iteration = Iteration(point, split, input_tokens, input_tokens + output_tokens // 2)
     sent = min(ROUNDS * concurrency, max(MOST_REQUESTS, concurrency)) if requests is None else requests
     return serve(iteration, schedule, concurrency, sent, output_tokens)
+
+
+def gpu_of(point: Point) -> Gpu:
+    """The chip of ``point``. Raises CatalogError if it is no GPU."""
+    if not isinstance(point.chip, Gpu):
+        raise CatalogError(f"{point.chip.name} is no GPU; the schedulers of serving frameworks are known for GPUs.")
+    return point.chip
 
 
 def predict_serving(row: Mapping[str, Any]) -> tuple[float, float]:
     """(time to first token, time per output token), seconds, of one row of a serving table."""
     if int(row.get("pp_size", 1)) != 1:
         raise Unpredictable("pipeline-parallel serving")
-    chip = load_chip(str(row["chip"]))
-    if not isinstance(chip, Gpu):
-        raise Unpredictable(f"serving on {chip.name}")
+    framework = framework_named(str(row.get("backend", ""))).name
     try:
         served = serving_times(
-            load_model(str(row["model"])),
-            chip,
-            int(row["tp_size"]),
-            framework_named(str(row.get("backend", ""))),
+            make_point(str(row["model"]), str(row["chip"]), int(row["tp_size"]), context=1, framework=framework),
             input_tokens=int(row["input_tokens"]),
             output_tokens=int(row["output_tokens"]),
             concurrency=int(row["concurrency"]),
         )
-    except ScenarioError as refusal:
+    except (ScenarioError, CatalogError) as refusal:
         raise Unpredictable(str(refusal)) from None
     return served.time_to_first_token, served.time_per_output_token
 

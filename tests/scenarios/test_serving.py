@@ -1,20 +1,24 @@
-"""Serving under load on real chips: measured rows, memory, and what a framework's scheduler adds."""
+"""Serving under load on real chips: measured rows, memory, a framework's scheduler, and the command that asks."""
 
 from __future__ import annotations
 
 import csv
+import json
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from chips.spec import load_chip
+import chips
+from chips.spec import CatalogError
+from scenarios.cli import main
 from scenarios.errors import ScenarioError, Unpredictable
 from scenarios.framework import framework_named
-from scenarios.model import load_model
+from scenarios.point import make_point
 from scenarios.serving import predict_serving, serving_times
 
+CATALOG = Path(chips.__file__).parent / "catalog"
 MEASURED = Path(__file__).parent.parent / "reference" / "measured" / "serving_llama.csv"
 ROW = {"chip": "h100", "model": "meta-llama/Llama-3.1-8B-Instruct", "tp_size": 2, "pp_size": 1}
 ROW |= {"input_tokens": 1024, "output_tokens": 256, "backend": "trtllm"}
@@ -22,9 +26,8 @@ ROW |= {"input_tokens": 1024, "output_tokens": 256, "backend": "trtllm"}
 
 def times(**changes):
     asked = {"input_tokens": 1024, "output_tokens": 128, "concurrency": 8} | changes
-    chip, ranks = load_chip(asked.pop("chip", "h100")), asked.pop("ranks", 1)
-    framework = framework_named(asked.pop("framework", "trtllm"))
-    return serving_times(load_model(asked.pop("model", "llama-3.1-8b")), chip, ranks, framework, **asked)
+    model, ranks = asked.pop("model", "llama-3.1-8b"), asked.pop("ranks", 1)
+    return serving_times(make_point(model, asked.pop("chip", "h100"), ranks, framework="trtllm"), **asked)
 
 
 def test_measured_times_are_met_at_every_degree_of_tensor_parallelism_and_every_low_concurrency():
@@ -78,5 +81,19 @@ def test_a_benchmark_of_one_round_is_mostly_its_start():
     ],
 )
 def test_what_cannot_be_served_is_told_in_a_sentence(changes, words):
-    with pytest.raises(ScenarioError, match=words):
+    with pytest.raises((ScenarioError, CatalogError), match=words):
         times(**changes)
+
+
+def test_the_command_prints_a_row_a_question_and_reads_a_chip_of_the_users_own(capsys, tmp_path):
+    mine = tmp_path / "mine.toml"
+    mine.write_text((CATALOG / "h100.toml").read_text().replace('name = "h100"', 'name = "mine"', 1))
+    arguments = ["serve", "llama-3.1-8b", "--chips", "h100", str(mine), "--count", "2", "--concurrency", "8", "16"]
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--output-tokens", "64", "--json"])
+    assert not end.value.code
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["chip"], row["concurrency"]) for row in rows] == [("h100", 8), ("h100", 16), ("mine", 8), ("mine", 16)]
+    served = times(ranks=2, output_tokens=64, concurrency=8)
+    assert rows[0]["first_token_seconds"] == rows[2]["first_token_seconds"] == served.time_to_first_token
+    assert rows[1]["output_token_seconds"] > rows[0]["output_token_seconds"] == served.time_per_output_token
