@@ -10,7 +10,7 @@ import pandas as pd
 from results.analysis import pivot, speedups
 from results.errors import SchemaError
 from results.palette import FAINT, readable
-from results.panels import panels
+from results.panels import panels, side_by_side
 from results.picture import Picture
 from results.schema import INPUTS
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
-ACROSS = 3
 # Purple is faster, orange slower, white equal: told apart with any colour vision.
 COLOURS = "PuOr"
 DARK = 0.62  # of the way from white to an end of the scale, from where white text reads better
@@ -61,7 +60,7 @@ def _sorted(cells: pd.DataFrame) -> pd.DataFrame:
 def _draw(
     cells: list[tuple[str, pd.DataFrame]], common: str, what: str, reach: float, down: str, columns: str
 ) -> Picture:
-    across = min(ACROSS, len(cells))
+    across = side_by_side(len(cells))
     lines = -(-len(cells) // across)
     height, width = cells[0][1].shape
     size = (max((0.72 * width + 1.2) * across + 0.9, 5), (0.36 * height + 0.9) * lines + 0.8)

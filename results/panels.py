@@ -10,6 +10,7 @@ from results.analysis import OWN_WORDS, inputs_of, varied
 from results.errors import SchemaError
 
 MOST_PANELS = 12
+ACROSS = 3
 TOLD = {
     "batch": "batch ",
     "context": "context ",
@@ -40,6 +41,11 @@ def panels(results: pd.DataFrame, shown: Sequence[str]) -> tuple[str, list[tuple
         (", ".join(_told(name, value) for name, value in zip(parting, key, strict=True)), rows) for key, rows in groups
     ]
     return common, titled
+
+
+def side_by_side(count: int) -> int:
+    """How many of ``count`` panels stand in a row: three, but four are two and two."""
+    return 2 if count == 4 else min(ACROSS, count)
 
 
 def _told(name: str, value: object) -> str:

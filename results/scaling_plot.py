@@ -11,14 +11,13 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from results.analysis import scaling as scaled
 from results.errors import SchemaError
 from results.palette import FAINT, readable, strategy_styles
-from results.panels import panels
+from results.panels import panels, side_by_side
 from results.picture import Picture, plain_axes
 from results.units import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ACROSS = 3
 LABEL_APART = 1.17  # labels at the ends of curves stand at least by this factor apart
 
 
@@ -32,7 +31,7 @@ def scaling(results: pd.DataFrame) -> Picture:
     if fitting["count"].nunique() < 2:
         raise SchemaError("scaling curves need two counts that fit; the rows that fit have one or none.")
     common, parted = panels(fitting, ("count", "strategy"))
-    across = min(ACROSS, len(parted))
+    across = side_by_side(len(parted))
     down = -(-len(parted) // across)
     picture = Picture(max(4.0 * across, 6), 3.6 * down + 0.7, _description(fitting))
     picture.suptitle(common, x=0.01, ha="left", weight="bold")

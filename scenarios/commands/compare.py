@@ -59,8 +59,6 @@ def compare(
 
     loopline compare llama-3.1-8b --chips sn40l --count 8 --trace trace.pftrace
     """
-    from contextlib import nullcontext
-
     from rich.console import Console
 
     from chips.spec import load_chip
@@ -93,7 +91,7 @@ def compare(
         variation=variation,
     )
     where = make_executor(executor, address, placement)
-    with nullcontext() if where.name == "local" else Console(stderr=True).status(f"ranks at work ({where.name})"):
+    with Console(stderr=True).status("pricing" if where.name == "local" else f"ranks at work ({where.name})"):
         frame = pricing.compare(model, chips, count, strategy=strategies, executor=where, **options)
     near = too_close(frame, {chip.name: chip for chip in map(load_chip, chips)})
     print_comparison(frame, sys.stdout, form=form, too_close=near)

@@ -29,7 +29,9 @@ def plot(
 
     loopline plot rows.csv --kind scaling -o scaling.svg
 
-    loopline plot sweep/ --kind heatmap --where chip=sn40l --rows batch -o map.png
+    loopline sweep half-the-bandwidth -o sweep/
+
+    loopline plot sweep/ --kind heatmap --rows context --columns batch -o map.png
     """
     import results
     from results.plots import check_plot_path
