@@ -35,8 +35,8 @@ PASSES_OF_A_SUM = 3  # over the chip's memory, for every byte that is added: rea
 class Row:
     """One AllReduce. ``bytes``: the buffer of a rank; bandwidths in bytes/s, as nccl-tests defines them.
 
-    ``algorithm_bytes_per_s``: bytes over time; ``bus_bytes_per_s``: that times 2 (p-1) / p, which compares with a link's
-    whatever the number of ranks. ``runs_as``: a library and how it issues its kernel, or ``schedule``.
+    ``algorithm_bytes_per_s``: bytes over time; ``bus_bytes_per_s``: that times 2 (p-1) / p, which compares with a
+    link's whatever the number of ranks. ``runs_as``: a library and how it issues its kernel, or ``schedule``.
     """
 
     chip: str
