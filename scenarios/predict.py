@@ -15,7 +15,7 @@ from scenarios.errors import DoesNotFit, ScenarioError, Unpredictable
 from scenarios.framework import Framework, framework_named
 from scenarios.memory import sequences_that_fit
 from scenarios.model import load_model, shard
-from scenarios.operators import Step
+from scenarios.operators import ACTIVATION_BYTES, Step
 from scenarios.point import Point, make_point
 from scenarios.pricing import run_point
 from scenarios.records import Outcome
@@ -116,10 +116,24 @@ def predict_training(row: Row) -> float:
     micro_batches = int(row["global_batch"]) // (micro_batch * replicas)
     own_layers = model.layers / stages
     ends = sum(step_seconds(chip, ranks, replace(step, layers=0), framework) for step in (work.forward, work.backward))
-    busy = own_layers * (forward_seconds + backward_seconds) + ends / stages
     chunks = max(1, round(own_layers / CHUNK_DECODERS)) if stages > 1 else 1
+    activations = micro_batch * length * model.hidden * ACTIVATION_BYTES / (ranks * int(row["cp"]))
+    sends = 2 * chunks * send_seconds(chip, ranks * int(row["cp"]), activations) if stages > 1 else 0.0
+    busy = own_layers * (forward_seconds + backward_seconds) + sends
     optimizer = step_seconds(chip, ranks, work.optimizer, framework) / stages
-    return pipeline_seconds(busy, micro_batches, stages, chunks) + optimizer
+    # Every micro-batch waits for the slowest stage: the last, which has the logits beside its decoders.
+    return pipeline_seconds(busy, micro_batches, stages, chunks) + micro_batches * ends + optimizer
+
+
+def send_seconds(chip: Gpu, stage_chips: int, payload_bytes: float) -> float:
+    """A stage's chips each send their share of a micro-batch's activations on, and receive one, before they go on.
+
+    The ranks of a tensor-parallel group hold the same activations and send a share each (Narayanan et al. 2021, 4.1).
+    """
+    link = chip.link
+    if 2 * stage_chips <= link.domain:
+        return payload_bytes / link.bandwidth
+    return link.network_latency + payload_bytes / link.network_bandwidth
 
 
 def pipeline_seconds(busy: float, micro_batches: int, stages: int, chunks: int) -> float:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chips.spec import load_chip
 from scenarios.errors import Unpredictable
-from scenarios.predict import pipeline_seconds, predict_inference, predict_training
+from scenarios.predict import pipeline_seconds, predict_inference, predict_training, send_seconds
 
 PUBLISHED = Path(__file__).parent.parent / "reference" / "published" / "inference.csv"
 
@@ -61,6 +62,23 @@ def test_two_context_parallel_groups_halve_a_decoder_of_products():
     row |= {"seq_len": 8192, "global_batch": 1, "micro_batch": 1, "recompute": "none", "what": "layer_forward"}
     alone, shared = (predict_training(row | {"cp": groups, "source": ""}) for groups in (1, 2))
     assert 0.45 * alone < shared < 0.6 * alone
+
+
+def test_stages_on_different_nodes_send_over_the_network():
+    chip, payload = load_chip("a100"), 2048 * 12288 * 2 / 8
+    inside, between = send_seconds(chip, 4, payload), send_seconds(chip, 8, payload)
+    assert inside == payload / chip.link.bandwidth
+    assert between == chip.link.network_latency + payload / chip.link.network_bandwidth > inside
+
+
+def test_every_micro_batch_waits_for_the_stage_with_the_logits():
+    """One more micro-batch adds what the slowest stage takes, not what the mean stage takes."""
+    row = {"chip": "a100", "tp": 8, "pp": 4, "cp": 1, "dp": 1, "model": "gpt-175b", "precision": "bf16"}
+    row |= {"seq_len": 2048, "micro_batch": 1, "recompute": "none", "what": "step", "source": ""}
+    few, many = (predict_training(row | {"global_batch": number}) for number in (16, 17))
+    decoder = predict_training(row | {"global_batch": 1, "what": "layer_fwd_bwd"})
+    logits = 6 * 2048 * 12288 * 51200 / 8 / 312e12
+    assert many - few > 96 / 4 * decoder + logits
 
 
 def interleaved_schedule(stages, chunks, micro_batches, forward, backward):
