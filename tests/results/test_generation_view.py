@@ -65,5 +65,5 @@ def test_a_long_text_scrolls_above_the_times(monkeypatch: pytest.MonkeyPatch) ->
 def test_lines_of_machines_with_one_token_can_be_drawn(tmp_path: Path) -> None:
     plot_tokens({"a": [1e-3], "b": [2e-3]}, "one token", tmp_path / "one.png")
     assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(OutputError, match=r"a plot is a \.png or an \.svg"):
+    with pytest.raises(OutputError, match=r"a picture is a \.png or \.svg"):
         plot_tokens({"a": [1.0]}, "none", tmp_path / "one.pdf")
