@@ -156,7 +156,9 @@ class MatmulCoefficients(Coefficients):
     ``weight_share``: of the L2, that still holds the weights of a repeated call.
     ``startup_seconds``: blocks start, read their arguments, store the last result, and retire.
     ``memory_latency_cycles``: a dependent load from HBM.
+    ``step_bytes``: of a row of an operand tile, that a step over k loads and multiplies.
     ``step_cycles``: a step over k where nothing runs beside it: barrier, multiply, accumulate, release of the buffer.
+    ``vector_step_cycles``: a load of a column in the kernel for a single row, which waits for the load before it.
     ``load_bytes_per_clock``, ``store_bytes_per_clock``: between L2 and one streaming multiprocessor.
     ``l2_bytes_per_clock``: what the L2 delivers to the whole chip.
     ``stages``: operand tiles in flight, each a step deep.
@@ -177,7 +179,9 @@ class MatmulCoefficients(Coefficients):
     weight_share: Fraction
     startup_seconds: PositiveFloat
     memory_latency_cycles: PositiveFloat
+    step_bytes: PositiveFloat
     step_cycles: PositiveFloat
+    vector_step_cycles: PositiveFloat
     load_bytes_per_clock: PositiveFloat
     store_bytes_per_clock: PositiveFloat
     l2_bytes_per_clock: PositiveFloat

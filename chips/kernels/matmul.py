@@ -2,8 +2,8 @@
 
 A kernel is a metapipeline: operand tiles come from HBM through L2 to the streaming multiprocessors, are multiplied,
 and result tiles are stored. Work items (``matmul_tiles``) fill the chip in waves; HBM and L2 are shared by all. Few
-tiles with a long inner dimension are split over it and reduced at the end. The library picks the fastest of its
-kernels. Where the power limit does not allow the highest clock, the clock follows it.
+tiles with a long inner dimension are split over it and reduced at the end. A single row has a kernel of its own. The
+library picks the fastest of its kernels. Where the power limit does not allow the highest clock, the clock follows it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chips.kernels.kernel_time import LATENCY, MATRIX_UNIT, MEMORY, ON_CHIP_NETWORK, KernelTime
-from chips.kernels.matmul_tiles import ACCUMULATOR_BYTES, OUTPUT_BYTES, STEP_BYTES, Floats, tiles_of
+from chips.kernels.matmul_tiles import ACCUMULATOR_BYTES, OUTPUT_BYTES, Floats, tiles_of
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
 ARRAY_BYTES = 120e3
@@ -24,6 +24,10 @@ LEAST_STEPS = 4.0
 """Steps over k that a part has at least: the depth of the pipeline of operand tiles."""
 POWER_WINDOW = 0.5e-3
 """Seconds in which a benchmark's repeated call meets the power limit: on an H100, 60 us do not and 2 ms do."""
+VECTOR_STEP_BYTES = 512.0
+"""Of a column of weights, that one load of a warp fetches: 16 bytes for each of 32 lanes."""
+VECTOR_WARPS = 16.0
+"""Warps on a streaming multiprocessor that each reduce a column in a product of one row; 8 to 64 fit alike."""
 _LIMITERS = np.array([MATRIX_UNIT, ON_CHIP_NETWORK, MEMORY, LATENCY])
 
 
@@ -77,17 +81,19 @@ def _price(
     output_bytes = count * m * n * OUTPUT_BYTES
 
     result_tiles = count[:, None] * np.ceil(m[:, None] / tiles.rows) * np.ceil(n[:, None] / tiles.columns)
-    steps = np.ceil(k * element / STEP_BYTES)[:, None, None]
+    steps = np.ceil(k * element / coefficients.step_bytes)[:, None, None]
     split = _splits(result_tiles, steps, units, tiles.resident, coefficients.most_splits)
     steps_each = np.ceil(steps / split)
     items = result_tiles[:, :, None] * split
 
     # One streaming multiprocessor: its share of the items, as fast as its engines, or as its chains of dependent
-    # steps where few items run side by side.
-    per_unit = np.ceil(items / units)
+    # steps where few items run side by side. A last wave lasts as long as a full one: with fewer items side by side,
+    # each waits for its own operands.
+    resident = tiles.resident[:, None]
+    rounds = np.ceil(items / (units * resident))
+    per_unit = np.where(rounds > 1.0, rounds * resident, np.ceil(items / units))
     busiest, store = np.maximum(tiles.multiply, tiles.feed)[:, None], tiles.store[:, None]
     work = per_unit * (steps_each * busiest + store) / clock
-    rounds = np.ceil(per_unit / tiles.resident[:, None])
     chain = rounds * (steps_each * np.maximum(busiest, coefficients.step_cycles) + store) / clock
     on_unit = np.maximum(work, chain)
 
@@ -123,14 +129,30 @@ def _price(
         every = np.broadcast_to(value, items.shape).reshape(m.size, kernels)
         return np.take_along_axis(every, best, axis=1)[:, 0]
 
-    seconds = chosen(whole)
-    fill = np.minimum(start + chosen(reduction) + chosen(store) / clock, seconds)
+    vector_chain = _vector_chain(chip, dimensions, element)
+    by_vector = start + vector_chain + hbm[:, 0, 0] < chosen(whole)
+    seconds = np.where(by_vector, start + vector_chain + hbm[:, 0, 0], chosen(whole))
+    fill = np.minimum(start + np.where(by_vector, 0.0, chosen(reduction) + chosen(store) / clock), seconds)
     peak = chip.peak_flops(precision) * clock / chip.compute.clock_hz
     may_rest = output_bytes + activation_bytes + (weight_bytes if resident_weights else 0.0)
     must_move = activation_bytes + weight_bytes + output_bytes - np.minimum(may_rest, chip.on_chip.l2_bytes)
     bound = np.maximum(flops / peak, must_move / chip.memory.bandwidth)
-    limiter = _limiter(chosen(work), chosen(l2), hbm[:, 0, 0], start + chosen(chain))
+    work, l2, chain = (
+        np.where(by_vector, other, chosen(value)) for other, value in ((0.0, work), (0.0, l2), (vector_chain, chain))
+    )
+    limiter = _limiter(work, l2, hbm[:, 0, 0], start + chain)
     return seconds, fill, bound, limiter
+
+
+def _vector_chain(chip: Gpu, dimensions: Floats, element: float) -> Floats:
+    """Seconds of dependent loads in the kernel for a single row (GEMV); infinite for more rows.
+
+    Each warp reduces a column, one load after the other. It needs no tiles, no barriers and no sum over parts of k.
+    """
+    m, n, k, count = dimensions
+    columns = np.ceil(count * n / (chip.compute.units * VECTOR_WARPS))
+    cycles = columns * np.ceil(k * element / VECTOR_STEP_BYTES) * chip.generation.matmul.vector_step_cycles
+    return np.where(m > 1.0, np.inf, cycles / chip.compute.highest_clock_hz)
 
 
 def _splits(result_tiles: Floats, steps: Floats, units: int, resident: Floats, most: int) -> Floats:

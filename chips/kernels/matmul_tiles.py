@@ -1,8 +1,9 @@
 """The kernels that a GPU's library has for a matrix product: their tile shapes, and what a tile costs.
 
-A work item is one tile of the result over one part of the inner dimension k. It walks over k in steps of 128 bytes:
-load two operand tiles, multiply, accumulate in registers; at its end it stores its tile. Belongs here: what one work
-item needs from one streaming multiprocessor. How items fill the chip and share its memories is in ``matmul``.
+A work item is one tile of the result over one part of the inner dimension k. It walks over k in steps of 64 or
+128 bytes: load two operand tiles, multiply, accumulate in registers; at its end it stores its tile. Belongs here:
+what one work item needs from one streaming multiprocessor. How items fill the chip and share its memories is in
+``matmul``.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
 Floats = NDArray[np.float64]
 
-STEP_BYTES = 128.0
-"""Bytes of a row of an operand tile a step over k: one swizzled row of shared memory (32 banks of 4 bytes)."""
 SHARED_BYTES_PER_CLOCK = 128.0
 """What the shared memory of a streaming multiprocessor delivers (127 measured: Luo et al., arXiv 2402.13499)."""
 ACCUMULATOR_BYTES = 4.0
@@ -56,14 +55,14 @@ def tiles_of(chip: Gpu, precision: Precision) -> Tiles:
     fits = (rows * columns * ACCUMULATOR_BYTES <= on_chip.register_bytes / 2.0) & (longer >= LEAST_SIDE)
     rows, columns, longer, shorter = rows[fits], columns[fits], longer[fits], shorter[fits]
 
-    depth = STEP_BYTES / ELEMENT_BYTES[precision]
+    depth = coefficients.step_bytes / ELEMENT_BYTES[precision]
     rate = chip.compute.matrix_flop_per_clock[precision] * coefficients.matrix_efficiency
     multiply = 2.0 * rows * columns * depth / rate
     instruction_rows = np.minimum(coefficients.instruction_rows, longer)
-    operand_reads = longer / instruction_rows * (instruction_rows + shorter) * STEP_BYTES
-    loaded = (rows + columns) * STEP_BYTES
+    operand_reads = longer / instruction_rows * (instruction_rows + shorter) * coefficients.step_bytes
+    loaded = (rows + columns) * coefficients.step_bytes
     feed = np.maximum(operand_reads / SHARED_BYTES_PER_CLOCK, loaded / coefficients.load_bytes_per_clock)
     store = rows * columns * OUTPUT_BYTES / coefficients.store_bytes_per_clock
     resident = np.clip(np.floor(on_chip.shared_bytes / (coefficients.stages * loaded)), 1.0, coefficients.most_resident)
     shared_operand = longer / 2.0 if on_chip.cluster_units > 1 else np.zeros_like(longer)
-    return Tiles(rows, columns, resident, multiply, feed, store, loaded - shared_operand * STEP_BYTES)
+    return Tiles(rows, columns, resident, multiply, feed, store, loaded - shared_operand * coefficients.step_bytes)

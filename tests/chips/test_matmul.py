@@ -93,6 +93,23 @@ def test_few_tiles_with_a_long_inner_dimension_are_split_over_it() -> None:
     assert price_matmul(chip, 8192, 8192, 1024).seconds == price_matmul(unsplit, 8192, 8192, 1024).seconds
 
 
+def test_a_single_row_has_a_kernel_of_its_own_where_dependent_loads_are_few() -> None:
+    """On an A100, one row by 128 columns of 1024 takes 3.0 us, two rows 7.5 us; long columns are cut into parts."""
+    chip = gpu("a100")
+    one, two = (price_matmul(chip, rows, 128, 1024, resident_weights=True).seconds for rows in (1, 2))
+    assert one < 0.7 * two
+    long_one, long_two = (price_matmul(chip, rows, 128, 65536, resident_weights=True).seconds for rows in (1, 2))
+    assert 0.9 * long_two < long_one <= long_two
+
+
+def test_a_last_wave_lasts_as_long_as_a_full_one() -> None:
+    """192 tiles of 128 x 128 go in one wave of 108 x 2; 256 need two, which would nearly hold the 416 of more rows."""
+    chip = gpu("a100")
+    one_wave, started, full = (price_matmul(chip, 128 * rows, 4096, 4096).seconds for rows in (6, 8, 13))
+    assert 1.6 * one_wave < started
+    assert full < 1.2 * started
+
+
 def test_eight_bit_operands_halve_weights_and_double_the_rate() -> None:
     chip = gpu("h100")
     for shape in ((16, 8192, 28672), (8192, 8192, 8192)):
@@ -119,7 +136,7 @@ def test_a_precision_that_the_chip_lacks_is_refused() -> None:
         price_matmul(gpu("a100"), 8, 8, 8, precision="fp8")
 
 
-@pytest.mark.parametrize(("name", "mean_error", "bias"), [("h100", 0.058, 0.02), ("a100", 0.080, 0.02)])
+@pytest.mark.parametrize(("name", "mean_error", "bias"), [("h100", 0.058, 0.02), ("a100", 0.071, 0.02)])
 def test_measured_rows(name: str, mean_error: float, bias: float) -> None:
     rows = pd.read_parquet(MEASURED / f"{name}_gemm_bf16.parquet")
     chip = gpu(name)
