@@ -98,7 +98,8 @@ class _ClosedLoop:
         count = min(count, self.unsent)
         self.unsent -= count
         sent = self.clock + self.backlog
-        self.waiting.extend([_Waiting(sent, sent + self.backlog, self._acted_upon)] * count)
+        ahead = self.waiting[-1].arrival if self.waiting else 0.0  # one queue: nobody overtakes
+        self.waiting.extend([_Waiting(sent, max(sent + self.backlog, ahead), self._acted_upon)] * count)
 
     def advance(self) -> None:
         """One iteration with the prompts that may enter, or all iterations up to the next event: those are alike."""
