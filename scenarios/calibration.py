@@ -40,6 +40,7 @@ CONSTANTS: dict[str, tuple[str, ...]] = {
         "matmul.weight_share",
         "matmul.startup_seconds",
         "matmul.step_cycles",
+        "matmul.vector_step_cycles",
         "matmul.load_bytes_per_clock",
         "matmul.store_bytes_per_clock",
         "matmul.l2_bytes_per_clock",
