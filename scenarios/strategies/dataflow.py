@@ -20,6 +20,7 @@ from scenarios.errors import DoesNotFit
 from scenarios.machine import FILL_DRAIN, LAUNCH
 from scenarios.operators import MatrixProduct, Operator, Step
 from scenarios.strategies.dataflow_machine import (
+    BUFFER_TILES,
     TILE_TOKENS,
     DataflowMachine,
     activation_bytes,
@@ -33,7 +34,7 @@ from scenarios.strategies.dataflow_machine import (
 from scenarios.strategies.fused_program import token_stream
 from scenarios.strategies.registry import strategy
 from scenarios.strategies.sections import section_pipelines
-from scenarios.strategies.stream import BUFFER_TILES, StreamStage, run_stages
+from scenarios.strategies.stream import StreamStage, run_stages
 from scenarios.strategies.token_stream import TokenPipeline, run_token_pipeline, token_pipeline
 
 

@@ -20,16 +20,15 @@ from scenarios.machine import LINK, Label
 from scenarios.operators import Attention, Operator, Quantity
 
 FEW_TILES = 32  # as many are issued one by one in less time than a loop takes to see that it is periodic
-BUFFER_TILES = 2  # double buffering: one tile arrives while the other is used; finer tiles change totals by under 0.5%
 
 
-def stream_tiles(operator: Operator, moved_bytes: Quantity, buffer_bytes: float) -> int | IntArray:
+def stream_tiles(operator: Operator, moved_bytes: Quantity, slot_bytes: float) -> int | IntArray:
     """Tiles in which an operator's bytes stream, each at most a slot of the stream buffer; 0 for no bytes.
 
     Weights come in as few tiles as hold them. A KV cache grows, and a kernel is compiled for sizes that double: it
     comes in a power of two of tiles.
     """
-    fewest = np.ceil(np.asarray(moved_bytes) * BUFFER_TILES / buffer_bytes).astype(np.int64)
+    fewest = np.ceil(np.asarray(moved_bytes) / slot_bytes).astype(np.int64)
     if isinstance(operator, Attention):
         mantissa, exponent = np.frexp(fewest)
         fewest = np.where(fewest == 0, 0, 1 << np.where(mantissa == 0.5, exponent - 1, exponent))
