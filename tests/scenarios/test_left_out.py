@@ -22,6 +22,7 @@ STRUCTURE = {
         "in_flight_bytes",
         "memory_latency_cycles",
         "stages",
+        "step_bytes",
         "most_resident",
         "most_splits",
     ),
