@@ -97,6 +97,7 @@ def predict_training(row: Row) -> float:
             recompute=recompute,
             sequence=sequence,
             fused_attention=framework.fused_attention,
+            fused_add=False,
             context_parallel=int(row["cp"]),
         )
     except (ScenarioError, CatalogError) as refusal:

@@ -16,6 +16,7 @@ from scenarios.model import Model, Shard
 from scenarios.operators import ACTIVATION_BYTES, Attention, Collective, Elementwise, MatrixProduct, Operator, Step
 
 Recompute = Literal["none", "selective", "full"]
+ADDING = ("attention normalisation", "MLP normalisation")  # of a decoder: those that follow a residual add
 
 # Mixed-precision Adam as Megatron-LM runs it: 16-bit weight, fp32 gradient, master weight and two moments are held, 18
 # bytes a parameter (Rajbhandari et al. 2020, arXiv 1910.02054, with a 16-bit gradient: 16).
@@ -49,12 +50,14 @@ def training_step(
     recompute: Recompute = "none",
     sequence: bool = False,
     fused_attention: bool = True,
+    fused_add: bool = True,
     context_parallel: int = 1,
 ) -> TrainingStep:
     """One step on ``batch`` sequences of ``tokens`` tokens, the model split over ``shard.ranks`` chips.
 
     ``context_parallel`` groups share each sequence: a group has its part of the tokens, and its queries attend to half
-    of the others' keys on average (causal, balanced), which travel around while it computes.
+    of the others' keys on average (causal, balanced), which travel around while it computes. ``fused_add``: residual
+    adds ride with the normalisation after them, as a strategy that fuses has them; Megatron-LM's do not.
     """
     own = tokens // context_parallel
     context = (tokens + own) // 2
@@ -70,8 +73,11 @@ def training_step(
         fused_attention=fused_attention,
     )
     kept = kept_activation_bytes(model, shard, batch, own, recompute, sequence=sequence)
-    ahead = replace(ahead, kept_bytes=kept)
     layer = [back for operator in reversed(ahead.decoder) for back in backward(operator)]
+    ahead = replace(ahead, kept_bytes=kept)
+    if not fused_add:
+        apart = (part for operator in ahead.decoder for part in _add_apart(operator, dropout=not fused_attention))
+        ahead = replace(ahead, decoder=tuple(apart))
     if recompute == "full":
         layer = [operator for operator in ahead.decoder if not _last_exchange(operator, ahead)] + layer
     elif recompute == "selective":
@@ -84,6 +90,27 @@ def training_step(
         kept_bytes=kept,
     )
     return TrainingStep(ahead, back, _optimizer(model.parameters / shard.ranks))
+
+
+def _add_apart(operator: Operator, *, dropout: bool) -> list[Operator]:
+    """A normalisation as training runs it forward: the residual add before it is a kernel of its own.
+
+    Megatron-LM's adds bias and residual, and where there is ``dropout`` writes its mask, a byte an element. Of the
+    backward pass the sum of two gradients is as much as the fused add: it stays.
+    """
+    if not (isinstance(operator, Elementwise) and operator.name in ADDING):
+        return [operator]
+    unit = operator.bytes_read / 2
+    mask = unit / ACTIVATION_BYTES if dropout else 0.0
+    add = replace(
+        operator,
+        name=f"residual add before {operator.name}",
+        bytes_written=unit + mask,
+        operations=2.0 * unit / ACTIVATION_BYTES,
+        special_functions=0.0,
+        passes=1,
+    )
+    return [add, replace(operator, bytes_read=unit, bytes_written=unit)]
 
 
 def backward(operator: Operator) -> list[Operator]:

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from chips.spec import load_chip
 from scenarios.errors import Unpredictable
+from scenarios.model import load_model, shard
+from scenarios.operators import Elementwise
 from scenarios.predict import pipeline_seconds, predict_inference, predict_training, send_seconds
+from scenarios.training import training_step
 
 PUBLISHED = Path(__file__).parent.parent / "reference" / "published" / "inference.csv"
 
@@ -135,3 +138,24 @@ def test_the_pipelines_closed_form_is_its_schedule(stages, chunks, groups, forwa
     busy = chunks * (forward + backward)
     expected = interleaved_schedule(stages, chunks, micro_batches, forward, backward)
     assert pipeline_seconds(busy, micro_batches, stages, chunks) == pytest.approx(expected)
+
+
+def test_an_add_that_is_apart_moves_what_the_fused_one_kept_and_the_mask_of_dropout():
+    model = load_model("gpt-22b")
+    fused, apart, dropped = (
+        training_step(model, shard(model, 8), 4, 2048, "bf16", fused_add=add, fused_attention=attention)
+        for add, attention in ((True, True), (False, True), (False, False))
+    )
+    hidden = 4 * 2048 * model.hidden * 2  # bytes of the hidden state of all tokens
+
+    def moved(step):
+        return sum(
+            operator.bytes_read + operator.bytes_written
+            for operator in step.forward.decoder
+            if isinstance(operator, Elementwise) and "normalisation" in operator.name
+        )
+
+    assert moved(fused) == 2 * 4 * hidden
+    assert moved(apart) == 2 * 5 * hidden
+    assert moved(dropped) == 2 * 5.5 * hidden
+    assert apart.backward == fused.backward
