@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from chips.explained_time import IntArray, Picoseconds
-from chips.spec import Dataflow, Gpu, Systolic
+from chips.spec import Dataflow, Gpu, Link, Systolic
 from chips.timeline import Time, Timeline
 from cluster.communicator import Communicator
 from cluster.variation import Factors, Resource, Slowdown
@@ -22,7 +22,8 @@ class Cluster:
     """``count`` chips of one kind that work as one group.
 
     ``slowdown``: None when all chips are alike; else the factors of each. Collectives wait for the slowest chip.
-    ``passes``: how many independent passes run side by side on one clock (``side_by_side``). ``communicator``: None
+    ``passes``: how many independent passes run side by side on one clock (``side_by_side``), of the same chips, or
+    each of chips of its own where ``slowdown`` has the factors of all of them. ``communicator``: None
     where this process keeps the time of all chips; else it keeps that of one, and meets the others in messages.
     """
 
@@ -35,7 +36,7 @@ class Cluster:
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"A cluster of {self.count} chips computes nothing; the count is at least 1.")
-        if self.slowdown is not None and self.slowdown.chips != self.count:
+        if self.slowdown is not None and self.slowdown.chips not in (self.count, self.count * self.passes):
             raise ValueError(f"A slowdown of {self.slowdown.chips} chips does not fit a cluster of {self.count}.")
         if self.communicator is not None and self.communicator.ranks != self.count:
             raise ValueError(f"A cluster of {self.count} chips needs as many ranks, not {self.communicator.ranks}.")
@@ -78,21 +79,21 @@ class Cluster:
         return 1.0 if self.slowdown is None else float(self.slowdown.link.max())
 
     def linked(self, chip: SomeChip) -> SomeChip:
-        """``chip`` with the slowest links of the group, which set the pace of a collective: all wait for all."""
-        link, slowest = chip.link, self.slowest_link
-        if slowest == 1.0:
-            return chip
+        """``chip`` with the slowest links of the group."""
+        return chip if self.slowest_link == 1.0 else chip.model_copy(update={"link": self.slowed(chip.link)})
+
+    def slowed(self, link: Link) -> Link:
+        """``link`` as the slowest of the group, which sets the pace of a collective: all wait for all."""
+        slowest = self.slowest_link
         slower = {"bandwidth": link.bandwidth / slowest, "network_bandwidth": link.network_bandwidth / slowest}
-        return chip.model_copy(update={"link": link.model_copy(update=slower)})
+        return link.model_copy(update=slower)
 
     @cached_property
     def _factors(self) -> dict[Resource, np.float64 | Factors]:
         """The factors by lane: a number where this cluster has one lane a pass."""
         assert self.slowdown is not None
         if self.lanes > 1:
-            return {
-                "clock": np.tile(self.slowdown.clock, self.passes),
-                "memory": np.tile(self.slowdown.memory, self.passes),
-            }
+            times = self.lanes * self.passes // self.slowdown.chips
+            return {"clock": np.tile(self.slowdown.clock, times), "memory": np.tile(self.slowdown.memory, times)}
         rank = 0 if self.communicator is None else self.communicator.rank
         return {"clock": self.slowdown.clock[rank], "memory": self.slowdown.memory[rank]}

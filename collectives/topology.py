@@ -100,6 +100,15 @@ def rank_bandwidth(link: Link, ranks: int) -> float:
     return link.bandwidth * min((local - 1) / neighbours, 1.0)
 
 
+def every_nth(link: Link, stride: int) -> Link:
+    """The link as a group sees it that has only every ``stride``-th chip of the domains."""
+    local = max(1, link.domain // stride)
+    if local == link.domain:
+        return link
+    bandwidth = link.bandwidth if link.topology in ("switch", "host") else rank_bandwidth(link, local)
+    return link.model_copy(update={"domain": local, "bandwidth": bandwidth or link.bandwidth})
+
+
 @cache
 def topology_of(link: Link, ranks: int, latency: float) -> Topology:
     """``ranks`` chips with this link (``latency`` seconds a hop), in nodes of its domain on a switched network.

@@ -51,4 +51,6 @@ def side_by_side(count: int) -> int:
 def _told(name: str, value: object) -> str:
     if name == "variation" and value == "":
         return "alike chips"
+    if name == "parallel" and value == "":
+        return "one group"
     return f"{TOLD.get(name, '')}{value}"

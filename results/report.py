@@ -21,7 +21,7 @@ from results.atomic_file import written_beside
 from results.errors import SchemaError
 from results.palette import readable, strategy_styles
 from results.plots import plot
-from results.schema import COLUMNS, PARTS
+from results.schema import COLUMNS, PARTS, SETTING
 from results.units import format_seconds, percent, three_digits
 
 # The page stays quick with so many rows in its chart and table; a sweep has more, and its pictures show all.
@@ -194,16 +194,16 @@ def toml_of(scenario: dict[str, Any]) -> str:
 
 def _commands(results: pd.DataFrame) -> list[str]:
     """Commands that compute these rows again, one for each setting beside chips, counts and strategies."""
-    settings = ["model", "phase", "precision", "batch", "context", "variation"]
     by_host = results["launch"].isin(["eager", "software"]).rename("launch_by_host")
     commands = []
-    for (model, phase, precision, batch, context, variation, host), rows in results.groupby(
-        [*settings, by_host], sort=False
+    for (model, phase, precision, batch, context, parallel, variation, host), rows in results.groupby(
+        [*SETTING, by_host], sort=False
     ):
         chips, counts, names = (" ".join(map(str, rows[name].unique())) for name in ("chip", "count", "strategy"))
         command = f"loopline compare {model} --chips {chips} --count {counts} --strategy {names} --phase {phase}"
         command += f" --precision {precision} --batch {batch} --context {context}"
         command += " --launch eager" if host else ""
+        command += f" --parallel {parallel}" if parallel else ""
         command += f" --variation {variation}" if variation else ""
         commands.append(command)
     if len(commands) > MOST_COMMANDS:

@@ -41,7 +41,7 @@ LAUNCHES = ("eager", "graph", "software", "hardware")  # the first and third: by
 
 COLUMNS: dict[str, Column] = {
     "chip": Column("name of the chip in the catalog", "", "str"),
-    "count": Column("chips in the tensor-parallel group", "chips", "int64"),
+    "count": Column("chips in all: the tensor-parallel group, where parallel says nothing else", "chips", "int64"),
     "model": Column("name of the model", "", "str"),
     "phase": Column("decode, prefill, request (prefill and all output tokens) or train (one step)", "", "str", PHASES),
     "strategy": Column("per_operator, fused_decoder or kernel_loop", "", "str"),
@@ -49,6 +49,7 @@ COLUMNS: dict[str, Column] = {
     "precision": Column("of weights and matrix products", "", "str"),
     "batch": Column("sequences side by side", "sequences", "int64"),
     "context": Column("tokens of a sequence that the phase sees", "tokens", "int64"),
+    "parallel": Column("how they share a training step; empty for one tensor-parallel group at once", "", "str"),
     "variation": Column("how the chips differ from their datasheet; empty where they are all alike", "", "str"),
     "working": Column("chips that hold a shard of the model: fewer than count after failures", "chips", "int64"),
     "seconds": Column("per token for decode; per prefill, request or step otherwise", "s", "float64"),
@@ -57,6 +58,7 @@ COLUMNS: dict[str, Column] = {
     "alike_s": Column("the same if all chips worked and were alike: what variation costs is the rest", "s", "float64"),
     "tokens_per_s_user": Column("tokens a second of one sequence", "tokens/s", "float64"),
     "tokens_per_s": Column("tokens a second of the whole batch", "tokens/s", "float64"),
+    "mfu": Column("FLOPs that the model needs / matrix peak of the working chips / seconds", "1", "float64"),
     "roofline_fraction": Column("bytes that must move / HBM bandwidth of all chips / seconds", "1", "float64"),
     "matmul_s": Column("matrix products that nothing else hides", "s", "float64"),
     "attention_s": Column("attention over the context", "s", "float64"),
@@ -70,7 +72,8 @@ COLUMNS: dict[str, Column] = {
     "reason": Column("why it does not fit: needs, has, what would fit; empty where it does", "", "str"),
 }
 # What a point was asked to be; the columns after these are what came out.
-INPUTS = ("chip", "count", "model", "phase", "strategy", "launch", "precision", "batch", "context", "variation")
+INPUTS = tuple(COLUMNS)[: list(COLUMNS).index("variation") + 1]
+SETTING = ("model", "phase", "precision", "batch", "context", "parallel", "variation")  # in which chips are compared
 PARTS = ("matmul_s", "attention_s", "other_s", "allreduce_s", "launch_s", "fill_drain_s")
 BAND = ("seconds_low", "seconds_high")
 EXACT_SECONDS = 4096.0
@@ -208,6 +211,7 @@ def _check_fit(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]])
         *BAND,
         *PARTS,
         "bound_s",
+        "mfu",
         "roofline_fraction",
         "tokens_per_s",
         "tokens_per_s_user",
@@ -242,6 +246,12 @@ def _check_physics(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generi
         raise PhysicsError(
             f"internal error: {_row_name(result, int(row))} reaches {fraction[row]:.6g} of its HBM roofline; "
             "the bytes that must move cannot move faster than 1."
+        )
+    utilisation = columns["mfu"].astype(np.float64)
+    for row in np.flatnonzero(utilisation > 1 + ROUNDING):
+        raise PhysicsError(
+            f"internal error: {_row_name(result, int(row))} has an MFU of {utilisation[row]:.6g}; no matrix unit "
+            "computes faster than its peak."
         )
     result["roofline_fraction"] = np.minimum(fraction, 1.0)
 

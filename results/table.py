@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from results.schema import COLUMNS, PARTS
+from results.schema import COLUMNS, PARTS, SETTING
 from results.units import format_seconds, percent, three_digits
 
 Form = Literal["table", "csv", "json"]
@@ -26,6 +26,7 @@ PART_TITLES = {
     "launch_s": "launch\n+ sync",
     "fill_drain_s": "fill +\ndrain",
 }
+COMPUTING = ("prefill", "train")  # phases of which one asks how busy the matrix units are, not the memory
 TIME_TITLES = {"decode": "time per\ntoken", "prefill": "time per\nprefill", "request": "time per\nrequest"}
 
 
@@ -42,7 +43,7 @@ def print_comparison(
         print(json.dumps(json_records(results), indent=1), file=stream)
     else:
         console = open_console(stream)
-        for _, same in results.groupby(["model", "phase", "precision", "batch", "context", "variation"], sort=False):
+        for _, same in results.groupby(list(SETTING), sort=False):
             _print_table(same, console)
         if too_close:
             console.print("[bold]too close for what these predictions have been off by (docs/accuracy.md)[/bold]")
@@ -91,14 +92,15 @@ def _print_table(results: pd.DataFrame, console: Console) -> None:
     sequences = f"batch {first['batch']}" if first["phase"] != "train" else f"{first['batch']} sequences"
     console.print(
         f"[bold]{first['model']}[/bold]  {first['phase']}  {first['precision']}  {sequences}  "
-        f"context {first['context']}" + (f"  {first['variation']}" if differs else "")
+        f"context {first['context']}" + "".join(f"  {first[name]}" for name in ("parallel", "variation") if first[name])
     )
     table = new_table(console.is_terminal)
     table.add_column("chips", no_wrap=True)
     table.add_column("strategy", no_wrap=True)
     table.add_column("launch", no_wrap=True)
     time_title = TIME_TITLES.get(first["phase"], "time per\nstep")
-    for title in (time_title, "tokens/s\na user", "tokens/s\nin all", "of HBM\nroofline", *PART_TITLES.values()):
+    used = "MFU" if first["phase"] in COMPUTING else "of HBM\nroofline"
+    for title in (time_title, "tokens/s\na user", "tokens/s\nin all", used, *PART_TITLES.values()):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("limited by")
     if differs:
@@ -128,8 +130,8 @@ def _cells(row: pd.Series) -> list[str]:
     speeds = [three_digits(row["tokens_per_s_user"]), three_digits(row["tokens_per_s"])]
     shares = [percent(row[part] / row["seconds"]) for part in PARTS]
     longer = [percent(row["seconds"] / row["alike_s"] - 1)] if row["variation"] else []
-    roofline, time = percent(row["roofline_fraction"]), format_seconds(row["seconds"])
-    return [*names, time, *speeds, roofline, *shares, row["limiter"], *longer]
+    used = percent(row["mfu" if row["phase"] in COMPUTING else "roofline_fraction"])
+    return [*names, format_seconds(row["seconds"]), *speeds, used, *shares, row["limiter"], *longer]
 
 
 def _cell(value: object) -> str:

@@ -25,7 +25,10 @@ class Framework(BaseModel):
     iteration is scheduled before the tokens of the one before are read. ``front_end_token_seconds``: what the server's
     queue of answers takes for a token, its text and its HTTP event, beside the engine.
     ``fuses``: whether an element-wise operator is one kernel; else it is its ``plain_calls`` kernels.
-    ``fused_attention``: whether training uses FlashAttention. ``named``: other names of it in published rows.
+    ``fused_attention``: whether training uses FlashAttention. ``overlaps_gradients``: whether replicas sum gradients as
+    soon as they are there, beside the backward pass, and gather parameters beside the forward pass;
+    ``shards_optimizer``: whether each of them keeps and updates only its share of the optimizer's state.
+    ``named``: other names of it in published rows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +45,8 @@ class Framework(BaseModel):
     front_end_token_seconds: NonNegativeFloat = 0.0
     fuses: bool
     fused_attention: bool
+    overlaps_gradients: bool = True
+    shards_optimizer: bool = True
     named: tuple[str, ...]
 
 

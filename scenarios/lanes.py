@@ -92,7 +92,8 @@ def _kin(points: Sequence[Point]) -> Iterable[list[int]]:
 
 def _recordable(point: Point) -> bool:
     """Whether the point is a few passes of one chip that stands for all; else it has lanes of its own."""
-    return point.phase != "request" and point.variation == ALIKE and isinstance(point.chip, Gpu | Dataflow)
+    alike = point.variation == ALIKE and isinstance(point.chip, Gpu | Dataflow)
+    return alike and point.phase != "request" and point.one_group
 
 
 def _recorded(point: Point, number: int) -> _Recorded:

@@ -8,8 +8,9 @@ from math import floor
 from scenarios.errors import DoesNotFit
 from scenarios.model import Shard, shard, tensor_parallel_counts
 from scenarios.operators import ACTIVATION_BYTES
+from scenarios.pipeline_schedule import decoders_of, most_kept, parameters_of
 from scenarios.point import Point
-from scenarios.training import OPTIMIZER_STATE_BYTES, kept_activation_bytes
+from scenarios.training import GRADIENT_BYTES, OPTIMIZER_STATE_BYTES, WEIGHT_BYTES, kept_activation_bytes
 
 KV_MEMORY_SHARE = 0.9  # of the memory that weights leave free, the part that serving frameworks give the KV cache
 
@@ -19,10 +20,33 @@ def needed_bytes(point: Point, shard: Shard) -> float:
     model = point.model
     weights = model.weight_bytes(point.precision) / shard.ranks
     if point.phase == "train":
-        kept = kept_activation_bytes(model, shard, point.batch, point.context, "none", sequence=False)
-        return model.parameters / shard.ranks * OPTIMIZER_STATE_BYTES + model.layers * kept
+        return _held_in_training(point, shard)
     token = 2.0 * model.layers * shard.kv_heads * model.head_dim * ACTIVATION_BYTES
     return weights + point.batch * point.context * token
+
+
+def _held_in_training(point: Point, shard: Shard) -> float:
+    """Weights, gradients, optimizer state and kept activations of the stage that has most of them."""
+    model, split = point.model, point.split
+    stages, chunks = split.pipeline, split.interleaved
+    parameters, decoders = parameters_of(model, stages * chunks), decoders_of(model.layers, stages * chunks)
+    replicas = split.replicas(point.count)
+    sharing = replicas * split.context if point.framework.shards_optimizer else 1
+    state = (WEIGHT_BYTES + GRADIENT_BYTES + OPTIMIZER_STATE_BYTES / sharing) / shard.ranks
+    kept = kept_activation_bytes(
+        model,
+        shard,
+        split.micro_batch,
+        point.context // split.context,
+        split.recompute,
+        sequence=split.sequence,
+        dropout=not point.framework.fused_attention,
+    )
+    micro_batches = point.batch // (replicas * split.micro_batch)
+    return max(
+        state * sum(parameters[stage::stages]) + kept * most_kept(stages, chunks, micro_batches, stage, decoders)
+        for stage in range(stages)
+    )
 
 
 def sequences_that_fit(point: Point, shard: Shard) -> int:
@@ -45,7 +69,9 @@ def check_memory(point: Point, shard: Shard) -> None:
 
 
 def _what_would(point: Point, capacity_bytes: float) -> str:
-    """The fewest chips that hold ``point``, of the counts over which its model splits."""
+    """The fewest chips that hold ``point``, of the counts over which its model splits; of a pipeline, what helps."""
+    if not point.one_group:
+        return "more stages, a larger tensor-parallel group, sequence parallelism or recomputation need less"
     counts = tensor_parallel_counts(point.model)
     for count in counts:
         if count > point.count and needed_bytes(point, shard(point.model, count)) <= capacity_bytes:

@@ -11,11 +11,13 @@ from cluster import Variation
 from scenarios.errors import ScenarioError
 from scenarios.framework import Framework, default_framework, frameworks
 from scenarios.model import Model, load_model
+from scenarios.parallel import Parallel
 from scenarios.quantities import check_count
 from scenarios.strategies import BY_DEVICE, BY_HOST, LAUNCHES, STRATEGIES
 
 PHASES = ("decode", "prefill", "request", "train")
 ALIKE = Variation()
+WHOLE = Parallel()
 LAUNCH_NAMES = ("eager", "graph", "software", "hardware")
 
 
@@ -30,6 +32,7 @@ class Options(TypedDict, total=False):
     output_tokens: int | None
     framework: str | None
     variation: str
+    parallel: str
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Point:
     ``context``: decode: tokens in the KV cache, the new one included; prefill and train: tokens of a sequence;
     request: prompt and output together. ``output_tokens``: of a request; None for half of its context.
     ``launch``: one of the chip's own two words. ``framework``: what runs the model on a GPU. ``variation``: how the
-    ``count`` chips differ from their datasheet.
+    ``count`` chips differ from their datasheet. ``parallel``: how they share a training step, as it was asked for.
     """
 
     chip: Gpu | Dataflow | Systolic
@@ -54,6 +57,17 @@ class Point:
     output_tokens: int | None
     framework: Framework
     variation: Variation = ALIKE
+    parallel: Parallel = WHOLE
+
+    @property
+    def split(self) -> Parallel:
+        """How the chips share a training step, every number known."""
+        return self.parallel.of(self.count, self.batch, self.context, self.model)
+
+    @property
+    def one_group(self) -> bool:
+        """Whether all chips are one tensor-parallel group that computes the whole batch at once."""
+        return self.phase != "train" or self.split.at_once(self.count, self.batch)
 
 
 def make_point(
@@ -70,6 +84,7 @@ def make_point(
     output_tokens: int | None = None,
     framework: str | None = None,
     variation: str = "",
+    parallel: str = "",
 ) -> Point:
     """Check a request and resolve its names. Raises ScenarioError or CatalogError in one sentence."""
     known_chip = load_chip(chip)
@@ -94,6 +109,11 @@ def make_point(
             )
     elif output_tokens is not None:
         raise ScenarioError(f"--output-tokens belongs to --phase request; the phase is {phase}.")
+    split = _parallel(parallel)
+    if phase == "train":
+        split.of(count, batch, context, known_model)  # refuses what does not divide
+    elif parallel:
+        raise ScenarioError(f"--parallel belongs to --phase train; the phase is {phase}.")
     by_host = launch in ("eager", "software")
     if framework is not None:
         _one_of("framework", framework, tuple(frameworks()))
@@ -110,6 +130,7 @@ def make_point(
         output_tokens,
         frameworks()[framework] if framework else default_framework(phase, eager=by_host),
         _variation(variation, count),
+        split,
     )
 
 
@@ -124,6 +145,13 @@ def _variation(text: str, count: int) -> Variation:
     if beyond:
         raise ScenarioError(f"--variation {text} names chip {max(beyond)}; --count {count} has chips 0 to {count - 1}.")
     return variation
+
+
+def _parallel(text: str) -> Parallel:
+    try:
+        return Parallel.parse(text)
+    except ValueError as error:
+        raise ScenarioError(f"--parallel {error}") from None
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:

@@ -10,17 +10,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from chips.spec import CatalogError, Gpu, load_chip
+from chips.spec import CatalogError, Gpu
 from scenarios.errors import DoesNotFit, ScenarioError, Unpredictable
-from scenarios.framework import Framework, framework_named
+from scenarios.framework import framework_named
 from scenarios.memory import sequences_that_fit
-from scenarios.model import load_model, shard
-from scenarios.operators import ACTIVATION_BYTES, Step
+from scenarios.model import Shard, load_model, shard
+from scenarios.operators import Step
+from scenarios.parallel import Parallel, Recompute
 from scenarios.point import Point, make_point
 from scenarios.pricing import run_point
 from scenarios.records import Outcome
 from scenarios.step_time import step_seconds
-from scenarios.training import Recompute, training_step
+from scenarios.training_run import run_training
+from scenarios.training_stages import training_work
 
 Row = Mapping[str, Any]
 
@@ -79,75 +81,56 @@ def _waves(point: Point) -> list[int]:
 
 def predict_training(row: Row) -> float:
     """Seconds of one row of ``training.csv``: one decoder forward, backward or both, or a whole step."""
-    chip, model = load_chip(str(row["chip"])), load_model(str(row["model"]))
-    framework = framework_named(str(row["source"]), "train")
-    if not isinstance(chip, Gpu):
-        raise Unpredictable(f"training on {chip.name}")
-    ranks, stages, replicas = int(row["tp"]), int(row["pp"]), int(row["dp"])
+    point = _training_point(row)
+    split = shard(point.model, point.split.tensor)
+    if row["what"] == "step":
+        return run_training(point, split).seconds
+    work = training_work(point, split)
+    forward_seconds, backward_seconds = (_layer_seconds(point, split, step) for step in (work.forward, work.backward))
+    layers = {
+        "layer_forward": forward_seconds,
+        "layer_backward": backward_seconds,
+        "layer_fwd_bwd": forward_seconds + backward_seconds,
+    }
+    if row["what"] not in layers:
+        raise Unpredictable(f"what '{row['what']}'")
+    return layers[row["what"]]
+
+
+def _training_point(row: Row) -> Point:
+    tensor, stages, groups, replicas = (int(row[name]) for name in ("tp", "pp", "cp", "dp"))
+    batch, micro_batch = int(row["global_batch"]), int(row["micro_batch"])
     recompute, sequence = _recompute(str(row["recompute"]))
-    micro_batch, length = int(row["micro_batch"]), int(row["seq_len"])
     try:
-        split = shard(model, ranks)
-        work = training_step(
+        model = load_model(str(row["model"]))
+        chunks = max(1, round(model.layers / stages / CHUNK_DECODERS))
+        if stages == 1 or batch // (micro_batch * replicas) % stages:
+            chunks = 1
+        parallel = Parallel(tensor, stages, groups, micro_batch, chunks, recompute, sequence)
+        point = make_point(
             model,
-            split,
-            micro_batch,
-            length,
-            row["precision"],
-            recompute=recompute,
-            sequence=sequence,
-            fused_attention=framework.fused_attention,
-            fused_add=False,
-            context_parallel=int(row["cp"]),
+            str(row["chip"]),
+            tensor * stages * groups * replicas,
+            phase="train",
+            batch=batch,
+            context=int(row["seq_len"]),
+            precision=str(row["precision"]),
+            framework=framework_named(str(row["source"]), "train").name,
+            parallel=str(parallel),
         )
     except (ScenarioError, CatalogError) as refusal:
         raise Unpredictable(str(refusal)) from None
-    forward_seconds, backward_seconds = (
-        _layer_seconds(chip, ranks, step, framework) for step in (work.forward, work.backward)
-    )
-    if row["what"] != "step":
-        layers = {
-            "layer_forward": forward_seconds,
-            "layer_backward": backward_seconds,
-            "layer_fwd_bwd": forward_seconds + backward_seconds,
-        }
-        if row["what"] not in layers:
-            raise Unpredictable(f"what '{row['what']}'")
-        return layers[row["what"]]
-    micro_batches = int(row["global_batch"]) // (micro_batch * replicas)
-    own_layers = model.layers / stages
-    ends = sum(step_seconds(chip, ranks, replace(step, layers=0), framework) for step in (work.forward, work.backward))
-    chunks = max(1, round(own_layers / CHUNK_DECODERS)) if stages > 1 else 1
-    activations = micro_batch * length * model.hidden * ACTIVATION_BYTES / (ranks * int(row["cp"]))
-    sends = 2 * chunks * send_seconds(chip, ranks * int(row["cp"]), activations) if stages > 1 else 0.0
-    busy = own_layers * (forward_seconds + backward_seconds) + sends
-    optimizer = step_seconds(chip, ranks, work.optimizer, framework) / stages
-    # Every micro-batch waits for the slowest stage: the last, which has the logits beside its decoders.
-    return pipeline_seconds(busy, micro_batches, stages, chunks) + micro_batches * ends + optimizer
+    if not isinstance(point.chip, Gpu):
+        raise Unpredictable(f"training on {point.chip.name}")
+    return point
 
 
-def send_seconds(chip: Gpu, stage_chips: int, payload_bytes: float) -> float:
-    """A stage's chips each send their share of a micro-batch's activations on, and receive one, before they go on.
-
-    The ranks of a tensor-parallel group hold the same activations and send a share each (Narayanan et al. 2021, 4.1).
-    """
-    link = chip.link
-    if 2 * stage_chips <= link.domain:
-        return payload_bytes / link.bandwidth
-    return link.network_latency + payload_bytes / link.network_bandwidth
-
-
-def pipeline_seconds(busy: float, micro_batches: int, stages: int, chunks: int) -> float:
-    """A step of an interleaved one-forward-one-backward pipeline, seconds (Narayanan et al. 2021, arXiv 2104.04473).
-
-    ``busy`` is one micro-batch's forward and backward on one stage; the bubble is (stages - 1) / chunks of it.
-    """
-    return busy * micro_batches + busy * (stages - 1) / chunks
-
-
-def _layer_seconds(chip: Gpu, ranks: int, step: Step, framework: Framework) -> float:
+def _layer_seconds(point: Point, split: Shard, step: Step) -> float:
     """What one more decoder adds to a pass."""
-    one, two = (step_seconds(chip, ranks, replace(step, layers=layers), framework) for layers in (1, 2))
+    assert isinstance(point.chip, Gpu)
+    one, two = (
+        step_seconds(point.chip, split.ranks, replace(step, layers=layers), point.framework) for layers in (1, 2)
+    )
     return two - one
 
 

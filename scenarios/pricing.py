@@ -13,7 +13,7 @@ from chips.spec import CatalogError
 from chips.timeline import Event, Time
 from cluster import LOCAL, Communicator, Executor, run_ranks
 from scenarios.decoder import forward
-from scenarios.errors import DoesNotFit
+from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.group import cluster_of, working_chips
 from scenarios.machine import lower_bound
 from scenarios.memory import check_memory
@@ -22,7 +22,8 @@ from scenarios.operators import Attention, Count, Step
 from scenarios.point import ALIKE, Options, Point, make_point
 from scenarios.records import Outcome, Record, record_of
 from scenarios.strategies import STRATEGIES, run_strategy, side_by_side
-from scenarios.training import training_step
+from scenarios.training_run import run_training
+from scenarios.training_stages import training_work
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,8 +85,10 @@ def run_point(point: Point, communicator: Communicator | None = None) -> Outcome
 
     Raises DoesNotFit with numbers; ScenarioError where the model cannot be split so.
     """
-    split, cluster = split_model(point), cluster_of(point, communicator)
-    outcome = Outcome()
+    split = split_model(point)
+    if not point.one_group:
+        return run_training(point, split)
+    cluster, outcome = cluster_of(point, communicator), Outcome()
     for step, passes in point_steps(point, split):
         group = cluster.side_by_side(passes)
         clock = group.start_clock()
@@ -105,6 +108,12 @@ def _answer(point: Point, communicator: Communicator | None = None) -> Outcome |
 
 def _distributed(points: Sequence[Point], executor: Executor) -> list[Outcome | DoesNotFit]:
     """What ``_answer`` gives, with a rank a chip: the ranks of one count are started once for all of its points."""
+    several = next((point for point in points if not point.one_group), None)
+    if several is not None:
+        raise ScenarioError(
+            f"--executor {executor.name} runs the ranks of one tensor-parallel group; --parallel {several.parallel} "
+            "makes several on these chips: --executor local."
+        )
     answers: dict[int, Outcome | DoesNotFit] = {}
     groups: dict[int, list[int]] = {}
     for index, point in enumerate(points):
@@ -155,9 +164,13 @@ def split_model(point: Point) -> Shard:
         point.chip.peak_flops(point.precision)
     except CatalogError as error:
         raise DoesNotFit(str(error).rstrip(".")) from None
+    if not point.one_group:
+        split = shard(point.model, point.split.tensor)
+        check_memory(point, split)
+        return split
     ranks = len(working_chips(point))
     split = shard(point.model, ranks)
-    check_memory(replace(point, count=ranks), split)
+    check_memory(replace(point, count=ranks, parallel=replace(point.parallel, tensor=0)), split)
     return split
 
 
@@ -172,7 +185,7 @@ def point_steps(point: Point, split: Shard) -> list[tuple[Step, int]]:
     if point.phase == "prefill":
         return [(forward(model, split, batch, context, context, precision), 1)]
     if point.phase == "train":
-        work = training_step(model, split, batch, context, precision)
+        work = training_work(point, split)
         return [(work.forward, 1), (work.backward, 1), (work.optimizer, 1)]
     prompt = context - (point.output_tokens or 0)
     prefill = forward(model, split, batch, prompt, prompt, precision)

@@ -16,6 +16,7 @@ from chips.explained_time import PICOSECONDS_PER_SECOND, Picoseconds
 from scenarios.errors import DoesNotFit
 from scenarios.group import working_chips
 from scenarios.machine import Label
+from scenarios.model_flops import model_flops
 from scenarios.operators import Count, Quantity, largest
 from scenarios.point import Point
 from scenarios.uncertainty import band
@@ -34,6 +35,7 @@ ASKED: Mapping[str, Callable[[Point], object]] = {
     "precision": lambda point: point.precision,
     "batch": lambda point: point.batch,
     "context": lambda point: point.context,
+    "parallel": lambda point: str(point.parallel),
     "variation": lambda point: str(point.variation),
 }
 """What a point was asked to be, by column."""
@@ -102,14 +104,17 @@ def figures(point: Point, outcome: Outcome, alike: Outcome, batch: Count, contex
     seconds, parts = outcome.ps / PICOSECONDS_PER_SECOND, outcome.parts
     tokens = {"decode": 1, "request": point.output_tokens or 0}.get(point.phase, context)
     low, high = band(point.chip, point.strategy, point.phase, parts, outcome.bound_seconds)
+    working = len(working_chips(point))
+    flops = model_flops(point.model, point.phase, batch, context, point.output_tokens)
     return {
-        "working": len(working_chips(point)),
+        "working": working,
         "seconds": seconds,
         "alike_s": alike.ps / PICOSECONDS_PER_SECOND,
         "seconds_low": np.minimum(low, seconds),
         "seconds_high": np.maximum(high, seconds),
         "tokens_per_s_user": tokens / seconds,
         "tokens_per_s": batch * tokens / seconds,
+        "mfu": flops / (working * point.chip.peak_flops(point.precision)) / seconds,
         "roofline_fraction": outcome.stream_bytes / point.chip.memory.bandwidth / seconds,
         **{f"{part}_s": spent for part, spent in parts.items()},
         "bound_s": outcome.bound_seconds,

@@ -25,6 +25,7 @@ from cluster import Variation
 from scenarios.errors import ScenarioError
 from scenarios.framework import frameworks
 from scenarios.model import load_model
+from scenarios.parallel import Parallel
 from scenarios.point import LAUNCH_NAMES, PHASES
 from scenarios.strategies import STRATEGIES
 
@@ -98,6 +99,7 @@ class Scenario(BaseModel):
     launch: Texts = "graph"
     phase: Texts = "decode"
     variation: Annotated[str | list[str], Field(description="a text such as 'straggler=0.1@3', or a list")] = ""
+    parallel: Annotated[str | list[str], Field(description="a text such as 'tensor=8,pipeline=4', or a list")] = ""
     strategy: Texts = tuple(STRATEGIES)  # type: ignore[assignment]
     together: list[list[str]] = Field(default=[], description="a list of lists of keys, such as [['chips', 'count']]")
     sample: Sample | None = Field(default=None, description="a table { points = 1000, seed = 1 }")
@@ -116,6 +118,7 @@ AXES = (
     "launch",
     "phase",
     "variation",
+    "parallel",
     "strategy",
 )
 CHOICES = {
@@ -282,11 +285,13 @@ def _checked(data: dict[str, Any], source: _Source, folder: Path) -> Scenario:
                 read(value)
             except (CatalogError, ScenarioError) as error:
                 raise ScenarioError(f"{source.place(key, given)}: {error}") from None
-    for value in _values(scenario.variation):
-        try:
-            Variation.parse(value)
-        except ValueError as error:
-            raise ScenarioError(f"{source.place('variation', value)}: {error}") from None
+    parsers: dict[str, Callable[[str], object]] = {"variation": Variation.parse, "parallel": Parallel.parse}
+    for key, parse in parsers.items():
+        for value in _values(getattr(scenario, key)):
+            try:
+                parse(value)
+            except ValueError as error:
+                raise ScenarioError(f"{source.place(key, value)}: {error}") from None
     checked = scenario.model_copy(update=located)
     try:
         points_of(checked)

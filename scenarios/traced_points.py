@@ -11,7 +11,8 @@ from scenarios.errors import DoesNotFit
 from scenarios.group import working_chips
 from scenarios.machine import LINK
 from scenarios.point import ALIKE, Point
-from scenarios.pricing import trace_passes
+from scenarios.pricing import split_model, trace_passes
+from scenarios.training_run import trace_training
 
 ALIKE_SHOWN = 2  # chips that are alike do the same at the same time: two show what passes between them
 
@@ -28,7 +29,12 @@ def write_points(points: Iterable[Point], path: Path) -> None:
 
 
 def traced(point: Point) -> Traced:
-    """One point's chips: each where they differ, two of them where they are alike. Raises DoesNotFit with numbers."""
+    """One point's chips: each where they differ, two of them where they are alike. Raises DoesNotFit with numbers.
+
+    Of a training step in stages and replicas: the stages of one replica, and the network of each.
+    """
+    if not point.one_group:
+        return Traced(trace_training(point, split_model(point)))
     passes, working = trace_passes(point), len(working_chips(point))
     shown = working if point.variation != ALIKE else min(working, ALIKE_SHOWN)
     series = [(hbm_bandwidth(point, passes, chip), power(point, passes, chip)) for chip in range(shown)]

@@ -8,19 +8,18 @@ forward FLOPs; activations are kept, or computed again by ``recompute`` (Korthik
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from chips.spec import Precision
 from scenarios.decoder import forward
 from scenarios.model import Model, Shard
 from scenarios.operators import ACTIVATION_BYTES, Attention, Collective, Elementwise, MatrixProduct, Operator, Step
+from scenarios.parallel import Recompute
 
-Recompute = Literal["none", "selective", "full"]
 ADDING = ("attention normalisation", "MLP normalisation")  # of a decoder: those that follow a residual add
 
 # Mixed-precision Adam as Megatron-LM runs it: 16-bit weight, fp32 gradient, master weight and two moments are held, 18
-# bytes a parameter (Rajbhandari et al. 2020, arXiv 1910.02054, with a 16-bit gradient: 16).
-OPTIMIZER_STATE_BYTES = 18
+# bytes a parameter (Rajbhandari et al. 2020, arXiv 1910.02054, with a 16-bit gradient: 16). The last may be shared.
+WEIGHT_BYTES, GRADIENT_BYTES, OPTIMIZER_STATE_BYTES = 2, 4, 12
 # Bytes a parameter that each pass of its optimizer reads and writes; the passes are named as its timers.
 OPTIMIZER_PASSES = {
     "clip-main-grad, norm": (4, 0),
@@ -72,11 +71,12 @@ def training_step(
         sequence=sequence,
         fused_attention=fused_attention,
     )
-    kept = kept_activation_bytes(model, shard, batch, own, recompute, sequence=sequence)
+    dropout = not fused_attention
+    kept = kept_activation_bytes(model, shard, batch, own, recompute, sequence=sequence, dropout=dropout)
     layer = [back for operator in reversed(ahead.decoder) for back in backward(operator)]
     ahead = replace(ahead, kept_bytes=kept)
     if not fused_add:
-        apart = (part for operator in ahead.decoder for part in _add_apart(operator, dropout=not fused_attention))
+        apart = (part for operator in ahead.decoder for part in _add_apart(operator, dropout=dropout))
         ahead = replace(ahead, decoder=tuple(apart))
     if recompute == "full":
         layer = [operator for operator in ahead.decoder if not _last_exchange(operator, ahead)] + layer
@@ -89,7 +89,7 @@ def training_step(
         after=tuple(b for operator in reversed(ahead.before) for b in backward(operator)),
         kept_bytes=kept,
     )
-    return TrainingStep(ahead, back, _optimizer(model.parameters / shard.ranks))
+    return TrainingStep(ahead, back, optimizer_step(model.parameters / shard.ranks))
 
 
 def _add_apart(operator: Operator, *, dropout: bool) -> list[Operator]:
@@ -157,20 +157,22 @@ def _accumulation(product: MatrixProduct) -> Elementwise:
 
 
 def kept_activation_bytes(
-    model: Model, shard: Shard, batch: int, tokens: int, recompute: Recompute, *, sequence: bool
+    model: Model, shard: Shard, batch: int, tokens: int, recompute: Recompute, *, sequence: bool, dropout: bool
 ) -> float:
     """Activations that one decoder keeps for its backward pass, on one chip.
 
-    Korthikanti et al. 2022, table 2, with s tokens, b sequences, h hidden, t ranks: 10 s b h that every chip keeps
-    (or 1/t of it under sequence parallelism), and 24 s b h / t inside the parallel parts; attention scores are not
-    counted, because FlashAttention and selective recomputation do not keep them. Full recomputation keeps only the
-    input, 2 s b h.
+    What Korthikanti et al. 2022 (table 2) count for a GPT, by the model's own widths. Of the hidden state every chip
+    keeps four (or its part of them under sequence parallelism): the inputs of two normalisations and of the products
+    after them, and a byte for each of two masks of dropout; inside the parallel parts queries, keys, values and
+    attention's output, the MLP's inner state before and after its activation. Attention scores are not counted, because
+    FlashAttention and selective recomputation do not keep them. Full recomputation keeps only the input.
     """
-    elements = float(batch * tokens * model.hidden)
+    rows = float(batch * tokens)
     if recompute == "full":
-        return ACTIVATION_BYTES * elements
-    replicated = 10.0 / (shard.ranks if sequence else 1)
-    return elements * (replicated + 24.0 / shard.ranks)
+        return ACTIVATION_BYTES * rows * model.hidden
+    replicated = (4 * ACTIVATION_BYTES + (2 if dropout else 0)) * model.hidden / (shard.ranks if sequence else 1)
+    attention = 2 * (shard.heads + shard.kv_heads) * model.head_dim
+    return rows * (replicated + ACTIVATION_BYTES * (attention + (3 if model.gated_mlp else 2) * shard.intermediate))
 
 
 def _last_exchange(operator: Operator, step: Step) -> bool:
@@ -178,7 +180,8 @@ def _last_exchange(operator: Operator, step: Step) -> bool:
     return isinstance(operator, Collective) and operator is step.decoder[-1]
 
 
-def _optimizer(parameters: float) -> Step:
+def optimizer_step(parameters: float) -> Step:
+    """The optimizer on one chip that updates so many parameters."""
     passes = tuple(
         Elementwise(
             f"optimizer {name}",

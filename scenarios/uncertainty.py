@@ -140,9 +140,10 @@ def too_close(results: pd.DataFrame, chips: Mapping[str, ChipBase]) -> list[str]
 
     ``chips``: the chips of the frame by name. Rows that do not fit are left out.
     """
+    from results.schema import SETTING
+
     found: dict[str, dict[str, str]] = {}
-    same = ["chip", "count", "model", "phase", "precision", "batch", "context", "variation"]
-    for (name, count, *_), rows in results[results["fits"]].groupby(same, sort=False):
+    for (name, count, *_), rows in results[results["fits"]].groupby(["chip", "count", *SETTING], sort=False):
         for (_, one), (_, other) in combinations(rows.iterrows(), 2):
             if abs(one["seconds"] - other["seconds"]) < _unsure(chips[str(name)], one, other):
                 places = found.setdefault(f"{one['strategy']} and {other['strategy']}", {})

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def compare(
     model: Annotated[str, typer.Argument(help="A model of `loopline models`, or the path of a config.json.")],
     chips: Annotated[list[str], typer.Option("--chips", help="Chips of `loopline chips`, or paths of TOML files.")],
-    count: Annotated[list[int], typer.Option("--count", help="Chips in the tensor-parallel group.")] = [1],  # noqa: B006
+    count: Annotated[list[int], typer.Option("--count", help="Chips: of the tensor-parallel group, or in all.")] = [1],  # noqa: B006
     phase: Annotated[str, typer.Option(help="decode | prefill | request | train")] = "decode",
     batch: Annotated[int, typer.Option(help="Sequences side by side.")] = 1,
     context: Annotated[int, typer.Option(help="Tokens of a sequence; a request's prompt and output.")] = 4096,
@@ -37,6 +37,13 @@ def compare(
     precision: Annotated[str, typer.Option(help="Of weights and matrix products: bf16 | fp8 | int8")] = "bf16",
     variation: Annotated[
         str, typer.Option(help="How chips differ: clock=0.02,memory=0.01,seed=1,straggler=0.1@3,slow-link=1@2,failed=5")
+    ] = "",
+    parallel: Annotated[
+        str,
+        typer.Option(
+            help="How chips share a training step: tensor=8,pipeline=4,context=1,micro-batch=1,interleaved=2,"
+            "recompute=selective,sequence (docs/training.md)"
+        ),
     ] = "",
     executor: ExecutorOption = "local",
     address: AddressOption = None,
@@ -89,6 +96,7 @@ def compare(
         output_tokens=output_tokens,
         framework=framework,
         variation=variation,
+        parallel=parallel,
     )
     where = make_executor(executor, address, placement)
     with Console(stderr=True).status("pricing" if where.name == "local" else f"ranks at work ({where.name})"):

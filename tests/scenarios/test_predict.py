@@ -1,4 +1,4 @@
-"""Published runs as points, and the closed form of a training pipeline against its schedule, event by event."""
+"""Published runs as points, and what of them has no model."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import csv
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from chips.spec import load_chip
 from scenarios.errors import Unpredictable
 from scenarios.model import load_model, shard
 from scenarios.operators import Elementwise
-from scenarios.predict import pipeline_seconds, predict_inference, predict_training, send_seconds
+from scenarios.predict import predict_inference, predict_training
 from scenarios.training import training_step
 
 PUBLISHED = Path(__file__).parent.parent / "reference" / "published" / "inference.csv"
@@ -67,77 +64,14 @@ def test_two_context_parallel_groups_halve_a_decoder_of_products():
     assert 0.45 * alone < shared < 0.6 * alone
 
 
-def test_stages_on_different_nodes_send_over_the_network():
-    chip, payload = load_chip("a100"), 2048 * 12288 * 2 / 8
-    inside, between = send_seconds(chip, 4, payload), send_seconds(chip, 8, payload)
-    assert inside == payload / chip.link.bandwidth
-    assert between == chip.link.network_latency + payload / chip.link.network_bandwidth > inside
-
-
 def test_every_micro_batch_waits_for_the_stage_with_the_logits():
-    """One more micro-batch adds what the slowest stage takes, not what the mean stage takes."""
+    """More micro-batches add what the slowest stage takes for each, not what the mean stage takes."""
     row = {"chip": "a100", "tp": 8, "pp": 4, "cp": 1, "dp": 1, "model": "gpt-175b", "precision": "bf16"}
     row |= {"seq_len": 2048, "micro_batch": 1, "recompute": "none", "what": "step", "source": ""}
-    few, many = (predict_training(row | {"global_batch": number}) for number in (16, 17))
+    few, many = (predict_training(row | {"global_batch": number}) for number in (16, 20))
     decoder = predict_training(row | {"global_batch": 1, "what": "layer_fwd_bwd"})
     logits = 6 * 2048 * 12288 * 51200 / 8 / 312e12
-    assert many - few > 96 / 4 * decoder + logits
-
-
-def interleaved_schedule(stages, chunks, micro_batches, forward, backward):
-    """When the last backward pass of the interleaved 1F1B schedule ends, by its task order on every stage."""
-    total = micro_batches * chunks
-
-    def task(number, reverse):
-        group, inside = divmod(number, stages * chunks)
-        chunk = inside // stages
-        return (chunks - 1 - chunk if reverse else chunk), group * stages + inside % stages
-
-    orders = []
-    for stage in range(stages):
-        warm = min(total, (stages - stage - 1) * 2 + (chunks - 1) * stages) if chunks > 1 else stages - stage - 1
-        order = [("f", *task(number, False)) for number in range(min(warm, total))]
-        for number in range(total - warm):
-            order += [("f", *task(warm + number, False)), ("b", *task(number, True))]
-        order += [("b", *task(number, True)) for number in range(total - warm, total)]
-        orders.append(order)
-
-    def inputs(kind, stage, chunk, batch):
-        if kind == "f":
-            if stage:
-                return (kind, stage - 1, chunk, batch)
-            return (kind, stages - 1, chunk - 1, batch) if chunk else None
-        if stage < stages - 1:
-            return (kind, stage + 1, chunk, batch)
-        return (kind, 0, chunk + 1, batch) if chunk < chunks - 1 else ("f", stage, chunk, batch)
-
-    done, free, position = {None: 0}, [0] * stages, [0] * stages
-    while any(position[stage] < len(orders[stage]) for stage in range(stages)):
-        for stage in range(stages):
-            while position[stage] < len(orders[stage]):
-                kind, chunk, batch = orders[stage][position[stage]]
-                ready = done.get(inputs(kind, stage, chunk, batch))
-                if ready is None:
-                    break
-                free[stage] = max(free[stage], ready) + (forward if kind == "f" else backward)
-                done[kind, stage, chunk, batch] = free[stage]
-                position[stage] += 1
-    return max(free)
-
-
-@given(
-    stages=st.integers(1, 5),
-    chunks=st.integers(1, 3),
-    groups=st.integers(1, 4),
-    forward=st.integers(1, 50),
-)
-def test_the_pipelines_closed_form_is_its_schedule(stages, chunks, groups, forward):
-    if stages == 1:
-        chunks = 1
-    micro_batches, backward = groups * stages, 2 * forward
-    busy = chunks * (forward + backward)
-    expected = interleaved_schedule(stages, chunks, micro_batches, forward, backward)
-    assert pipeline_seconds(busy, micro_batches, stages, chunks) == pytest.approx(expected)
+    assert (many - few) / 4 > 96 / 4 * decoder + logits
 
 
 def test_an_add_that_is_apart_moves_what_the_fused_one_kept_and_the_mask_of_dropout():
