@@ -49,7 +49,7 @@ COLUMNS: dict[str, Column] = {
     "precision": Column("of weights and matrix products", "", "str"),
     "batch": Column("sequences side by side", "sequences", "int64"),
     "context": Column("tokens of a sequence that the phase sees", "tokens", "int64"),
-    "parallel": Column("how they share a training step; empty for one tensor-parallel group at once", "", "str"),
+    "parallel": Column("how they share the work; empty for one tensor-parallel group", "", "str"),
     "variation": Column("how the chips differ from their datasheet; empty where they are all alike", "", "str"),
     "working": Column("chips that hold a shard of the model: fewer than count after failures", "chips", "int64"),
     "seconds": Column("per token for decode; per prefill, request or step otherwise", "s", "float64"),

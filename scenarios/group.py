@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster import Cluster, Communicator
+from cluster import Cluster, Communicator, Slowdown
 from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.model import shard
 from scenarios.point import Point
+
+MOST_SIDE_BY_SIDE = 2**14  # groups on one clock
 
 
 def working_chips(point: Point) -> Sequence[int]:
@@ -52,3 +54,35 @@ def cluster_of(point: Point, communicator: Communicator | None = None) -> Cluste
     """The cluster of a point's working chips; with a ``communicator``, as its rank sees it."""
     working = working_chips(point)
     return Cluster(point.chip, len(working), point.variation.slowdown(working), communicator=communicator)
+
+
+def clusters_of_groups(
+    point: Point, chips: NDArray[np.int64], most: int = MOST_SIDE_BY_SIDE
+) -> tuple[list[Cluster], NDArray[np.intp]]:
+    """Clusters for the groups of ``chips`` (groups, ranks), and which of all their passes each group is.
+
+    Groups that are slowed alike are one. A cluster has up to ``most`` groups with the same slowest link side by side,
+    each as a pass.
+    """
+    groups, ranks = chips.shape
+    slowdown = point.variation.slowdown(chips.ravel().tolist())
+    if slowdown is None:
+        return [Cluster(point.chip, ranks)], np.zeros(groups, np.intp)
+    factors = np.stack([slowdown.link, slowdown.clock, slowdown.memory]).reshape(3, groups, ranks)
+    slowest = factors[0].max(axis=1)
+    # Sorted by the slowest link first, so that groups that share one lie together.
+    keys = np.column_stack([slowest, factors.transpose(1, 0, 2).reshape(groups, -1)])
+    _, first, places = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    clusters = []
+    for own_groups in _alike(slowest[first], most):
+        own = factors[:, first[own_groups], :].reshape(3, -1)
+        clusters.append(Cluster(point.chip, ranks, Slowdown(own[1], own[2], own[0]), passes=own_groups.size))
+    return clusters, places.ravel()
+
+
+def _alike(links: NDArray[np.float64], most: int) -> Iterator[NDArray[np.intp]]:
+    """The places of equal values that follow each other, at most so many at a time."""
+    for link in np.unique(links):
+        alike = np.flatnonzero(links == link)
+        for begin in range(0, alike.size, most):
+            yield alike[begin : begin + most]

@@ -1,4 +1,4 @@
-"""How the chips of a training run share one model and one batch: tensor, context, pipeline and data parallelism.
+"""How chips share one model and one batch: tensor parallelism, replicas, and in training stages and context groups.
 
 Chips are numbered as Megatron-LM numbers its ranks: those of a tensor-parallel group first, then the groups that share
 a sequence (context), then the replicas (data), then the stages (pipeline). What a split costs is not here.
@@ -21,13 +21,13 @@ EXPECTED = (
 
 @dataclass(frozen=True)
 class Parallel:
-    """A split of a training step, as text (``parse``, ``str``): ``tensor=8,pipeline=4,micro-batch=1,interleaved=2``.
+    """A split, as text (``parse``, ``str``): ``tensor=8,pipeline=4,micro-batch=1,interleaved=2``.
 
-    ``tensor``: chips of a tensor-parallel group; 0: all that ``pipeline`` and ``context`` leave. ``pipeline``: stages,
-    each with ``interleaved`` runs of decoders (Narayanan et al. 2021, arXiv 2104.04473). ``context``: groups that share
-    each sequence. Chips beyond these hold replicas. ``micro_batch``: sequences that a replica computes at a time; 0:
-    one with a pipeline, else a replica's whole share. ``recompute`` and ``sequence`` parallelism: Korthikanti et al.
-    2022, arXiv 2205.05198.
+    ``tensor``: chips of a tensor-parallel group; 0: all that ``pipeline`` and ``context`` leave. Chips beyond all these
+    hold replicas; inference has nothing else. ``pipeline``: stages, each with ``interleaved`` runs of decoders
+    (Narayanan et al. 2021, arXiv 2104.04473). ``context``: groups that share each sequence. ``micro_batch``: sequences
+    that a replica computes at a time; 0: one with a pipeline, else a replica's whole share. ``recompute`` and
+    ``sequence`` parallelism: Korthikanti et al. 2022, arXiv 2205.05198.
     """
 
     tensor: int = 0
@@ -85,8 +85,9 @@ class Parallel:
         share = replicas * micro_batch
         if batch % share:
             raise ScenarioError(
-                f"--batch {batch:,} cannot be dealt to {replicas:,} replicas in micro-batches of {micro_batch}; "
-                f"{_nearest_multiples(batch, share)}."
+                f"--batch {batch:,} cannot be dealt to {replicas:,} replicas"
+                + (f" in micro-batches of {micro_batch}; " if self.trains else "; ")
+                + f"{_nearest_multiples(batch, share)}."
             )
         if context % self.context:
             raise ScenarioError(f"--context {context} cannot be shared by {self.context} groups of --parallel {self}.")
@@ -101,6 +102,11 @@ class Parallel:
                 f"micro-batches; here are {self.pipeline} stages and {batch // share:,} micro-batches."
             )
         return known
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything but ``tensor`` is asked for."""
+        return self != Parallel(self.tensor)
 
     def replicas(self, count: int) -> int:
         """Of the model, on ``count`` chips."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict, cast
 
 from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Precision, Systolic, load_chip
@@ -42,7 +42,7 @@ class Point:
     ``context``: decode: tokens in the KV cache, the new one included; prefill and train: tokens of a sequence;
     request: prompt and output together. ``output_tokens``: of a request; None for half of its context.
     ``launch``: one of the chip's own two words. ``framework``: what runs the model on a GPU. ``variation``: how the
-    ``count`` chips differ from their datasheet. ``parallel``: how they share a training step, as it was asked for.
+    ``count`` chips differ from their datasheet. ``parallel``: how they share the work, as it was asked for.
     """
 
     chip: Gpu | Dataflow | Systolic
@@ -61,13 +61,21 @@ class Point:
 
     @property
     def split(self) -> Parallel:
-        """How the chips share a training step, every number known."""
+        """How the chips share the work, every number known."""
         return self.parallel.of(self.count, self.batch, self.context, self.model)
 
     @property
     def one_group(self) -> bool:
         """Whether all chips are one tensor-parallel group that computes the whole batch at once."""
-        return self.phase != "train" or self.split.at_once(self.count, self.batch)
+        if self.parallel == WHOLE:
+            return True
+        return self.split.at_once(self.count, self.batch)
+
+    @property
+    def replica(self) -> Point:
+        """One of the replicas that serve requests beside each other, of chips 0 and up, with its share of the batch."""
+        split = self.split
+        return replace(self, count=split.tensor, batch=split.micro_batch, parallel=WHOLE)
 
 
 def make_point(
@@ -110,10 +118,9 @@ def make_point(
     elif output_tokens is not None:
         raise ScenarioError(f"--output-tokens belongs to --phase request; the phase is {phase}.")
     split = _parallel(parallel)
-    if phase == "train":
-        split.of(count, batch, context, known_model)  # refuses what does not divide
-    elif parallel:
-        raise ScenarioError(f"--parallel belongs to --phase train; the phase is {phase}.")
+    if split.trains and phase != "train":
+        raise ScenarioError(f"--parallel {split}: but for tensor=CHIPS it belongs to --phase train, not {phase}.")
+    split.of(count, batch, context, known_model)  # refuses what does not divide
     by_host = launch in ("eager", "software")
     if framework is not None:
         _one_of("framework", framework, tuple(frameworks()))

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from chips.spec import CatalogError
-from chips.timeline import Event, Time
-from cluster import LOCAL, Communicator, Executor, run_ranks
+from chips.timeline import Event
+from cluster import LOCAL, Cluster, Communicator, Executor, run_ranks
 from scenarios.decoder import forward
 from scenarios.errors import DoesNotFit, ScenarioError
-from scenarios.group import cluster_of, working_chips
+from scenarios.group import (
+    MOST_SIDE_BY_SIDE,
+    chips_of_stages,
+    cluster_of,
+    clusters_of_groups,
+    working_chips,
+)
 from scenarios.machine import lower_bound
 from scenarios.memory import check_memory
 from scenarios.model import Model, Shard, shard
@@ -86,16 +92,36 @@ def run_point(point: Point, communicator: Communicator | None = None) -> Outcome
     Raises DoesNotFit with numbers; ScenarioError where the model cannot be split so.
     """
     split = split_model(point)
-    if not point.one_group:
-        return run_training(point, split)
-    cluster, outcome = cluster_of(point, communicator), Outcome()
+    if point.one_group:
+        return _run_group(point, split, cluster_of(point, communicator))
+    return run_training(point, split) if point.phase == "train" else _slowest_replica(point, split)
+
+
+def _slowest_replica(point: Point, split: Shard) -> Outcome:
+    """Of replicas that serve side by side and never meet, the one that takes longest."""
+    (chips,) = chips_of_stages(point)
+    replica = replace(point.replica, batch=-(-point.batch // len(chips)))
+    lanes = max(passes for _, passes in point_steps(replica, split))
+    clusters, _ = clusters_of_groups(point, chips[:, 0], max(1, MOST_SIDE_BY_SIDE // lanes))
+    outcomes = [_run_group(replica, split, cluster) for cluster in clusters]
+    slowest = max(outcomes, key=lambda outcome: np.max(outcome.ps))
+    return slowest.of(int(np.argmax(slowest.ps)))
+
+
+def _run_group(point: Point, split: Shard, cluster: Cluster) -> Outcome:
+    """All passes of a point on one group of chips, or as an array on each of several side by side."""
+    outcome, groups = Outcome(), cluster.passes
     for step, passes in point_steps(point, split):
-        group = cluster.side_by_side(passes)
-        clock = group.start_clock()
-        on_lanes = _with_contexts(step, partial(np.repeat, repeats=group.lanes)) if passes > 1 else step
-        finish = run_strategy(clock, group, point.strategy, on_lanes, point.launch, point.framework)
+        lanes = cluster.side_by_side(passes * groups)
+        clock = lanes.start_clock()
+        on_lanes = _with_contexts(step, partial(np.repeat, repeats=lanes.lanes * groups)) if passes > 1 else step
+        finish = run_strategy(clock, lanes, point.strategy, on_lanes, point.launch, point.framework)
         # A pass is over when its last chip is.
-        _add(outcome, point, split, step, group.meet(clock, finish), group.lanes)
+        for label, spent in lanes.meet(clock, finish).parts.items():
+            of_groups = np.atleast_1d(spent)[:: lanes.lanes].reshape(-1, groups).sum(axis=0)
+            outcome.spent[label] = outcome.spent.get(label, 0) + (of_groups if groups > 1 else int(of_groups[0]))
+        outcome.bound_seconds += float(np.sum(lower_bound(point.chip, split.ranks, step)))
+        outcome.stream_bytes += float(np.sum(step.total(lambda operator: operator.stream_bytes)))
     return outcome
 
 
@@ -166,7 +192,7 @@ def split_model(point: Point) -> Shard:
         raise DoesNotFit(str(error).rstrip(".")) from None
     if not point.one_group:
         split = shard(point.model, point.split.tensor)
-        check_memory(point, split)
+        check_memory(point if point.phase == "train" else point.replica, split)
         return split
     ranks = len(working_chips(point))
     split = shard(point.model, ranks)
@@ -202,12 +228,3 @@ def _with_contexts(step: Step, change: Callable[[Count], Count]) -> Step:
         for operator in step.decoder
     )
     return replace(step, decoder=decoder)
-
-
-def _add(outcome: Outcome, point: Point, split: Shard, step: Step, finish: Time, lanes: int) -> None:
-    """Add a pass that ended at ``finish``, which is the same on all ``lanes`` of a pass."""
-    for label, spent in finish.parts.items():
-        outcome.spent[label] = outcome.spent.get(label, 0) + int(np.sum(np.atleast_1d(spent)[::lanes]))
-    bound = lower_bound(point.chip, split.ranks, step)
-    outcome.bound_seconds += float(np.sum(bound))
-    outcome.stream_bytes += float(np.sum(step.total(lambda operator: operator.stream_bytes)))

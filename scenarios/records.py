@@ -64,6 +64,11 @@ class Outcome:
         """Of one point."""
         return largest(self.ps / PICOSECONDS_PER_SECOND)
 
+    def of(self, place: int) -> Outcome:
+        """That of one of several points or groups of chips side by side; of one alone, itself."""
+        spent: dict[Hashable, Picoseconds] = {label: int(np.atleast_1d(ps)[place]) for label, ps in self.spent.items()}
+        return Outcome(spent, self.bound_seconds, self.stream_bytes)
+
     @property
     def parts(self) -> dict[str, Quantity]:
         """Seconds of each of ``PARTS``, the columns of the results."""

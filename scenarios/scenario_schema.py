@@ -22,7 +22,7 @@ MEANINGS = {
     "launch": "who sequences launches: the host (eager, software) or the device (graph, hardware)",
     "phase": "a token of decode, a prefill, a whole request, or a step of training",
     "variation": "how the chips differ from their datasheet; all alike if not given",
-    "parallel": "how the chips share a training step; one tensor-parallel group at once if not given",
+    "parallel": "how the chips share the work, as replicas and stages; one tensor-parallel group if not given",
     "strategy": "how a decoder is cut into kernels; all three if not given",
     "together": "keys whose lists go side by side instead of being combined",
     "sample": "so many of all points, drawn at random with this seed",

@@ -31,10 +31,11 @@ def write_points(points: Iterable[Point], path: Path) -> None:
 def traced(point: Point) -> Traced:
     """One point's chips: each where they differ, two of them where they are alike. Raises DoesNotFit with numbers.
 
-    Of a training step in stages and replicas: the stages of one replica, and the network of each.
+    Of replicas the first; of a training step in stages the stages of one replica, and the network of each.
     """
-    if not point.one_group:
+    if not point.one_group and point.phase == "train":
         return Traced(trace_training(point, split_model(point)))
+    point = point if point.one_group else point.replica
     passes, working = trace_passes(point), len(working_chips(point))
     shown = working if point.variation != ALIKE else min(working, ALIKE_SHOWN)
     series = [(hbm_bandwidth(point, passes, chip), power(point, passes, chip)) for chip in range(shown)]

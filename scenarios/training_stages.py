@@ -20,7 +20,7 @@ from cluster import Cluster, Slowdown
 from collectives.collective_time import Operation
 from collectives.library import price_collective
 from collectives.topology import every_nth
-from scenarios.group import chips_of_stages
+from scenarios.group import chips_of_stages, clusters_of_groups
 from scenarios.machine import LINK, Label
 from scenarios.model import Shard
 from scenarios.operators import ACTIVATION_BYTES, Step
@@ -145,36 +145,26 @@ class TrainingStages:
 
     def _spent(self, stage: int, step: Step) -> Spent:
         """Picoseconds of one pass by label: a number, or where chips differ of each replica, its slowest group's."""
-        tensor = self.split.tensor
-        chips = self.chips[stage].reshape(-1, tensor)
-        slowdown = self._slowdown(chips)
-        if slowdown is None:
-            return {label: int(ps) for label, ps in self._on_groups(chips[:1], step).items()}
-        # Groups that are slowed alike take equally long; those with one slowest link are priced alike.
-        factors = np.stack([slowdown.clock, slowdown.memory, slowdown.link], axis=1).reshape(len(chips), -1)
-        _, some, places = np.unique(factors, axis=0, return_index=True, return_inverse=True)
-        links = slowdown.link.reshape(-1, tensor).max(axis=1)[some]
+        point, ranks = self.point, self.split.tensor
+        clusters, places = clusters_of_groups(point, self.chips[stage].reshape(-1, ranks))
         found: dict[Hashable, IntArray] = {}
-        for link in np.unique(links):
-            alike = np.flatnonzero(links == link)
-            for label, ps in self._on_groups(chips[some[alike]], step).items():
-                found.setdefault(label, np.zeros(some.size, np.int64))[alike] = ps
-        of_group = places.reshape(self.replicas, -1)
+        groups = sum(cluster.passes for cluster in clusters)
+        before = 0
+        for cluster in clusters:
+            clock = cluster.start_clock()
+            finish = run_strategy(clock, cluster, point.strategy, step, point.launch, point.framework)
+            for label, ps in cluster.meet(clock, finish).parts.items():
+                of_groups = found.setdefault(label, np.zeros(groups, np.int64))
+                of_groups[before : before + cluster.passes] = np.atleast_1d(ps)[:: cluster.lanes]
+            before += cluster.passes
+        if groups == 1:
+            return {label: int(ps[0]) for label, ps in found.items()}
+        of_replica = places.reshape(self.replicas, -1)
         whole = np.sum(list(found.values()), axis=0)
-        slowest = np.take_along_axis(of_group, whole[of_group].argmax(axis=1)[:, None], axis=1)[:, 0]
+        slowest = np.take_along_axis(of_replica, whole[of_replica].argmax(axis=1)[:, None], axis=1)[:, 0]
         if self.lanes == 1:
             return {label: int(ps[slowest[0]]) for label, ps in found.items()}
         return {label: ps[slowest] for label, ps in found.items()}
-
-    def _on_groups(self, chips: IntArray, step: Step) -> Spent:
-        """Picoseconds of one pass by label, on tensor-parallel groups (groups, ranks): (groups,), or one if alike."""
-        point, (groups, ranks) = self.point, chips.shape
-        slowdown = self._slowdown(chips)
-        cluster = Cluster(point.chip, ranks, slowdown, passes=1 if slowdown is None else groups)
-        clock = cluster.start_clock()
-        finish = run_strategy(clock, cluster, point.strategy, step, point.launch, point.framework)
-        parts = cluster.meet(clock, finish).parts
-        return {label: ps[::ranks] if isinstance(ps, np.ndarray) else ps for label, ps in parts.items()}
 
     def _send(self, stage: int) -> Spent:
         """Activations of a micro-batch to the next stage, or their gradients to the one before.

@@ -28,7 +28,15 @@ def record(parts=(1, 2, 3, 4, 5, 6), **changes):
 
 def unfit(**changes):
     known = ("seconds", "alike_s", *BAND, *PARTS, "bound_s", "tokens_per_s", "tokens_per_s_user")
-    return record(**dict.fromkeys((*known, "mfu", "roofline_fraction"), float("nan")), fits=False, reason="too large", limiter="") | changes
+    return (
+        record(
+            **dict.fromkeys((*known, "mfu", "roofline_fraction"), float("nan")),
+            fits=False,
+            reason="too large",
+            limiter="",
+        )
+        | changes
+    )
 
 
 @given(st.tuples(*[picoseconds] * len(PARTS)).filter(any))
@@ -66,7 +74,9 @@ def test_a_row_that_is_not_of_the_schema_is_refused_by_name(row, words):
         frame([row])
 
 
-@pytest.mark.parametrize("changes", [{"bound_s": 1.0}, {"seconds_low": 1e-13}, {"roofline_fraction": 1.01}, {"mfu": 1.01}])
+@pytest.mark.parametrize(
+    "changes", [{"bound_s": 1.0}, {"seconds_low": 1e-13}, {"roofline_fraction": 1.01}, {"mfu": 1.01}]
+)
 def test_a_result_that_beats_the_machine_is_an_internal_error(changes):
     with pytest.raises(PhysicsError, match="internal error"):
         frame([record(**changes)])

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chips.spec import load_chip
+from cluster import Cluster, Executor
 from scenarios import compare
 from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.framework import frameworks
@@ -20,6 +21,7 @@ from scenarios.parallel import Parallel
 from scenarios.pipeline_schedule import decoders_of, in_turn, most_kept, needs, parameters_of
 from scenarios.point import make_point
 from scenarios.pricing import run_point
+from scenarios.strategies import run_strategy
 from scenarios.training import kept_activation_bytes
 from scenarios.training_clock import WORK, Bucket, Run, Stage, run_step
 from scenarios.training_run import run_training, trace_training
@@ -180,21 +182,19 @@ def test_a_slow_replica_holds_up_all_others_only_where_they_meet():
 
 
 def test_chips_that_all_differ_are_each_found():
+    """A group is as slow among others as alone: each chip of a middle stage, found by its number."""
     point = trained(count=64, variation="clock=0.05,memory=0.05,seed=2")
     stages = TrainingStages(point, shard(point.model, 2))
-    forward = stages.stages[1].runs[0].forward
-    every = [
-        run_step([Stage([Run(forward_of(stages, chips), {"b": 0}, ())], {"o": 0})], 1, 1, 0, overlapped=True).now.ps
-        for chips in stages.chips[1].reshape(-1, 2)
-    ]
-    send = sum(stages._send(1).values())
-    assert list(np.sum(np.broadcast_arrays(*forward.values()), axis=0) - send) == every
-
-
-def forward_of(stages, chips):
-    """The forward pass of a middle stage on the chips of one group, run alone."""
     ahead = replace(stages.work.forward, before=(), after=(), layers=8)
-    return {label: int(ps[0]) for label, ps in stages._on_groups(chips[None], ahead).items()}
+    forward = stages.stages[1].runs[0].forward
+    alone = []
+    for chips in stages.chips[1].reshape(-1, 2):
+        cluster = Cluster(point.chip, 2, point.variation.slowdown(chips.tolist()))
+        clock = cluster.start_clock()
+        finish = run_strategy(clock, cluster, point.strategy, ahead, point.launch, point.framework)
+        alone.append(int(cluster.meet(clock, finish).ps[0]))
+    send = sum(stages._send(1).values())
+    assert list(sum(forward.values()) - send) == alone
 
 
 def test_a_replica_that_lost_a_chip_is_left_out():
@@ -309,11 +309,9 @@ def test_a_split_that_does_not_divide_is_refused_in_a_sentence(options, words):
         trained(**({"count": 32, "batch": 32} | options))
 
 
-def test_inference_takes_no_split_and_ranks_only_one_group():
-    with pytest.raises(ScenarioError, match="--parallel belongs to --phase train"):
-        make_point("llama-2-7b", "h100", 8, parallel="tensor=2")
-    from cluster import Executor
-
+def test_inference_has_replicas_alone_and_ranks_are_of_one_group():
+    with pytest.raises(ScenarioError, match="but for tensor=CHIPS it belongs to --phase train, not decode"):
+        make_point("llama-2-7b", "h100", 8, parallel="tensor=2,pipeline=2")
     with pytest.raises(ScenarioError, match="--executor mpi runs the ranks of one tensor-parallel group"):
         compare("llama-2-7b", "h100", 8, phase="train", batch=8, parallel="tensor=2", executor=Executor("mpi"))
 
