@@ -31,6 +31,7 @@ from scenarios.commands import (
     systolic,
     tiles,
     tpu_v1,
+    training,
     validate,
 )
 from scenarios.completion import ASKED, prepare
@@ -143,6 +144,7 @@ app.command("chips", rich_help_panel=QUESTIONS)(catalog.chips)
 app.command("models", rich_help_panel=QUESTIONS)(catalog.models)
 app.command("bandwidth", rich_help_panel=MACHINES)(bandwidth.bandwidth)
 app.command("roofline", rich_help_panel=MACHINES)(roofline.roofline)
+app.command("training", rich_help_panel=MACHINES)(training.training)
 app.command("allreduce", rich_help_panel=MACHINES)(allreduce.allreduce)
 app.command("schedule", rich_help_panel=MACHINES)(schedule.schedule)
 app.command("fit", rich_help_panel=MACHINES)(fit.fit)

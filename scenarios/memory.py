@@ -20,13 +20,13 @@ def needed_bytes(point: Point, shard: Shard) -> float:
     model = point.model
     weights = model.weight_bytes(point.precision) / shard.ranks
     if point.phase == "train":
-        return _held_in_training(point, shard)
+        return max(held_in_training(point, shard))
     token = 2.0 * model.layers * shard.kv_heads * model.head_dim * ACTIVATION_BYTES
     return weights + point.batch * point.context * token
 
 
-def _held_in_training(point: Point, shard: Shard) -> float:
-    """Weights, gradients, optimizer state and kept activations of the stage that has most of them."""
+def held_in_training(point: Point, shard: Shard) -> list[float]:
+    """Bytes of a chip of each stage: weights, gradients, optimizer state, and the activations that it keeps at most."""
     model, split = point.model, point.split
     stages, chunks = split.pipeline, split.interleaved
     parameters, decoders = parameters_of(model, stages * chunks), decoders_of(model.layers, stages * chunks)
@@ -43,10 +43,10 @@ def _held_in_training(point: Point, shard: Shard) -> float:
         dropout=not point.framework.fused_attention,
     )
     micro_batches = point.batch // (replicas * split.micro_batch)
-    return max(
+    return [
         state * sum(parameters[stage::stages]) + kept * most_kept(stages, chunks, micro_batches, stage, decoders)
         for stage in range(stages)
-    )
+    ]
 
 
 def sequences_that_fit(point: Point, shard: Shard) -> int:
@@ -70,10 +70,10 @@ def check_memory(point: Point, shard: Shard) -> None:
 
 def _what_would(point: Point, capacity_bytes: float) -> str:
     """The fewest chips that hold ``point``, of the counts over which its model splits; of a pipeline, what helps."""
-    if not point.one_group:
-        return "more stages, a larger tensor-parallel group, sequence parallelism or recomputation need less"
-    counts = tensor_parallel_counts(point.model)
+    counts = tensor_parallel_counts(point.model) if point.one_group else ()
     for count in counts:
         if count > point.count and needed_bytes(point, shard(point.model, count)) <= capacity_bytes:
             return f"{count:,} chips would hold it"
+    if point.phase == "train":
+        return "smaller micro-batches, more stages or tensor-parallel chips, or recomputation need less (--parallel)"
     return f"not even {counts[-1]:,} chips would hold it, the most over which it splits"

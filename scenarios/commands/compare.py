@@ -41,8 +41,8 @@ def compare(
     parallel: Annotated[
         str,
         typer.Option(
-            help="How chips share the work: tensor=8, and replicas of these; in training also pipeline=4,context=2,"
-            "micro-batch=1,interleaved=2,recompute=selective,sequence (docs/training.md)"
+            help="How chips share the work: tensor=8, and replicas of these; in training also pipeline=4 context=2 "
+            "micro-batch=1 interleaved=2 recompute=full sequence, with commas between (docs/training.md)."
         ),
     ] = "",
     executor: ExecutorOption = "local",

@@ -1,0 +1,27 @@
+"""Training steps of many chips: one of 98,304, alike and all different, and the longest published pipeline."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from scenarios.model import shard
+from scenarios.point import make_point
+from scenarios.training_run import run_training
+
+SPLIT = "tensor=8,pipeline=4,interleaved=2,sequence"
+
+
+@pytest.mark.parametrize("variation", ["", "straggler=0.1@3", "clock=0.03"], ids=["alike", "one slow", "all differ"])
+def test_98304_chips(benchmark: BenchmarkFixture, variation: str) -> None:
+    point = make_point(
+        "llama-3.1-70b", "h100", 98_304, phase="train", batch=49_152, parallel=SPLIT, variation=variation
+    )
+    benchmark.pedantic(run_training, (point, shard(point.model, 8)), rounds=3, warmup_rounds=1)
+
+
+def test_64_stages_of_512_micro_batches(benchmark: BenchmarkFixture) -> None:
+    point = make_point(
+        "gpt-1t", "a100", 512, phase="train", batch=512, context=2048, parallel="tensor=8,pipeline=64,sequence"
+    )
+    benchmark.pedantic(run_training, (point, shard(point.model, 8)), rounds=3, warmup_rounds=1)
