@@ -24,7 +24,7 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, objec
     return dict(record)
 
 
-@pytest.mark.parametrize("split", [SPLIT, "tensor=2", "tensor=16"])
+@pytest.mark.parametrize("split", [SPLIT, "tensor=2", "tensor=16,micro-batch=4"])
 def test_the_step_is_that_of_compare_and_stages_fill_it(capsys: pytest.CaptureFixture[str], split: str) -> None:
     step = told(capsys, "--parallel", split, "--strategy", "kernel_loop")
     row = compare("llama-2-7b", "h100", 16, phase="train", batch=16, parallel=split, strategy="kernel_loop").iloc[0]
