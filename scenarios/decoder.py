@@ -26,6 +26,9 @@ from scenarios.operators import (
 # normalisation = normalise, scale; rotary embedding of queries and of keys = rotate, two multiply-adds each, and
 # two writes to the KV cache; SiLU-multiply = two; scaled-dot-product attention = one.
 PLAIN_NORM, PLAIN_ROTARY, PLAIN_SILU = 2, 8, 2
+# Quantised checkpoints and FP8 training leave embedding and head in 16 bits (TensorRT Model Optimizer, Transformer
+# Engine).
+HEAD_PRECISION: Precision = "bf16"
 
 
 def norm(name: str, model: Model, tokens: Count, *, add: bool, width: int | None = None) -> Elementwise:
@@ -167,7 +170,7 @@ def forward(
 ) -> Step:
     """A forward pass of ``tokens`` new tokens a sequence that ends at ``context`` tokens.
 
-    ``batch``, ``tokens`` and ``context`` may be arrays (passes,): passes side by side.
+    ``batch``, ``tokens`` and ``context`` may be arrays (passes,): passes side by side. ``precision`` is the decoders'.
     Inference needs the logits of the last token only; training (``every_logit``) those of all tokens.
     """
     rows = batch * tokens
@@ -176,7 +179,7 @@ def forward(
     before: list[Operator] = [Elementwise("embedding", hidden_bytes, hidden_bytes, 0.0)]
     after: list[Operator] = [
         norm("final normalisation", model, logit_rows, add=True),
-        MatrixProduct("language model head", logit_rows, shard.vocabulary, model.hidden, precision),
+        MatrixProduct("language model head", logit_rows, shard.vocabulary, model.hidden, HEAD_PRECISION),
     ]
     logits = logit_rows * shard.vocabulary
     if shard.ranks > 1:

@@ -76,8 +76,9 @@ class Model(BaseModel):
         return self.hidden * (2 if self.norm == "layernorm" else 1)
 
     def weight_bytes(self, precision: Precision) -> int:
-        """Bytes of all parameters."""
-        return self.parameters * ELEMENT_BYTES[precision]
+        """Bytes of all parameters, the decoders' in ``precision``, embedding and head in 16 bits."""
+        decoders = self.layers * self.decoder_parameters
+        return decoders * ELEMENT_BYTES[precision] + (self.parameters - decoders) * ELEMENT_BYTES["bf16"]
 
     def kv_bytes_per_token(self, precision: Precision = "bf16") -> int:
         """Bytes that a token adds to the KV cache, all layers together."""

@@ -74,7 +74,7 @@ def training_step(
     dropout = not fused_attention
     kept = kept_activation_bytes(model, shard, batch, own, recompute, sequence=sequence, dropout=dropout)
     layer = [back for operator in reversed(ahead.decoder) for back in backward(operator)]
-    ahead = replace(ahead, kept_bytes=kept)
+    ahead = replace(ahead, decoder=_with_casts(ahead.decoder), kept_bytes=kept)
     if not fused_add:
         apart = (part for operator in ahead.decoder for part in _add_apart(operator, dropout=dropout))
         ahead = replace(ahead, decoder=tuple(apart))
@@ -113,13 +113,38 @@ def _add_apart(operator: Operator, *, dropout: bool) -> list[Operator]:
     return [add, replace(operator, bytes_read=unit, bytes_written=unit)]
 
 
+def _with_casts(decoder: tuple[Operator, ...]) -> tuple[Operator, ...]:
+    """A decoder whose products take FP8, as Transformer Engine casts for them.
+
+    A normalisation writes its output as two FP8 arrays, one of them transposed for the weight gradient, in the bytes of
+    the 16-bit one; the input of any other product is cast by a kernel of its own.
+    """
+    made: list[Operator] = []
+    before: Operator | None = None
+    for operator in decoder:
+        normalised = isinstance(before, Elementwise) and before.name in ADDING
+        if isinstance(operator, MatrixProduct) and operator.precision == "fp8" and not normalised:
+            assert isinstance(operator.m, int)
+            made.append(_cast(f"{operator.name} input", operator.m * operator.k))
+        made.append(operator)
+        if not isinstance(operator, Collective):
+            before = operator
+    return tuple(made)
+
+
+def _cast(name: str, elements: int) -> Elementwise:
+    """16-bit elements as two FP8 arrays, one of them transposed."""
+    return Elementwise(f"{name} to FP8", 2.0 * elements, 2.0 * elements, 2.0 * elements, plain_calls=1)
+
+
 def backward(operator: Operator) -> list[Operator]:
     """The kernels of an operator's backward pass."""
     match operator:
-        case MatrixProduct(name=name, m=m, n=n, k=k):
+        case MatrixProduct(name=name, m=m, n=n, k=k, precision=precision):
             assert isinstance(m, int)  # passes of training are not side by side
             # dA[m,k] = dC[m,n] B^T reads the weights again; dB[k,n] = A^T dC does not.
-            gradients: list[Operator] = [
+            gradients: list[Operator] = [_cast(f"{name} output gradient", m * n)] if precision == "fp8" else []
+            gradients += [
                 replace(operator, name=f"{name} input gradient", n=k, k=n, plain_calls=1),
                 replace(operator, name=f"{name} weight gradient", m=k, n=n, k=m, weights=False, plain_calls=1),
             ]

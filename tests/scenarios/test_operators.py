@@ -84,3 +84,22 @@ def test_a_training_step_sums_its_weight_gradients_in_fp32_and_its_optimizer_pas
     assert sum(each.bytes_read + each.bytes_written for each in sums) == 6 * parameters
     moved = sum(each.bytes_read + each.bytes_written for each in work.optimizer.after)
     assert moved == pytest.approx(50 * model.parameters / 4)
+
+
+def test_fp8_training_casts_what_no_normalisation_writes_and_every_gradient():
+    model = load_model("llama-2-7b")
+    work = training_step(model, shard(model, 2), 1, 2048, "fp8", recompute="full")
+    plain = training_step(model, shard(model, 2), 1, 2048, "bf16", recompute="full")
+
+    def casts(step):
+        return [operator for operator in step.decoder if operator.name.endswith("to FP8")]
+
+    assert [cast.name for cast in casts(work.forward)] == [
+        "output projection input to FP8",
+        "down projection input to FP8",
+    ]
+    assert casts(work.forward)[0].bytes_read == 2048 * 2048 * 2
+    assert len(casts(work.backward)) == 2 + 4
+    assert not casts(plain.forward) + casts(plain.backward)
+    assert len(work.backward.decoder) == len(plain.backward.decoder) + 6
+    assert work.forward.after == plain.forward.after  # the head stays in 16 bits
