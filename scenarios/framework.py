@@ -27,6 +27,7 @@ class Framework(BaseModel):
     ``fuses``: whether an element-wise operator is one kernel; else it is its ``plain_calls`` kernels.
     ``fused_attention``: whether training uses FlashAttention. ``overlaps_gradients``: whether replicas sum gradients as
     soon as they are there, beside the backward pass, and gather parameters beside the forward pass;
+    ``overlaps_collectives``: whether the AllGathers and ReduceScatters of sequence parallelism run beside products;
     ``shards_optimizer``: whether each of them keeps and updates only its share of the optimizer's state.
     ``named``: other names of it in published rows.
     """
@@ -46,6 +47,7 @@ class Framework(BaseModel):
     fuses: bool
     fused_attention: bool
     overlaps_gradients: bool = True
+    overlaps_collectives: bool = False
     shards_optimizer: bool = True
     named: tuple[str, ...]
 

@@ -7,6 +7,7 @@ forward FLOPs; activations are kept, or computed again by ``recompute`` (Korthik
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from chips.spec import Precision
@@ -15,6 +16,7 @@ from scenarios.model import Model, Shard
 from scenarios.operators import ACTIVATION_BYTES, Attention, Collective, Elementwise, MatrixProduct, Operator, Step
 from scenarios.parallel import Recompute
 
+TO_FP8 = " to FP8"  # how the names of casts end
 ADDING = ("attention normalisation", "MLP normalisation")  # of a decoder: those that follow a residual add
 
 # Mixed-precision Adam as Megatron-LM runs it: 16-bit weight, fp32 gradient, master weight and two moments are held, 18
@@ -82,6 +84,8 @@ def training_step(
         layer = [operator for operator in ahead.decoder if not _last_exchange(operator, ahead)] + layer
     elif recompute == "selective":
         layer = [operator for operator in ahead.decoder if operator.part == "attention"] + layer
+    ahead = replace(ahead, decoder=tuple(_gathered_in_fp8(ahead.decoder, shard.ranks)))
+    layer = _gathered_in_fp8(layer, shard.ranks)
     back = Step(
         before=tuple(b for operator in reversed(ahead.after) for b in backward(operator)),
         decoder=tuple(layer),
@@ -132,9 +136,28 @@ def _with_casts(decoder: tuple[Operator, ...]) -> tuple[Operator, ...]:
     return tuple(made)
 
 
+def _gathered_in_fp8(operators: Sequence[Operator], ranks: int) -> list[Operator]:
+    """Under sequence parallelism what a product takes in FP8 is cast before it is gathered: a rank's share, half of the
+    bytes (Transformer Engine).
+    """
+    made = list(operators)
+    for place, gather in enumerate(made[:-1]):
+        if not (isinstance(gather, Collective) and gather.operation == "all_gather"):
+            continue
+        taken = made[place + 1]
+        half = replace(gather, payload_bytes=gather.payload_bytes / 2)
+        if isinstance(taken, MatrixProduct) and taken.precision == "fp8":
+            made[place] = half
+        elif taken.name.endswith(TO_FP8):
+            assert isinstance(taken, Elementwise)
+            share = {key: getattr(taken, key) / ranks for key in ("bytes_read", "bytes_written", "operations")}
+            made[place : place + 2] = [replace(taken, **share), half]
+    return made
+
+
 def _cast(name: str, elements: int) -> Elementwise:
     """16-bit elements as two FP8 arrays, one of them transposed."""
-    return Elementwise(f"{name} to FP8", 2.0 * elements, 2.0 * elements, 2.0 * elements, plain_calls=1)
+    return Elementwise(f"{name}{TO_FP8}", 2.0 * elements, 2.0 * elements, 2.0 * elements, plain_calls=1)
 
 
 def backward(operator: Operator) -> list[Operator]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from chips.kernels.matmul import hbm_read_rate
 from chips.timeline import Picoseconds, Time, Timeline, seconds_to_ps
 from scenarios.machine import DEPENDENCY, FILL_DRAIN, HOST, LAUNCH, LINK, GpuMachine
 from scenarios.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Step
+from scenarios.strategies.exchange import Kernel, issue_overlapped
 from scenarios.strategies.registry import strategy
 from scenarios.strategies.stream import StreamStage, run_stages, stream_tiles
 
@@ -41,7 +42,7 @@ def _graph(clock: Timeline, machine: GpuMachine, step: Step) -> Time:
     def kernel(operator: Operator, ready: Time) -> Time:
         return _kernel(clock, machine, operator, gap, ready)
 
-    return _chain(clock, step, kernel, issued)
+    return _chain(clock, machine, step, kernel, issued)
 
 
 def _eager(clock: Timeline, machine: GpuMachine, step: Step) -> Time:
@@ -58,13 +59,15 @@ def _eager(clock: Timeline, machine: GpuMachine, step: Step) -> Time:
         issued = clock.task(host, issue, label=LAUNCH, name=f"{operator.name} issue")
         return _kernel(clock, machine, operator, gap, clock.join(ready, issued))
 
-    return _chain(clock, step, kernel, host.free)
+    return _chain(clock, machine, step, kernel, host.free)
 
 
-def _chain(clock: Timeline, step: Step, kernel: Callable[[Operator, Time], Time], ready: Time) -> Time:
-    """A pass in which every kernel waits for the one before it."""
+def _chain(clock: Timeline, machine: GpuMachine, step: Step, kernel: Kernel, ready: Time) -> Time:
+    """A pass in which every kernel waits for the one before it, but for what a framework overlaps."""
 
     def run(operators: Sequence[Operator], ready: Time) -> Time:
+        if machine.framework.overlaps_collectives:
+            return issue_overlapped(clock, machine, kernel, operators, ready)
         for operator in operators:
             ready = kernel(operator, ready)
         return ready

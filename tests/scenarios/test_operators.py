@@ -103,3 +103,21 @@ def test_fp8_training_casts_what_no_normalisation_writes_and_every_gradient():
     assert not casts(plain.forward) + casts(plain.backward)
     assert len(work.backward.decoder) == len(plain.backward.decoder) + 6
     assert work.forward.after == plain.forward.after  # the head stays in 16 bits
+
+
+def test_fp8_is_gathered_as_such_under_sequence_parallelism():
+    model = load_model("llama-2-7b")
+    fp8, bf16 = (
+        training_step(model, shard(model, 4), 1, 2048, precision, sequence=True) for precision in ("fp8", "bf16")
+    )
+    for ours, theirs in ((fp8.forward, bf16.forward), (fp8.backward, bf16.backward)):
+        gathers = [
+            [each.payload_bytes for each in step.decoder if getattr(each, "operation", "") == "all_gather"]
+            for step in (ours, theirs)
+        ]
+        assert len(gathers[0]) == 2
+        assert gathers[0] == [size / 2 for size in gathers[1]]
+    names = [operator.name for operator in fp8.backward.decoder]
+    cast = names.index("down projection output gradient to FP8")
+    assert names[cast + 1] == "MLP ReduceScatter backward"
+    assert fp8.backward.decoder[cast].bytes_read == 2048 * model.hidden * 2 / 4
