@@ -6,7 +6,7 @@ of a user, becomes a schedule. The schedule itself is played in ``scenarios.cont
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from scenarios.errors import ScenarioError, Unpredictable
 from scenarios.framework import framework_named
 from scenarios.memory import sequences_that_fit
 from scenarios.model import Shard, shard
-from scenarios.operators import Attention, MatrixProduct, Operator, Step
+from scenarios.operators import Collective, Elementwise, MatrixProduct, Operator, Step
 from scenarios.point import Point, make_point
 from scenarios.quantities import check_count
 from scenarios.step_time import step_seconds
@@ -133,13 +133,27 @@ def predict_serving(row: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _together(decode: Step, prefill: Step) -> Step:
-    """One iteration that carries both: products see all rows at once, attention runs for each kind of token."""
-    layer: list[Operator] = []
-    for ours, theirs in zip(decode.decoder, prefill.decoder, strict=True):
-        if isinstance(ours, MatrixProduct) and isinstance(theirs, MatrixProduct):
-            layer.append(replace(ours, m=ours.m + theirs.m))
-        elif isinstance(ours, Attention):
-            layer += [ours, theirs]
-        else:
-            layer.append(theirs)
-    return replace(prefill, decoder=tuple(layer))
+    """One iteration that carries both: operators see all rows at once, attention runs for each kind of token."""
+
+    def merged(ours: Sequence[Operator], theirs: Sequence[Operator]) -> tuple[Operator, ...]:
+        return tuple(each for pair in zip(ours, theirs, strict=True) for each in _merged(*pair))
+
+    return replace(
+        prefill,
+        before=merged(decode.before, prefill.before),
+        decoder=merged(decode.decoder, prefill.decoder),
+        after=merged(decode.after, prefill.after),
+    )
+
+
+def _merged(ours: Operator, theirs: Operator) -> list[Operator]:
+    match ours, theirs:
+        case MatrixProduct(), MatrixProduct():
+            return [replace(ours, m=ours.m + theirs.m)]
+        case Collective(), Collective():
+            return [replace(ours, payload_bytes=ours.payload_bytes + theirs.payload_bytes)]
+        case Elementwise(), Elementwise():
+            summed = ("bytes_read", "bytes_written", "operations", "special_functions")
+            return [replace(ours, **{name: getattr(ours, name) + getattr(theirs, name) for name in summed})]
+        case _:
+            return [ours, theirs]
