@@ -19,6 +19,7 @@ from collectives.collective_time import Operation
 from collectives.topology import rank_bandwidth
 
 TREE_BANDWIDTH = 0.92  # of the ring's: NCCL tuning.cc
+PAT_BANDWIDTH = 0.75  # of the ring's: NCCL tuning.cc
 LINK_SHARE = {"ll": 0.5, "ll128": 0.92, "simple": 1.0}  # payload of what a link carries: NCCL tuning.cc
 NETWORK_EFFICIENCY = 0.97  # a 400 Gb/s adapter (ConnectX-7) carries 48.5 of 50 GB/s: SimAI
 # A step between nodes over a tree's with LL (network_software): 2.7, 4, 14 and 5, 8.5, 14 us, NVLSTree 20.9: tuning.cc
@@ -48,11 +49,11 @@ def nccl_candidates(chip: Gpu, operation: Operation, ranks: int, payload: Second
     if operation == "all_to_all":
         return _exchanges(chip, ranks, payload)
     # LL128 relies on stores of 128 bytes that stay whole on NVLink, but not on PCIe.
-    protocols = ("ll", "simple") if chip.link.topology == "host" else ("ll", "ll128", "simple")
+    offered = ("ll", "simple") if chip.link.topology == "host" else ("ll", "ll128", "simple")
     return [
         _candidate(chip, f"{algorithm} {protocol}", _pace(chip, ranks, protocol, algorithm), traffic, payload)
         for algorithm, traffic in algorithm_traffic(chip, operation, ranks).items()
-        for protocol in protocols
+        for protocol in (offered if algorithm != "pat" else ("simple",))
     ] + _in_switch(chip, operation, ranks, payload)
 
 
@@ -89,7 +90,7 @@ def algorithm_traffic(chip: Gpu, operation: Operation, ranks: int) -> dict[str, 
     """Rings over all ranks; beyond one domain also trees, which take logarithmically many steps between nodes.
 
     The adapters of a node share what crosses its boundary: of a ring, all that any link of it carries; of a tree, what
-    a node passes on. (PAT, logarithmic gathers and scatters, is for nodes of a single rank.)
+    a node passes on. Nodes of a single rank also gather and scatter in logarithmically many steps (PAT).
     """
     local = min(ranks, chip.link.domain)
     nodes = ceil(ranks / local)
@@ -103,7 +104,8 @@ def algorithm_traffic(chip: Gpu, operation: Operation, ranks: int) -> dict[str, 
             return {"ring": ring} if nodes == 1 else {"ring": ring, "tree": tree}
         case "all_gather" | "reduce_scatter":
             ring = Traffic(ranks - nodes, rest, 1 / ranks, 1 / ranks, nodes - 1, around)
-            return {"ring": ring}
+            parallel = Traffic(0, 0, 0, 1 / ranks, levels, around / PAT_BANDWIDTH)
+            return {"ring": ring, "pat": parallel} if nodes == ranks > 1 else {"ring": ring}
         case "broadcast":
             chain = Traffic(ranks - nodes, 1, 0, 0, nodes - 1, around / rest)
             tree = Traffic(local - 1, 1, 0, 0, levels, outside / TREE_BANDWIDTH)

@@ -61,8 +61,8 @@ def tiles_of(chip: Gpu, precision: Precision) -> Tiles:
     instruction_rows = np.minimum(coefficients.instruction_rows, longer)
     operand_reads = longer / instruction_rows * (instruction_rows + shorter) * coefficients.step_bytes
     loaded = (rows + columns) * coefficients.step_bytes
-    feed = np.maximum(operand_reads / SHARED_BYTES_PER_CLOCK, loaded / coefficients.load_bytes_per_clock)
+    load = loaded - (longer / 2.0 * coefficients.step_bytes if on_chip.cluster_units > 1 else 0.0)
+    feed = np.maximum(operand_reads / SHARED_BYTES_PER_CLOCK, load / coefficients.load_bytes_per_clock)
     store = rows * columns * OUTPUT_BYTES / coefficients.store_bytes_per_clock
     resident = np.clip(np.floor(on_chip.shared_bytes / (coefficients.stages * loaded)), 1.0, coefficients.most_resident)
-    shared_operand = longer / 2.0 if on_chip.cluster_units > 1 else np.zeros_like(longer)
-    return Tiles(rows, columns, resident, multiply, feed, store, loaded - shared_operand * coefficients.step_bytes)
+    return Tiles(rows, columns, resident, multiply, feed, store, load)

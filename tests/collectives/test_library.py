@@ -15,7 +15,7 @@ from collectives.algorithms import ring
 from collectives.library import measured_seconds, price_collective, streamed_all_reduce
 from collectives.nccl import algorithm_traffic
 from collectives.price import linear_cost
-from collectives.topology import Level, Topology
+from collectives.topology import Level, Topology, every_nth
 
 MEASURED = Path(__file__).parents[1] / "reference" / "measured"
 OPERATIONS = ["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "send_receive"]
@@ -118,6 +118,21 @@ def test_between_nodes_steps_grow_with_the_logarithm():
     chip = load_chip("h100")
     one, two, many = (float(price_collective(chip, "all_reduce", p, 8192).seconds) for p in (8, 16, 100_000))
     assert one < two < many < 500e-6
+
+
+@pytest.mark.parametrize("operation", ["all_gather", "reduce_scatter"])
+def test_nodes_of_one_rank_gather_in_logarithmically_many_steps(operation):
+    """PAT: of 4096 nodes 12 steps instead of 4095, at three quarters of the ring's bandwidth."""
+    chip = load_chip("h100")
+    lone = chip.model_copy(update={"link": every_nth(chip.link, chip.link.domain)})
+    few, many = (price_collective(lone, operation, ranks, [1024.0, 2.0**34], library="nccl") for ranks in (64, 4096))
+    assert many.algorithm[0] == "pat simple"
+    assert many.seconds[0] == pytest.approx(2 * few.seconds[0], rel=0.3)
+    ring = price_collective(lone, operation, 64, [2.0**34], library="nccl", algorithm="ring simple").seconds[0]
+    parallel = price_collective(lone, operation, 64, [2.0**34], library="nccl", algorithm="pat").seconds[0]
+    assert few.algorithm[1] == "ring simple"
+    assert parallel == pytest.approx(ring / 0.75, rel=0.01)
+    assert "pat simple" not in price_collective(chip, operation, 4096, [1024.0], library="nccl").algorithm
 
 
 def test_one_chip_costs_nothing():
