@@ -41,8 +41,8 @@ def chips_of_stages(point: Point) -> list[NDArray[np.int64]]:
 
     Raises DoesNotFit where no replica has all of its chips.
     """
-    split = point.split
-    shape = (split.pipeline, split.replicas(point.count), split.context, split.tensor)
+    layout = point.layout
+    shape = (layout.pipeline, layout.replicas(point.count), layout.context, layout.tensor)
     chips = np.arange(point.count).reshape(shape)
     whole = ~np.isin(chips, point.variation.failed).any(axis=(0, 2, 3))
     if not whole.any():

@@ -27,22 +27,22 @@ def needed_bytes(point: Point, shard: Shard) -> float:
 
 def held_in_training(point: Point, shard: Shard) -> list[float]:
     """Bytes of a chip of each stage: weights, gradients, optimizer state, and the activations that it keeps at most."""
-    model, split = point.model, point.split
-    stages, chunks = split.pipeline, split.interleaved
+    model, layout = point.model, point.layout
+    stages, chunks = layout.pipeline, layout.interleaved
     parameters, decoders = parameters_of(model, stages * chunks), decoders_of(model.layers, stages * chunks)
-    replicas = split.replicas(point.count)
-    sharing = replicas * split.context if point.framework.shards_optimizer else 1
+    replicas = layout.replicas(point.count)
+    sharing = replicas * layout.context if point.framework.shards_optimizer else 1
     state = (WEIGHT_BYTES + GRADIENT_BYTES + OPTIMIZER_STATE_BYTES / sharing) / shard.ranks
     kept = kept_activation_bytes(
         model,
         shard,
-        split.micro_batch,
-        point.context // split.context,
-        split.recompute,
-        sequence=split.sequence,
+        layout.micro_batch,
+        point.context // layout.context,
+        layout.recompute,
+        sequence=layout.sequence,
         dropout=not point.framework.fused_attention,
     )
-    micro_batches = point.batch // (replicas * split.micro_batch)
+    micro_batches = point.batch // (replicas * layout.micro_batch)
     return [
         state * sum(parameters[stage::stages]) + kept * most_kept(stages, chunks, micro_batches, stage, decoders)
         for stage in range(stages)

@@ -60,7 +60,7 @@ class Point:
     parallel: Parallel = WHOLE
 
     @property
-    def split(self) -> Parallel:
+    def layout(self) -> Parallel:
         """How the chips share the work, every number known."""
         return self.parallel.of(self.count, self.batch, self.context, self.model)
 
@@ -69,13 +69,13 @@ class Point:
         """Whether all chips are one tensor-parallel group that computes the whole batch at once."""
         if self.parallel == WHOLE:
             return True
-        return self.split.at_once(self.count, self.batch)
+        return self.layout.at_once(self.count, self.batch)
 
     @property
     def replica(self) -> Point:
         """One of the replicas that serve requests beside each other, of chips 0 and up, with its share of the batch."""
-        split = self.split
-        return replace(self, count=split.tensor, batch=split.micro_batch, parallel=WHOLE)
+        layout = self.layout
+        return replace(self, count=layout.tensor, batch=layout.micro_batch, parallel=WHOLE)
 
 
 def make_point(

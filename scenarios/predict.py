@@ -82,7 +82,7 @@ def _waves(point: Point) -> list[int]:
 def predict_training(row: Row) -> float:
     """Seconds of one row of ``training.csv``: one decoder forward, backward or both, or a whole step."""
     point = _training_point(row)
-    split = shard(point.model, point.split.tensor)
+    split = shard(point.model, point.layout.tensor)
     if row["what"] == "step":
         return run_training(point, split).seconds
     work = training_work(point, split)

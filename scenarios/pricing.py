@@ -191,7 +191,7 @@ def split_model(point: Point) -> Shard:
     except CatalogError as error:
         raise DoesNotFit(str(error).rstrip(".")) from None
     if not point.one_group:
-        split = shard(point.model, point.split.tensor)
+        split = shard(point.model, point.layout.tensor)
         check_memory(point if point.phase == "train" else point.replica, split)
         return split
     ranks = len(working_chips(point))

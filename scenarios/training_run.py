@@ -25,7 +25,7 @@ def run_training(point: Point, split: Shard) -> Outcome:
     """One step of a training run. Raises DoesNotFit with numbers where a strategy does not fit the chip."""
     step = TrainingStages(point, split)
     finish = _run(step).now
-    times = step.micro_batches / step.split.pipeline  # of each pass on a mean stage
+    times = step.micro_batches / step.layout.pipeline  # of each pass on a mean stage
     passes = (step.work.forward, step.work.backward)
 
     def streamed(work: Step) -> float:

@@ -38,7 +38,7 @@ LEAST_BUCKET, BUCKET_PER_REPLICA = 40e6, 1e6
 
 def training_work(point: Point, split: Shard) -> TrainingStep:
     """The passes of one micro-batch on one chip, with all decoders; the optimizer over all parameters."""
-    layout = point.split
+    layout = point.layout
     return training_step(
         point.model,
         split,
@@ -61,8 +61,8 @@ class TrainingStages:
     shard: Shard
 
     @cached_property
-    def split(self) -> Parallel:
-        return self.point.split
+    def layout(self) -> Parallel:
+        return self.point.layout
 
     @cached_property
     def chips(self) -> list[IntArray]:
@@ -76,12 +76,12 @@ class TrainingStages:
     @property
     def sharing(self) -> int:
         """Chips that hold the same parameters: they sum their gradients."""
-        return self.replicas * self.split.context
+        return self.replicas * self.layout.context
 
     @cached_property
     def micro_batches(self) -> int:
         """Of each replica; where some have failed, of the one that got the most."""
-        return -(-self.point.batch // (self.replicas * self.split.micro_batch))
+        return -(-self.point.batch // (self.replicas * self.layout.micro_batch))
 
     @cached_property
     def differ(self) -> bool:
@@ -103,7 +103,7 @@ class TrainingStages:
     @cached_property
     def stages(self) -> list[Stage]:
         """What each stage does."""
-        stages, chunks = self.split.pipeline, self.split.interleaved
+        stages, chunks = self.layout.pipeline, self.layout.interleaved
         runs = stages * chunks
         decoders, parameters = decoders_of(self.point.model.layers, runs), parameters_of(self.point.model, runs)
         passes: dict[Hashable, tuple[Spent, Spent]] = {}
@@ -120,10 +120,10 @@ class TrainingStages:
                     Run(
                         forward=forward if run == runs - 1 else _with(forward, send),
                         backward=backward if run == 0 else _with(backward, send),
-                        buckets=self._buckets(stage, decoders[run], parameters[run] / self.split.tensor),
+                        buckets=self._buckets(stage, decoders[run], parameters[run] / self.layout.tensor),
                     )
                 )
-            own = sum(parameters[stage::stages]) / self.split.tensor
+            own = sum(parameters[stage::stages]) / self.layout.tensor
             share = own / (self.sharing if self.point.framework.shards_optimizer else 1)
             made.append(Stage(held, self._spent(stage, optimizer_step(share))))
         return made
@@ -131,8 +131,8 @@ class TrainingStages:
     @cached_property
     def norm_ps(self) -> int:
         """All chips sum the norm of their gradients before any updates a parameter."""
-        chips = self.sharing * self.split.tensor * self.split.pipeline
-        if chips == self.split.tensor:
+        chips = self.sharing * self.layout.tensor * self.layout.pipeline
+        if chips == self.layout.tensor:
             return 0  # one group: a kernel's time among its passes
         return self._collective("all_reduce", chips, GRADIENT_BYTES, self._link(0))
 
@@ -145,7 +145,7 @@ class TrainingStages:
 
     def _spent(self, stage: int, step: Step) -> Spent:
         """Picoseconds of one pass by label: a number, or where chips differ of each replica, its slowest group's."""
-        point, ranks = self.point, self.split.tensor
+        point, ranks = self.point, self.layout.tensor
         clusters, places = clusters_of_groups(point, self.chips[stage].reshape(-1, ranks))
         found: dict[Hashable, IntArray] = {}
         groups = sum(cluster.passes for cluster in clusters)
@@ -171,11 +171,11 @@ class TrainingStages:
 
         The ranks of a tensor-parallel group hold the same and send a share each (Narayanan et al. 2021, 4.1).
         """
-        split, point = self.split, self.point
-        tokens = split.micro_batch * point.context / split.context
-        share = tokens * point.model.hidden * ACTIVATION_BYTES / split.tensor
+        layout, point = self.layout, self.point
+        tokens = layout.micro_batch * point.context / layout.context
+        share = tokens * point.model.hidden * ACTIVATION_BYTES / layout.tensor
         link = self._link(stage)
-        between = 2 * split.tensor * self.sharing > link.domain
+        between = 2 * layout.tensor * self.sharing > link.domain
         seconds = link.network_latency + share / link.network_bandwidth if between else share / link.bandwidth
         return {Label("allreduce", LINK): seconds_to_ps(seconds)}
 
@@ -189,7 +189,7 @@ class TrainingStages:
         sizes = [each] * (decoders // each)
         if decoders % each:
             sizes.append(decoders % each)
-        link = every_nth(self._link(stage), self.split.tensor)
+        link = every_nth(self._link(stage), self.layout.tensor)
         return [self._bucket(size, size * apiece, link) for size in sizes]
 
     def _bucket(self, decoders: int, parameters: float, link: Link) -> Bucket:

@@ -99,11 +99,11 @@ def _numbers(point: Point, split: Shard) -> dict[str, object]:
     step = TrainingStages(point, split)
     return {
         "tensor_parallel": split.ranks,
-        "pipeline_stages": step.split.pipeline,
-        "context_groups": step.split.context,
+        "pipeline_stages": step.layout.pipeline,
+        "context_groups": step.layout.context,
         "replicas": step.replicas,
         "micro_batches": step.micro_batches,
-        "micro_batch": step.split.micro_batch,
+        "micro_batch": step.layout.micro_batch,
     }
 
 
@@ -112,7 +112,7 @@ def _stages(point: Point, split: Shard, bars: Iterable[Bar]) -> list[dict[str, o
     from scenarios.memory import held_in_training
     from scenarios.pipeline_schedule import decoders_of, parameters_of
 
-    stages, runs = point.split.pipeline, point.split.pipeline * point.split.interleaved
+    stages, runs = point.layout.pipeline, point.layout.pipeline * point.layout.interleaved
     decoders, parameters = decoders_of(point.model.layers, runs), parameters_of(point.model, runs)
     kinds = ("forward", "backward", "optimizer", "network")
     spent = [dict.fromkeys(kinds, 0.0) for _ in range(stages)]

@@ -35,7 +35,7 @@ def trained(count=32, batch=32, parallel=SMALL, model="llama-2-7b", chip="h100",
 
 
 def run(point):
-    return run_training(point, shard(point.model, point.split.tensor))
+    return run_training(point, shard(point.model, point.layout.tensor))
 
 
 def plain_stages(durations, buckets=()):
