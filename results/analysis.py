@@ -157,16 +157,24 @@ def scaling(results: pd.DataFrame) -> pd.DataFrame:
     """The frame with ``scaling_speedup``, ``ideal_speedup`` and ``scaling_efficiency`` (their ratio, 1 is ideal).
 
     Strong scaling: the same work on more chips, against the smallest count of the same curve (all other inputs equal)
-    that fits. Ideal: twice the chips, half the time.
+    that fits. Ideal: twice the chips, half the time. Weak scaling, where each count has one batch of its own
+    (``grows_with_count``): twice the chips, twice the sequences in the same time.
     """
-    curve = [name for name in inputs_of(results) if name != "count"]
+    along = ("count", "batch") if grows_with_count(results) else ("count",)
+    curve = [name for name in inputs_of(results) if name not in along]
     _single(results, [*curve, "count"])
     fits = results.loc[results["fits"]].sort_values("count")
-    first = fits.groupby(curve, sort=False)[["count", "seconds"]].first()
+    first = fits.assign(work=fits["batch"]).groupby(curve, sort=False)[["count", "seconds", "work"]].first()
     start = first.reindex(pd.MultiIndex.from_frame(results[curve])).set_axis(results.index)
     # Curves of which nothing fits have no start: NaN.
-    speedup, ideal = start["seconds"] / results["seconds"], results["count"] / start["count"]
+    speedup = results["batch"] / start["work"] * (start["seconds"] / results["seconds"])
+    ideal = results["count"] / start["count"]
     return results.assign(scaling_speedup=speedup, ideal_speedup=ideal, scaling_efficiency=speedup / ideal)
+
+
+def grows_with_count(results: pd.DataFrame) -> bool:
+    """Whether the batch varies with the count and with nothing else."""
+    return results["batch"].nunique() > 1 and bool((results.groupby("count")["batch"].nunique() == 1).all())
 
 
 def _names(names: Names) -> list[str]:

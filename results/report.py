@@ -30,7 +30,7 @@ MOST_COMMANDS = 12
 MOST_BARS = 60  # more are longer than a screen
 MOST_CHOICES = 24  # values of an input that are offered as check boxes
 NUMBERS = ("seconds", "tokens_per_s_user", "tokens_per_s", "roofline_fraction", *PARTS)
-SHOWN = ("tokens_per_s_user", "tokens_per_s", "seconds", "roofline_fraction")
+SHOWN = ("tokens_per_s_user", "tokens_per_s", "seconds", "roofline_fraction", "mfu")
 CAPTIONS = {
     "breakdown": "Where the time of each point goes.",
     "scaling": "Tokens a second against chips; dashed lines are ideal, percentages the efficiency at the last point.",
@@ -44,7 +44,7 @@ SHOWN_BY = {
     "heatmap": ("chip", "count", "strategy", "batch"),
     "pareto": ("chip", "count", "strategy", "batch"),
 }
-FORMS = {"seconds": format_seconds, "roofline_fraction": percent}
+FORMS = {"seconds": format_seconds, "roofline_fraction": percent, "mfu": percent}
 
 
 @dataclass(frozen=True)
@@ -232,6 +232,7 @@ def _title(name: str) -> str:
         "tokens_per_s_user": "tokens/s of one user",
         "tokens_per_s": "tokens/s in all",
         "roofline_fraction": "of HBM roofline",
+        "mfu": "MFU",
         "limiter": "limited by",
         "count": "chips",
         "chip": "chip",

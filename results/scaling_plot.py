@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from results.analysis import grows_with_count
 from results.analysis import scaling as scaled
 from results.errors import SchemaError
 from results.palette import FAINT, readable, strategy_styles
@@ -22,7 +23,7 @@ LABEL_APART = 1.17  # labels at the ends of curves stand at least by this factor
 
 
 def scaling(results: pd.DataFrame) -> Picture:
-    """A line a strategy; the thin line above it is what its first point promises: twice the chips, half the time.
+    """A line a strategy; the thin line above it is what its first point promises: twice the chips, twice the speed.
 
     Numbers at the ends are the efficiency there. Raises SchemaError where nothing fits or all rows have one count.
     """
@@ -30,7 +31,8 @@ def scaling(results: pd.DataFrame) -> Picture:
     fitting = fitting.loc[fitting["fits"]]
     if fitting["count"].nunique() < 2:
         raise SchemaError("scaling curves need two counts that fit; the rows that fit have one or none.")
-    common, parted = panels(fitting, ("count", "strategy"))
+    grows = grows_with_count(fitting)
+    common, parted = panels(fitting, ("count", "strategy", "batch") if grows else ("count", "strategy"))
     across = side_by_side(len(parted))
     down = -(-len(parted) // across)
     picture = Picture(max(4.0 * across, 6), 3.6 * down + 0.7, _description(fitting))
@@ -45,7 +47,7 @@ def scaling(results: pd.DataFrame) -> Picture:
         if number % across == 0:
             axes.set_ylabel("tokens/s of the whole batch")
         if number >= len(parted) - across:
-            axes.set_xlabel("chips")
+            axes.set_xlabel("chips (and a batch that grows with them)" if grows else "chips")
     assert shared is not None
     _scales(shared, fitting)
     handles, labels = shared.get_legend_handles_labels()

@@ -15,7 +15,7 @@
   const word = (value) => String(value).replaceAll("_", " ");
 
   function quantity(name, value) {
-    if (name === "roofline_fraction") return number.format(100 * value) + "%";
+    if (name === "roofline_fraction" || name === "mfu") return number.format(100 * value) + "%";
     if (!(name === "seconds" || name.endsWith("_s") && !name.startsWith("tokens"))) return number.format(value);
     const [size, unit] = value >= 1 ? [1, "s"] : value >= 1e-3 ? [1e-3, "ms"] : [1e-6, "us"];
     return number.format(value / size) + " " + unit;
@@ -63,8 +63,19 @@
     return found.filter((each) => each >= axis.least && each <= axis.most);
   }
 
+  // A number that has one value at each place across goes along a line, as a batch that grows with the chips.
+  function follows(name) {
+    const values = data.inputs[name], seen = new Map();
+    if (typeof values[0] !== "number") return false;
+    return data.inputs[across.value].every((place, row) => {
+      if (!seen.has(place)) seen.set(place, values[row]);
+      return seen.get(place) === values[row];
+    });
+  }
+
   function series(row) {
-    return Object.keys(data.inputs).filter((name) => name !== across.value).map((name) => data.inputs[name][row]).join("|");
+    return Object.keys(data.inputs).filter((name) => name !== across.value && !follows(name))
+      .map((name) => data.inputs[name][row]).join("|");
   }
 
   function draw() {
