@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
+# The title of a panel, its speed-ups, and which of them a row is about (NaN where none is).
+Cells = tuple[str, pd.DataFrame, pd.DataFrame]
 # Purple is faster, orange slower, white equal: told apart with any colour vision.
 COLOURS = "PuOr"
 DARK = 0.62  # of the way from white to an end of the scale, from where white text reads better
@@ -33,8 +35,8 @@ def heatmap(
 ) -> Picture:
     """How many times as fast ``fast`` is as ``slow``, in cells over ``rows`` and ``columns`` (both inputs).
 
-    ``rows``: by default the first of batch, context and chip that varies. Cells that do not fit say so. Raises
-    SchemaError where either strategy is missing.
+    ``rows``: by default the first of batch, context and chip that varies. Cells that do not fit say so; those of which
+    there is no row are empty. Raises SchemaError where either strategy is missing.
     """
     for strategy in (fast, slow):
         if strategy not in set(results["strategy"]):
@@ -46,7 +48,10 @@ def heatmap(
     faster = speedups(results, {"strategy": slow})
     faster = faster.loc[faster["strategy"] == fast]
     common, parted = panels(faster, ("strategy", down, columns))
-    cells = [(title, _sorted(pivot(rows, down, columns, "speedup"))) for title, rows in parted]
+    cells = [
+        (title, *(_sorted(pivot(rows.assign(asked=1.0), down, columns, value)) for value in ("speedup", "asked")))
+        for title, rows in parted
+    ]
     reach = float(np.nanmax(np.abs(np.log2(faster["speedup"])))) if faster["speedup"].notna().any() else 0.0
     return _draw(cells, common, f"{readable(fast)} over {readable(slow)}", max(reach, 0.1), down, columns)
 
@@ -57,9 +62,7 @@ def _sorted(cells: pd.DataFrame) -> pd.DataFrame:
     return cells.sort_index(ascending=False) if cells.index.dtype != "str" else cells
 
 
-def _draw(
-    cells: list[tuple[str, pd.DataFrame]], common: str, what: str, reach: float, down: str, columns: str
-) -> Picture:
+def _draw(cells: list[Cells], common: str, what: str, reach: float, down: str, columns: str) -> Picture:
     across = side_by_side(len(cells))
     lines = -(-len(cells) // across)
     height, width = cells[0][1].shape
@@ -69,8 +72,8 @@ def _draw(
     picture.suptitle(f"{what}\n{common}", x=0.01, ha="left", weight="bold")
     places = [picture.add_subplot(lines, across, number + 1) for number in range(len(cells))]
     image: AxesImage | None = None
-    for number, (axes, (title, values)) in enumerate(zip(places, cells, strict=True)):
-        image = _panel(axes, values, reach)
+    for number, (axes, (title, values, asked)) in enumerate(zip(places, cells, strict=True)):
+        image = _panel(axes, values, asked, reach)
         axes.set_title(title, loc="left")
         axes.set_xlabel(readable(columns) if number >= len(cells) - across else "")
         axes.set_ylabel(readable(down) if number % across == 0 else "")
@@ -81,12 +84,14 @@ def _draw(
     return picture
 
 
-def _panel(axes: Axes, values: pd.DataFrame, reach: float) -> AxesImage:
+def _panel(axes: Axes, values: pd.DataFrame, asked: pd.DataFrame, reach: float) -> AxesImage:
     logs = np.log2(values.to_numpy(np.float64))
     axes.set_facecolor("#F4F4F4")
     image = axes.imshow(logs, cmap=COLOURS, vmin=-reach, vmax=reach, aspect="auto")
     for (row, column), log in np.ndenumerate(logs):
         if np.isnan(log):
+            if np.isnan(asked.iat[row, column]):
+                continue  # no row is about this cell
             axes.text(column, row, "does not\nfit", ha="center", va="center", fontsize=7, color=FAINT)
             continue
         colour = "white" if abs(log) > DARK * reach else "black"
@@ -107,8 +112,8 @@ def _times(ratio: float) -> str:
     return f"{ratio:.2f}×" if ratio < 9.995 else f"{ratio:.1f}×"
 
 
-def _description(cells: list[tuple[str, pd.DataFrame]], what: str) -> str:
-    values = np.concatenate([table.to_numpy(np.float64).ravel() for _, table in cells])
+def _description(cells: list[Cells], what: str) -> str:
+    values = np.concatenate([table.to_numpy(np.float64).ravel() for _, table, _ in cells])
     if np.isnan(values).all():
         return f"Heat map of the speed-up of {what}; nothing fits."
     low, high = float(np.nanmin(values)), float(np.nanmax(values))

@@ -174,3 +174,12 @@ def test_a_title_leaves_out_what_goes_without_saying():
     common, _ = panels(rows.iloc[:1], ("count",))
     assert ", ," not in common
     assert not common.endswith(", ")
+
+
+def test_a_cell_that_does_not_fit_says_so_and_one_without_a_row_is_empty():
+    rows = [
+        record(count=count, batch=batch, strategy=name) for count, batch in ((1, 1), (2, 4)) for name in STRATEGY_STYLES
+    ]
+    rows += [unfit(count=1, batch=4, strategy=name) for name in STRATEGY_STYLES]
+    axes = results.plot(frame(rows), "heatmap", rows="batch").axes[0]
+    assert sorted(text.get_text() for text in axes.texts) == ["1.00×", "1.00×", "does not\nfit"]
