@@ -11,14 +11,27 @@ A time is a path through the program: each ``latest`` continues along its winner
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import ClassVar, overload
+from typing import ClassVar, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 Picoseconds = int | IntArray
-Duration = Picoseconds | Mapping[Hashable, Picoseconds]
+
+
+class Breakdown(NamedTuple):
+    """A duration of chips whose times are explained by a table: a label's parts are a row of it, not an entry each.
+
+    One addition or choice then serves all labels, which is what short clocks of a few dozen chips spend their time on.
+    ``ps`` (chips,) is the sum of ``parts`` (labels, chips), none below 0. All tasks of one clock have the same rows.
+    """
+
+    ps: IntArray
+    parts: IntArray
+
+
+Duration = Picoseconds | Mapping[Hashable, Picoseconds] | Breakdown
 
 PICOSECONDS_PER_SECOND = 1e12
 LAST_PS = int(np.iinfo(np.int64).max)  # of a clock whose times are arrays
@@ -112,9 +125,15 @@ def latest_across(time: Time, group: int | None = None) -> Time:
 
 
 def spend(start: Time, duration: Duration, label: Hashable, chips: int) -> Time:
-    """``duration`` after ``start``, spent in ``label``, or in the labels that ``duration`` maps to picoseconds."""
+    """``duration`` after ``start``, spent in ``label``, or in the labels that ``duration`` maps to picoseconds.
+
+    Of a ``Breakdown`` the table of parts is what the path keeps under ``label``.
+    """
     ps = start.ps
     path = start.path.copy()
+    if isinstance(duration, Breakdown):
+        path[label] = path.get(label, 0) + duration.parts
+        return Time(ps + duration.ps, path)
     for name, spent in steps(duration, label, chips):
         ps = ps + spent
         path[name] = path.get(name, 0) + spent
@@ -126,6 +145,9 @@ def steps(duration: Duration, label: Hashable, chips: int) -> Iterator[tuple[Has
 
     Raises ValueError for what is negative, not whole, or an array of another shape than (chips,).
     """
+    if isinstance(duration, Breakdown):
+        yield label, duration.ps
+        return
     for name, spent in duration.items() if isinstance(duration, Mapping) else ((label, duration),):
         if type(spent) is int and spent >= 0:
             yield name, spent

@@ -24,7 +24,7 @@ ENOUGH = 0.5  # of the lanes that could leap: to wait for the rest costs more th
 def run_uneven(clock: Clock, counts: IntArray, body: Body, carried: tuple[Time, ...], run: Run) -> tuple[Time, ...]:
     """Run ``body`` ``counts`` times, (chips,). ``run`` runs it as often on all chips, as ``Timeline.loop`` does."""
     done = 0
-    for count in np.unique(counts).tolist():
+    for count in sorted(set(counts.tolist())):
         carried = run(count - done, _only_others(clock, counts <= done, body), carried)
         done = count
     return carried
@@ -172,7 +172,8 @@ def _moved_alike(first: State, second: State, third: State) -> Lanes | np.bool_:
             for label in () if a is b is c else a.path | b.path | c.path:
                 grown = c.path.get(label, 0) - b.path.get(label, 0)
                 expected = 0 if type(label) is Rate else b.path.get(label, 0) - a.path.get(label, 0)
-                same = same & np.equal(grown, expected)
+                alike = np.equal(grown, expected)
+                same = same & (alike.all(axis=0) if alike.ndim > 1 else alike)
     return same
 
 

@@ -16,12 +16,13 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from chips.explained_time import Duration, IntArray, Picoseconds, Time
+from chips.explained_time import Breakdown, Duration, IntArray, Picoseconds, Time, steps
 from chips.periodic_loop import Body
 from chips.timeline import Buffer, Engine, Timeline
 
 FEW = 6  # fewer lanes take less time one after the other: an array's addition costs as much as several of numbers
 START = -1  # the mark of time zero
+PARTS = "parts"  # the one label of times whose parts are a table
 
 Spent = dict[Hashable, Picoseconds]
 
@@ -61,6 +62,27 @@ class Replay:
     def at(self, marks: Sequence[int]) -> tuple[Time, ...]:
         """The times of these marks."""
         return tuple([self.times[mark] for mark in marks])
+
+
+class _SideBySide(Replay):
+    """A program on a clock of several lanes: the parts of its times are a table, a row for each number of a label."""
+
+    def __init__(
+        self, clock: Timeline, counts: Sequence[Count], durations: Sequence[Picoseconds], labels: Sequence[int]
+    ) -> None:
+        super().__init__(clock, counts, durations, labels)
+        self._rows = labels
+        self._shape = max(labels, default=0) + 1, clock.chips
+        self._breakdowns: dict[tuple[int, int], Breakdown] = {}
+
+    def spending(self, first: int, count: int) -> tuple[Duration, Hashable]:
+        if (first, count) not in self._breakdowns:
+            parts = np.zeros(self._shape, np.int64)
+            for place in range(first, first + count):
+                for _, ps in steps(self._durations[place], None, self.clock.chips):
+                    parts[self._rows[place]] += ps
+            self._breakdowns[first, count] = Breakdown(parts.sum(axis=0), parts)
+        return self._breakdowns[first, count], PARTS
 
 
 class Instruction(Protocol):
@@ -336,6 +358,8 @@ class Recorder(Timeline):
         return results
 
     def _spend(self, duration: Duration, label: Hashable) -> tuple[int, int]:
+        if isinstance(duration, Breakdown):
+            raise TypeError("What is recorded names its labels; a table of parts has none.")
         spent = duration if isinstance(duration, Mapping) else {label: duration}
         first = len(self._durations)
         self._durations.extend(spent.values())
@@ -369,14 +393,14 @@ def run_side_by_side(programs: Sequence[Program]) -> list[Spent]:
         Count(_joined([each.times for each in row], widths), any(each.leaps for each in row))
         for row in zip(*(program.counts for program in programs), strict=True)
     ]
-    spent = _run(Timeline(lanes, independent=True), first, counts, durations, labels).parts
+    replay = _SideBySide(Timeline(lanes, independent=True), counts, durations, labels)
+    table = np.broadcast_to(_run(first, replay).path.get(PARTS, 0), (len(numbers), lanes))
     answers: list[Spent] = []
     begin = 0
     for which, width in enumerate(widths):
         answer: Spent = {}
-        for kind, number in numbers.items():
-            if number in spent:
-                own = np.asarray(spent[number])[begin : begin + width]
+        for kind, own in zip(numbers, table[:, begin : begin + width], strict=True):
+            if own.any():
                 answer[kind[which]] = answer.get(kind[which], 0) + own
         answers.append(answer)
         begin += width
@@ -387,11 +411,13 @@ def _one_by_one(program: Program) -> Spent:
     """Every lane on a clock of its own."""
     alone = [
         _run(
-            Timeline(),
             program,
-            [Count(_of_lane(each.times, lane), each.leaps) for each in program.counts],
-            [_of_lane(each, lane) for each in program.durations],
-            program.labels,
+            Replay(
+                Timeline(),
+                [Count(_of_lane(each.times, lane), each.leaps) for each in program.counts],
+                [_of_lane(each, lane) for each in program.durations],
+                program.labels,
+            ),
         ).parts
         for lane in range(program.lanes)
     ]
@@ -414,15 +440,8 @@ def _joined(numbers: Sequence[int | IntArray], widths: Sequence[int]) -> int | I
     )
 
 
-def _run(
-    clock: Timeline,
-    program: Program,
-    counts: Sequence[Count],
-    durations: Sequence[Picoseconds],
-    labels: Sequence[Hashable],
-) -> Time:
-    """Issue the program on ``clock`` with these counts, durations and labels; the time of its result."""
-    replay = Replay(clock, counts, durations, labels)
+def _run(program: Program, replay: Replay) -> Time:
+    """Issue the program as ``replay`` says; the time of its result."""
     for instruction in program.instructions:
         instruction.run(replay)
     return replay.times[program.result]
