@@ -29,8 +29,8 @@ VECTOR_STEP_BYTES = 512.0
 VECTOR_WARPS = 16.0
 """Warps on a streaming multiprocessor that each reduce a column in a product of one row; 8 to 64 fit alike."""
 WAIT_SECONDS = 40e-9
-"""A step by which engines that feed each other are early or late: what they wait adds up as a random walk over steps.
-Fitted to measured/h100_gemm_bf16 and measured/a100_gemm_bf16 (70% of their shapes): 43 and 36 ns, one step over k.
+"""By which engines that feed each other are early or late, a part of a step over k: what they wait adds up as a random
+walk. Fitted to measured/h100_gemm_bf16 (43 ns) and measured/a100_gemm_bf16 (36 ns), 70% of their shapes.
 """
 _LIMITERS = np.array([MATRIX_UNIT, ON_CHIP_NETWORK, MEMORY, LATENCY])
 
@@ -111,16 +111,14 @@ def _price(
     write_rate = chip.memory.bandwidth * coefficients.write_efficiency
     hbm = (read_bytes / read_rate + output_bytes / write_rate)[:, None, None]
 
-    # Partial sums of a split k are written to L2 and read back. What outgrows it went to HBM while other parts were
-    # still multiplied: bytes beyond L2 cost no more in any measured product.
+    # Partial sums of a split k are written to L2 and read back. Many of them outgrow it, but those of the first waves
+    # leave for HBM while later ones multiply: measured, each byte costs the same.
     partial_bytes = ACCUMULATOR_BYTES * (count * m * n)[:, None, None] * split
     reduction = np.where(split > 1.0, coefficients.reduction_seconds + 2.0 * partial_bytes / l2_rate, 0.0)
 
     start = coefficients.startup_seconds + coefficients.memory_latency_cycles / clock
     longest = np.maximum(np.maximum(on_unit, l2), hbm)
-    others = on_unit + l2 + hbm - longest
-    waiting = coefficients.exposed * others + np.sqrt(WAIT_SECONDS * others)
-    whole = start + longest + np.minimum(waiting, others) + reduction
+    whole = start + longest + unhidden(chip, on_unit + l2 + hbm - longest) + reduction
     flops = 2.0 * count * m * n * k
     joules = flops * coefficients.joules_per_flop * element / 2.0
     joules += (read_bytes + output_bytes) * coefficients.joules_per_byte
@@ -168,6 +166,12 @@ def _splits(result_tiles: Floats, steps: Floats, units: int, resident: Floats, m
     split = np.concatenate([few, filling, fuller], axis=2)
     possible: Floats = np.minimum(np.clip(split, 1.0, np.ceil(steps / LEAST_STEPS)), most)
     return possible
+
+
+def unhidden(chip: Gpu, others: Floats) -> Floats:
+    """Seconds that the busiest engine waits for the others, which work for ``others`` seconds together beside it."""
+    waiting: Floats = chip.generation.matmul.exposed * others + np.sqrt(WAIT_SECONDS * others)
+    return np.minimum(waiting, others)
 
 
 def hbm_read_rate(chip: Gpu) -> float:

@@ -13,7 +13,7 @@ from math import ceil, prod
 
 import numpy as np
 
-from chips.kernels.matmul import clock_stretch, hbm_read_rate
+from chips.kernels.matmul import clock_stretch, hbm_read_rate, unhidden
 from chips.pipeline import Buffer, Metapipeline, Stage
 from chips.spec import Gpu
 from chips.tiles.compiler import Compiled, check_tiles, executions, tile_bytes, total
@@ -50,7 +50,7 @@ def compile_gpu(found: Trace, chip: Gpu, asynchronous: bool) -> Compiled:
     longest = max(on_units, l2, hbm)
     start = coefficients.startup_seconds + coefficients.memory_latency_cycles / clock
     ends = sum(waves for _, waves, _ in built) * chip.generation.attention.tile_latency if mixed else 0.0
-    seconds = start + ends + longest + coefficients.exposed * (on_units + l2 + hbm - longest)
+    seconds = start + ends + longest + float(unhidden(chip, np.array(on_units + l2 + hbm - longest)))
     flop = total(found, lambda operation: operation.flop)
     joules = flop * coefficients.joules_per_flop + memory * coefficients.joules_per_byte
     seconds += on_units * (float(clock_stretch(chip, np.array(joules / seconds))) - 1.0)

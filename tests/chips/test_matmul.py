@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chips.kernels.matmul import price_matmul
+from chips.kernels.matmul import price_matmul, unhidden
+from chips.kernels.matmul_tiles import tiles_of
 from chips.spec import CatalogError, Gpu, chip_names, load_chip
 
 MEASURED = Path(__file__).parents[1] / "reference" / "measured"
@@ -110,6 +111,33 @@ def test_a_last_wave_lasts_as_long_as_a_full_one() -> None:
     assert full < 1.2 * started
 
 
+def test_engines_wait_for_each_other_less_in_proportion_the_longer_they_run() -> None:
+    others = np.logspace(-9, -1, 50)
+    waiting = unhidden(gpu("h100"), others)
+    assert (np.diff(waiting) > 0).all(), "more work is never hidden so much better that the kernel gets faster"
+    assert (np.diff(waiting) <= np.diff(others) * (1 + 1e-9)).all(), "at most as much as the work itself"
+    assert (np.diff(waiting / others) <= 1e-12).all()
+    assert waiting[0] == others[0]
+
+
+def test_a_second_wave_of_split_parts_hides_traffic_of_the_first() -> None:
+    """Measured on an A100: 8192 x 1024 x 10240 fills 2.4 waves; in two parts over k it takes 645 us, not 749."""
+    chip = gpu("a100")
+    measured = {8192: 537.7e-6, 10_240: 644.8e-6, 12_288: 797.8e-6, 16_384: 1060.4e-6}
+    for k, seconds in measured.items():
+        assert price_matmul(chip, 8192, 1024, k, resident_weights=True).seconds == pytest.approx(seconds, rel=0.08)
+
+
+def test_blocks_of_a_cluster_load_their_shared_operand_once() -> None:
+    chip = gpu("h100")
+    alone = chip.model_copy(update={"on_chip": chip.on_chip.model_copy(update={"cluster_units": 1})})
+    shared, own = tiles_of(chip, "bf16"), tiles_of(alone, "bf16")
+    longer = np.maximum(shared.rows, shared.columns)
+    assert own.load_bytes - shared.load_bytes == pytest.approx(longer / 2.0 * chip.generation.matmul.step_bytes)
+    assert (shared.feed <= own.feed).all()
+    assert (shared.feed < own.feed).any()
+
+
 def test_eight_bit_operands_halve_weights_and_double_the_rate() -> None:
     chip = gpu("h100")
     for shape in ((16, 8192, 28672), (8192, 8192, 8192)):
@@ -136,7 +164,7 @@ def test_a_precision_that_the_chip_lacks_is_refused() -> None:
         price_matmul(gpu("a100"), 8, 8, 8, precision="fp8")
 
 
-@pytest.mark.parametrize(("name", "mean_error", "bias"), [("h100", 0.058, 0.02), ("a100", 0.071, 0.02)])
+@pytest.mark.parametrize(("name", "mean_error", "bias"), [("h100", 0.053, 0.02), ("a100", 0.067, 0.02)])
 def test_measured_rows(name: str, mean_error: float, bias: float) -> None:
     rows = pd.read_parquet(MEASURED / f"{name}_gemm_bf16.parquet")
     chip = gpu(name)
