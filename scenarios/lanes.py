@@ -28,6 +28,8 @@ from scenarios.records import Columns, Outcome, Record, asked, figures
 from scenarios.strategies import run_strategy, side_by_side
 
 Floats = NDArray[np.float64]
+Steps = dict[Hashable, list[tuple[NDArray[np.intp], Step]]]
+"""Passes of many points by what they compute, in lanes that the same things limit: all strategies run the same ones."""
 
 
 @dataclass
@@ -46,11 +48,12 @@ def price_points(points: Sequence[Point]) -> Columns:
     """
     columns = asked(points)
     recorded: list[_Recorded] = []
+    steps: Steps = {}
     for numbers in _kin(points):
         alone = numbers
         if len(numbers) > 1:
             try:
-                recorded += _recorded_together(points, numbers, columns)
+                recorded += _recorded_together(points, numbers, columns, steps)
                 alone = []
             except (DoesNotFit, ScenarioError):  # one of them, or all: each is asked in turn
                 pass
@@ -84,10 +87,15 @@ def _kin(points: Sequence[Point]) -> Iterable[list[int]]:
             # A prompt of one token is priced as decode.
             or (point.phase == "prefill" and isinstance(point.chip, Gpu) and point.context > 1)
         )
-        owners = (id(point.chip), id(point.model), point.framework.name)
-        shared = (*owners, point.count, point.phase, point.strategy, point.launch, point.precision)
+        shared = (_work(point), point.strategy, point.launch)
         groups.setdefault(shared if together else number, []).append(number)
     return groups.values()
+
+
+def _work(point: Point) -> Hashable:
+    """What a point computes on what, but for its batch and context."""
+    owners = (id(point.chip), id(point.model), point.framework.name)
+    return (*owners, point.count, point.phase, point.precision)
 
 
 def _recordable(point: Point) -> bool:
@@ -105,10 +113,13 @@ def _recorded(point: Point, number: int) -> _Recorded:
     return recorded
 
 
-def _recorded_together(points: Sequence[Point], numbers: Sequence[int], columns: Columns) -> Iterator[_Recorded]:
+def _recorded_together(
+    points: Sequence[Point], numbers: Sequence[int], columns: Columns, steps: Steps
+) -> Iterator[_Recorded]:
     """Points that differ only in batch and context; those that do not fit get their row in ``columns`` at once.
 
-    Raises DoesNotFit and ScenarioError for what holds for one of them or for all.
+    Passes are found in ``steps``, or added to them. Raises DoesNotFit and ScenarioError for what holds for one of the
+    points or for all.
     """
     first = points[numbers[0]]
     split = split_model(replace(first, batch=1, context=1))
@@ -122,9 +133,15 @@ def _recorded_together(points: Sequence[Point], numbers: Sequence[int], columns:
     if not fitting:
         return
     batches, contexts = (columns[name][fitting].astype(np.float64) for name in ("batch", "context"))
-    for lanes in _limited_alike(first, _step(first, split, batches, contexts)):
+    work = (_work(first), batches.tobytes(), contexts.tobytes())
+    if work not in steps:
+        steps[work] = [
+            (lanes, _step(first, split, batches[lanes], contexts[lanes]))
+            for lanes in _limited_alike(first, _step(first, split, batches, contexts))
+        ]
+    for lanes, step in steps[work]:
         recorded = _Recorded(np.array(fitting)[lanes].tolist(), Outcome(), [])
-        _record_pass(recorded, first, split, _step(first, split, batches[lanes], contexts[lanes]))
+        _record_pass(recorded, first, split, step)
         yield recorded
 
 

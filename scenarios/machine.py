@@ -42,6 +42,7 @@ DEPENDENCY = Label("launch", "dependency")
 LINK = "link"  # what collectives wait for, and the engine on which chips meet
 DIRECT: Library = "trtllm"  # the fastest direct kernels known, and NCCL's where they do not reach
 FILL_DRAIN = Label("fill_drain", "dependency")
+MOST_RECENT = 64  # operators of several passes, so many as strategies that run the same passes ask for in turn
 NEVER_WAITED_FOR = 1e18  # bytes/s, or bytes a clock
 
 
@@ -78,6 +79,8 @@ class GpuMachine:
     stages: dict[Operator, StreamStage] = field(default_factory=dict)
     """Operators as stages of a persistent kernel, where chips are alike; filled by the strategies."""
     _prices: dict[Operator, KernelPrice] = field(default_factory=dict)
+    # Of several passes: by id, with the operator itself, so that its id stays its own.
+    _recent: dict[int, tuple[Operator, KernelPrice]] = field(default_factory=dict)
 
     def kernels_of(self, operator: Operator) -> int:
         """How many kernels the framework makes of one operator."""
@@ -89,7 +92,11 @@ class GpuMachine:
         Collectives are the framework's own kernels; inside a persistent kernel see ``price_inside``.
         """
         if operator.several:
-            return self._several(operator)
+            if id(operator) not in self._recent:
+                if len(self._recent) == MOST_RECENT:
+                    self._recent.clear()
+                self._recent[id(operator)] = (operator, self._several(operator))
+            return self._recent[id(operator)][1]
         if operator not in self._prices:
             self._prices[operator] = self._price(operator)
         return self._prices[operator]
