@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chips.explained_time import Breakdown, Duration
 from chips.recorded_program import Recorder, run_side_by_side
 from chips.timeline import Time, Timeline
 
@@ -55,6 +56,23 @@ def test_programs_side_by_side_are_each_as_alone(points: list[list[int]], counts
     for number, answer in enumerate(run_side_by_side(programs)):
         found = {label: int(np.asarray(ps).item()) for label, ps in answer.items() if np.any(ps)}
         assert found == alone(points[number], counts[number], names[number % 2])
+
+
+def test_a_table_of_parts_explains_a_time_as_labels_do() -> None:
+    spent = np.array([[3, 0, 5], [1, 2, 0]])
+    table, labels = Timeline(3, independent=True), Timeline(3, independent=True)
+
+    def program(clock: Timeline, duration: Duration, label: str) -> Time:
+        other = clock.task(clock.engine("other"), np.array([40, 0, 400]), label=label)
+        (ready,) = clock.loop(100, lambda times: (clock.task(clock.engine("one"), duration, times, label),), (other,))
+        return ready
+
+    by_row = program(table, Breakdown(spent.sum(axis=0), spent), "table")
+    by_label = program(labels, {"first": spent[0], "second": spent[1]}, "other")
+    assert np.array_equal(by_row.ps, by_label.ps)
+    started = by_label.path["other"]
+    rows = np.stack([by_label.path["first"], by_label.path["second"]])
+    assert np.array_equal(by_row.path["table"], rows + started)
 
 
 def test_a_program_may_have_lanes_of_its_own() -> None:
