@@ -48,10 +48,10 @@ def heatmap(
     faster = speedups(results, {"strategy": slow})
     faster = faster.loc[faster["strategy"] == fast]
     common, parted = panels(faster, ("strategy", down, columns))
-    cells = [
-        (title, *(_sorted(pivot(rows.assign(asked=1.0), down, columns, value)) for value in ("speedup", "asked")))
-        for title, rows in parted
-    ]
+    cells: list[Cells] = []
+    for title, part in parted:
+        values, asked = (_sorted(pivot(part.assign(asked=1.0), down, columns, value)) for value in ("speedup", "asked"))
+        cells.append((title, values, asked))
     reach = float(np.nanmax(np.abs(np.log2(faster["speedup"])))) if faster["speedup"].notna().any() else 0.0
     return _draw(cells, common, f"{readable(fast)} over {readable(slow)}", max(reach, 0.1), down, columns)
 
@@ -85,12 +85,12 @@ def _draw(cells: list[Cells], common: str, what: str, reach: float, down: str, c
 
 
 def _panel(axes: Axes, values: pd.DataFrame, asked: pd.DataFrame, reach: float) -> AxesImage:
-    logs = np.log2(values.to_numpy(np.float64))
+    logs, stated = np.log2(values.to_numpy(np.float64)), asked.to_numpy(np.float64)
     axes.set_facecolor("#F4F4F4")
     image = axes.imshow(logs, cmap=COLOURS, vmin=-reach, vmax=reach, aspect="auto")
     for (row, column), log in np.ndenumerate(logs):
         if np.isnan(log):
-            if np.isnan(asked.iat[row, column]):
+            if np.isnan(stated[row, column]):
                 continue  # no row is about this cell
             axes.text(column, row, "does not\nfit", ha="center", va="center", fontsize=7, color=FAINT)
             continue
