@@ -163,8 +163,12 @@ class MatmulCoefficients(Coefficients):
     ``l2_bytes_per_clock``: what the L2 delivers to the whole chip.
     ``stages``: operand tiles in flight, each a step deep.
     ``most_resident``: tiles side by side on one streaming multiprocessor. ``most_splits``: parts of k.
-    ``reduction_seconds``: the sum over the parts of k, beside its traffic.
+    ``least_steps``: over k, that each of several parts has at least.
+    ``reduction_seconds``: the sum over the parts of k, beside its traffic. ``partial_bytes_per_clock``: what the chip
+    writes, and reads back, of the parts' sums.
     ``exposed``: share of the shorter of compute, L2 and HBM time that is not hidden behind the longest.
+    ``wait_seconds``: by which engines that feed each other are early or late, a part of a step over k; what they wait
+    adds up as a random walk.
     ``static_power_share``: of the power limit, spent whatever runs. ``joules_per_flop``: a 16-bit operation at the
     highest clock, with the on-chip traffic it causes. ``joules_per_byte``: of HBM.
     """
@@ -188,8 +192,11 @@ class MatmulCoefficients(Coefficients):
     stages: PositiveInt
     most_resident: PositiveInt
     most_splits: PositiveInt
+    least_steps: PositiveFloat
     reduction_seconds: PositiveFloat
+    partial_bytes_per_clock: PositiveFloat
     exposed: Fraction
+    wait_seconds: PositiveFloat
     static_power_share: Fraction
     joules_per_flop: PositiveFloat
     joules_per_byte: PositiveFloat

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chips.kernels.kernel_time import LATENCY, MATRIX_UNIT, MEMORY, ON_CHIP_NETWORK, KernelTime
-from chips.kernels.matmul_tiles import ACCUMULATOR_BYTES, OUTPUT_BYTES, Floats, tiles_of
+from chips.kernels.matmul_tiles import ACCUMULATOR_BYTES, OUTPUT_BYTES, Floats, Tiles, tiles_of
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
 ARRAY_BYTES = 120e3
@@ -20,18 +20,12 @@ ARRAY_BYTES = 120e3
 FEW_SPLITS = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
 """Parts of k that even out the last wave where there are almost as many tiles as the chip takes at once."""
 FILLING_SPLITS = 2  # and as many as fill the chip once, with one or with all resident tiles
-LEAST_STEPS = 4.0
-"""Steps over k that a part has at least: the depth of the pipeline of operand tiles."""
 POWER_WINDOW = 0.5e-3
 """Seconds in which a benchmark's repeated call meets the power limit: on an H100, 60 us do not and 2 ms do."""
 VECTOR_STEP_BYTES = 512.0
 """Of a column of weights, that one load of a warp fetches: 16 bytes for each of 32 lanes."""
 VECTOR_WARPS = 16.0
 """Warps on a streaming multiprocessor that each reduce a column in a product of one row; 8 to 64 fit alike."""
-WAIT_SECONDS = 40e-9
-"""By which engines that feed each other are early or late, a part of a step over k: what they wait adds up as a random
-walk. Fitted to measured/h100_gemm_bf16 (43 ns) and measured/a100_gemm_bf16 (36 ns), 70% of their shapes.
-"""
 _LIMITERS = np.array([MATRIX_UNIT, ON_CHIP_NETWORK, MEMORY, LATENCY])
 
 
@@ -86,7 +80,7 @@ def _price(
 
     result_tiles = count[:, None] * np.ceil(m[:, None] / tiles.rows) * np.ceil(n[:, None] / tiles.columns)
     steps = np.ceil(k * element / coefficients.step_bytes)[:, None, None]
-    split = _splits(result_tiles, steps, units, tiles.resident, coefficients.most_splits)
+    split = _splits(chip, result_tiles, steps, tiles.resident)
     steps_each = np.ceil(steps / split)
     items = result_tiles[:, :, None] * split
 
@@ -101,29 +95,32 @@ def _price(
     chain = rounds * (steps_each * np.maximum(busiest, coefficients.step_cycles) + store) / clock
     on_unit = np.maximum(work, chain)
 
-    # The whole chip: L2 delivers every operand tile, HBM what L2 does not hold, and takes the result.
+    # The whole chip: L2 delivers every operand tile, HBM what L2 does not hold, and takes the result. What the kernel
+    # before has written still leaves L2 while this one starts, as its own result will.
+    start = coefficients.startup_seconds + coefficients.memory_latency_cycles / clock
     l2_rate = coefficients.l2_bytes_per_clock * clock
     l2 = items * steps_each * tiles.load_bytes[:, None] / l2_rate
     kept = coefficients.activation_share * chip.on_chip.l2_bytes
     kept_weights = coefficients.weight_share * chip.on_chip.l2_bytes if resident_weights else 0.0
-    read_bytes = _missing(activation_bytes, kept) + _missing(weight_bytes, kept_weights)
-    read_rate = hbm_read_rate(chip)
-    write_rate = chip.memory.bandwidth * coefficients.write_efficiency
-    hbm = (read_bytes / read_rate + output_bytes / write_rate)[:, None, None]
+    once_bytes = _missing(activation_bytes, kept) + _missing(weight_bytes, kept_weights)
+    again_bytes = _panel_bytes(items, count, tiles, units, split) * (k * element)[:, None, None]
+    outgrown = (activation_bytes + weight_bytes > kept)[:, None, None]
+    read_bytes = np.maximum(once_bytes[:, None, None], np.where(outgrown, again_bytes, 0.0))
+    write_seconds = output_bytes / (chip.memory.bandwidth * coefficients.write_efficiency)
+    hbm = read_bytes / hbm_read_rate(chip) + np.maximum(write_seconds - start, 0.0)[:, None, None]
 
-    # Partial sums of a split k are written to L2 and read back. Many of them outgrow it, but those of the first waves
-    # leave for HBM while later ones multiply: measured, each byte costs the same.
+    # Partial sums of a split k are written and read back.
     partial_bytes = ACCUMULATOR_BYTES * (count * m * n)[:, None, None] * split
-    reduction = np.where(split > 1.0, coefficients.reduction_seconds + 2.0 * partial_bytes / l2_rate, 0.0)
+    partial_rate = coefficients.partial_bytes_per_clock * clock
+    reduction = np.where(split > 1.0, coefficients.reduction_seconds + 2.0 * partial_bytes / partial_rate, 0.0)
 
-    start = coefficients.startup_seconds + coefficients.memory_latency_cycles / clock
     longest = np.maximum(np.maximum(on_unit, l2), hbm)
     whole = start + longest + unhidden(chip, on_unit + l2 + hbm - longest) + reduction
     flops = 2.0 * count * m * n * k
-    joules = flops * coefficients.joules_per_flop * element / 2.0
-    joules += (read_bytes + output_bytes) * coefficients.joules_per_byte
+    joules = (flops * coefficients.joules_per_flop * element / 2.0)[:, None, None]
+    joules = joules + (read_bytes + output_bytes[:, None, None]) * coefficients.joules_per_byte
     met = whole / (whole + (POWER_WINDOW if resident_weights else 0.0))
-    whole += on_unit * (clock_stretch(chip, joules[:, None, None] / whole) - 1.0) * met
+    whole += on_unit * (clock_stretch(chip, joules / whole) - 1.0) * met
 
     kernels = tiles.rows.size * split.shape[2]
     best = np.argmin(whole.reshape(m.size, kernels), axis=1)[:, None]
@@ -133,8 +130,8 @@ def _price(
         return np.take_along_axis(every, best, axis=1)[:, 0]
 
     vector_chain = _vector_chain(chip, dimensions, element)
-    by_vector = start + vector_chain + hbm[:, 0, 0] < chosen(whole)
-    seconds = np.where(by_vector, start + vector_chain + hbm[:, 0, 0], chosen(whole))
+    by_vector = start + vector_chain + chosen(hbm) < chosen(whole)
+    seconds = np.where(by_vector, start + vector_chain + chosen(hbm), chosen(whole))
     fill = np.minimum(start + np.where(by_vector, 0.0, chosen(reduction) + chosen(store) / clock), seconds)
     peak = chip.peak_flops(precision) * clock / chip.compute.clock_hz
     may_rest = output_bytes + activation_bytes + (weight_bytes if resident_weights else 0.0)
@@ -143,7 +140,7 @@ def _price(
     work, l2, chain = (
         np.where(by_vector, other, chosen(value)) for other, value in ((0.0, work), (0.0, l2), (vector_chain, chain))
     )
-    limiter = _limiter(work, l2, hbm[:, 0, 0], start + chain)
+    limiter = _limiter(work, l2, chosen(hbm), start + chain)
     return seconds, fill, bound, limiter
 
 
@@ -158,19 +155,36 @@ def _vector_chain(chip: Gpu, dimensions: Floats, element: float) -> Floats:
     return np.where(m > 1.0, np.inf, cycles / chip.compute.highest_clock_hz)
 
 
-def _splits(result_tiles: Floats, steps: Floats, units: int, resident: Floats, most: int) -> Floats:
+def _splits(chip: Gpu, result_tiles: Floats, steps: Floats, resident: Floats) -> Floats:
     """Parts of k that the library tries: a few, and as many as fill the chip once, with one or all resident tiles."""
+    coefficients, units = chip.generation.matmul, chip.compute.units
     filling = np.floor(units / result_tiles)[:, :, None]
     fuller = np.floor(units * resident / result_tiles)[:, :, None]
     few = np.broadcast_to(FEW_SPLITS, (*result_tiles.shape, FEW_SPLITS.size))
     split = np.concatenate([few, filling, fuller], axis=2)
-    possible: Floats = np.minimum(np.clip(split, 1.0, np.ceil(steps / LEAST_STEPS)), most)
+    possible: Floats = np.clip(
+        split, 1.0, np.clip(np.floor(steps / coefficients.least_steps), 1.0, coefficients.most_splits)
+    )
     return possible
+
+
+def _panel_bytes(items: Floats, count: Floats, tiles: Tiles, units: int, split: Floats) -> Floats:
+    """Rows and columns of operands that waves of tiles read, each wave anew; nothing where one wave takes a product.
+
+    The tiles of a wave lie side by side in a square, as the library's order of blocks has them, so that they share
+    rows of one operand and columns of the other; the next wave finds those of the last one gone from L2.
+    """
+    each = items / count[:, None, None]
+    wave = np.minimum(each, units * tiles.resident[:, None])
+    square = 2.0 * np.sqrt(wave * (tiles.rows * tiles.columns)[:, None])
+    panels: Floats = np.where(each > wave, items / wave * square / split, 0.0)
+    return panels
 
 
 def unhidden(chip: Gpu, others: Floats) -> Floats:
     """Seconds that the busiest engine waits for the others, which work for ``others`` seconds together beside it."""
-    waiting: Floats = chip.generation.matmul.exposed * others + np.sqrt(WAIT_SECONDS * others)
+    coefficients = chip.generation.matmul
+    waiting: Floats = coefficients.exposed * others + np.sqrt(coefficients.wait_seconds * others)
     return np.minimum(waiting, others)
 
 

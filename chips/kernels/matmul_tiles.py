@@ -21,8 +21,8 @@ SHARED_BYTES_PER_CLOCK = 128.0
 """What the shared memory of a streaming multiprocessor delivers (127 measured: Luo et al., arXiv 2402.13499)."""
 ACCUMULATOR_BYTES = 4.0
 OUTPUT_BYTES = 2.0
-LEAST_SIDE = 64.0
-"""One side of a tile has at least the rows of one matrix instruction of a group of four warps."""
+INSTRUCTION_SIDE = 64.0
+"""One side of a tile is a multiple of it: what four warps read of one operand in a matrix instruction."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,18 @@ def tiles_of(chip: Gpu, precision: Precision) -> Tiles:
     coefficients, on_chip = chip.generation.matmul, chip.on_chip
     sides = np.array(coefficients.tile_sides, np.float64)
     rows, columns = (side.ravel() for side in np.meshgrid(sides, sides))
+    whole = (rows % INSTRUCTION_SIDE == 0.0) | (columns % INSTRUCTION_SIDE == 0.0)
+    fits = (rows * columns * ACCUMULATOR_BYTES <= on_chip.register_bytes / 2.0) & whole
+    rows, columns = rows[fits], columns[fits]
     longer, shorter = np.maximum(rows, columns), np.minimum(rows, columns)
-    fits = (rows * columns * ACCUMULATOR_BYTES <= on_chip.register_bytes / 2.0) & (longer >= LEAST_SIDE)
-    rows, columns, longer, shorter = rows[fits], columns[fits], longer[fits], shorter[fits]
+    along = np.where(longer % INSTRUCTION_SIDE == 0.0, longer, shorter)
+    across = rows + columns - along
 
     depth = coefficients.step_bytes / ELEMENT_BYTES[precision]
     rate = chip.compute.matrix_flop_per_clock[precision] * coefficients.matrix_efficiency
     multiply = 2.0 * rows * columns * depth / rate
-    instruction_rows = np.minimum(coefficients.instruction_rows, longer)
-    operand_reads = longer / instruction_rows * (instruction_rows + shorter) * coefficients.step_bytes
+    instruction_rows = np.minimum(coefficients.instruction_rows, along)
+    operand_reads = along / instruction_rows * (instruction_rows + across) * coefficients.step_bytes
     loaded = (rows + columns) * coefficients.step_bytes
     load = loaded - (longer / 2.0 * coefficients.step_bytes if on_chip.cluster_units > 1 else 0.0)
     feed = np.maximum(operand_reads / SHARED_BYTES_PER_CLOCK, load / coefficients.load_bytes_per_clock)

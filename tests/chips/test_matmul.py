@@ -176,12 +176,12 @@ def test_measured_rows(name: str, mean_error: float, bias: float) -> None:
 
 
 def test_a_short_call_escapes_the_power_limit_that_a_lasting_load_meets() -> None:
-    """Measured on an H100: products of 60 us run at 828 TFLOP/s, longer ones at 713 (an 8192-cube)."""
+    """Measured on an H100: a 4096-cube, 166 us, runs at 828 TFLOP/s, an 8192-cube at 713."""
     chip = load_chip("h100")
     assert isinstance(chip, Gpu)
-    for side, most in ((4096, 1.03), (16_384, 1.15)):
+    for side, most in ((4096, 0.5), (16_384, 1.0)):
         unlimited = price_matmul(chip.model_copy(update={"power_watts": 1e5}), side, side, side, resident_weights=True)
         short, lasting = (price_matmul(chip, side, side, side, resident_weights=kept) for kept in (True, False))
         assert unlimited.seconds <= short.seconds <= lasting.seconds * 1.001
-        assert short.seconds < most * unlimited.seconds
+        assert short.seconds - unlimited.seconds <= most * (lasting.seconds - unlimited.seconds)
         assert lasting.seconds > 1.05 * unlimited.seconds
