@@ -44,6 +44,7 @@ DIRECT: Library = "trtllm"  # the fastest direct kernels known, and NCCL's where
 FILL_DRAIN = Label("fill_drain", "dependency")
 MOST_RECENT = 64  # operators of several passes, so many as strategies that run the same passes ask for in turn
 NEVER_WAITED_FOR = 1e18  # bytes/s, or bytes a clock
+FED_VECTOR_STEP_CYCLES = 45.0  # a load from shared memory, 29 (Luo et al., arXiv 2501.12084), 8 products and 8 sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,8 @@ def _operands_at_hand(chip: Gpu) -> Gpu:
     if id(chip) not in _AT_HAND:
         generation, memory = chip.generation, chip.memory.model_copy(update={"bandwidth": NEVER_WAITED_FOR})
         ways = {"in_flight_bytes", "load_bytes_per_clock", "l2_bytes_per_clock"}
-        matmul = generation.matmul.model_copy(update=dict.fromkeys(ways, NEVER_WAITED_FOR))
+        at_hand = dict.fromkeys(ways, NEVER_WAITED_FOR) | {"vector_step_cycles": FED_VECTOR_STEP_CYCLES}
+        matmul = generation.matmul.model_copy(update=at_hand)
         attention = generation.attention.model_copy(update={"l2_bytes_per_clock": NEVER_WAITED_FOR})
         families = {"matmul": matmul, "attention": attention}
         fed = chip.model_copy(update={"memory": memory, "generation": generation.model_copy(update=families)})
