@@ -109,6 +109,12 @@ class GpuMachine:
         """
         return gpu_machine(_operands_at_hand(self.chip), self.cluster, self.framework).price(operator)
 
+    def starting(self, operator: Attention | MatrixProduct) -> int:
+        """Picoseconds of filling that belong to the start of a kernel: a persistent one has started already."""
+        generation = self.chip.generation
+        product = isinstance(operator, MatrixProduct)
+        return seconds_to_ps(generation.matmul.startup_seconds if product else generation.attention.kernel_latency)
+
     def price_inside(self, operator: Operator) -> KernelPrice:
         """The same inside a persistent kernel, which stores to its peers directly where links allow it."""
         return self._collective(operator, DIRECT) if isinstance(operator, Collective) else self.price(operator)

@@ -107,6 +107,7 @@ def _persistent(clock: Timeline, machine: GpuMachine, step: Step, launch: str, *
     costs = machine.chip.generation.launch
     issue = seconds_to_ps(costs.host_operator if launch == "eager" else costs.graph_launch)
     gap = seconds_to_ps(costs.stream_gap if launch == "eager" else costs.graph_gap)
+    gap += seconds_to_ps(machine.chip.generation.matmul.startup_seconds)  # once, and no more for each operator
     _prepare(clock, machine)
     host = clock.engine("host")
     issued = clock.task(host, issue, label=LAUNCH, name="launch")
@@ -170,7 +171,7 @@ def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:
                 "compute",
                 load=cluster.stretch(seconds_to_ps(operator.stream_bytes / bandwidth), "memory"),
                 compute=cluster.stretch(own if own.ndim else int(own), "clock"),
-                latency={FILL_DRAIN: cluster.stretch(price.fill_drain, "clock")} | synchronization,
+                latency={FILL_DRAIN: cluster.stretch(price.fill_drain - machine.starting(operator), "clock")} | synchronization,
                 tiles=stream_tiles(
                     operator, operator.stream_bytes, chip.compute.units * chip.on_chip.shared_bytes / BUFFER_TILES
                 ),
