@@ -135,8 +135,8 @@ def fused_stages(machine: GpuMachine, operators: Sequence[Operator]) -> list[Str
     """Operators as stages of a persistent kernel.
 
     Normalisations and element-wise operators ride with the product before or after them: they keep their arithmetic
-    and lose their own boundary. A product, attention or collective ends in a dependency: its last store, a counter in
-    global memory, and the poll that sees it.
+    and lose their own boundary. A product or attention fills and drains without the start of a kernel, and ends, like a
+    collective, in a dependency: its last store, a counter in global memory, and the poll that sees it.
     """
     return [_remembered_stage(machine, operator) for operator in operators]
 
@@ -165,13 +165,14 @@ def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:
             arithmetic = seconds_to_ps(operator.flops / chip.peak_flops(precision))
             # Another tile may suit the kernel whose operands come from memory: then that one is run.
             own = np.minimum(np.maximum(machine.price_fed(operator).steady, arithmetic), price.steady)
+            filling = price.fill_drain - machine.starting(operator)
             return StreamStage(
                 operator.name,
                 price.label,
                 "compute",
                 load=cluster.stretch(seconds_to_ps(operator.stream_bytes / bandwidth), "memory"),
                 compute=cluster.stretch(own if own.ndim else int(own), "clock"),
-                latency={FILL_DRAIN: cluster.stretch(price.fill_drain - machine.starting(operator), "clock")} | synchronization,
+                latency={FILL_DRAIN: cluster.stretch(filling, "clock")} | synchronization,
                 tiles=stream_tiles(
                     operator, operator.stream_bytes, chip.compute.units * chip.on_chip.shared_bytes / BUFFER_TILES
                 ),
