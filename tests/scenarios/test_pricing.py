@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chips.spec import load_chip
 from chips.timeline import Timeline
 from cluster import Cluster, Slowdown
 from scenarios import compare, simulate
@@ -61,6 +62,22 @@ def test_looping_is_never_slower_than_launching_each_decoder(chip, phase):
     frame = compare("llama-3.1-8b", [chip], [4, 8, 16], phase=phase, strategy=["fused_decoder", "kernel_loop"])
     fused, looped = (frame[frame["strategy"] == name].set_index("count") for name in ("fused_decoder", "kernel_loop"))
     assert (looped["seconds"] <= fused["seconds"]).all()
+
+
+@pytest.mark.parametrize(("strategy", "starts"), [("kernel_loop", 1), ("fused_decoder", 18)])
+def test_a_persistent_kernel_starts_once(strategy, starts, tmp_path):
+    """A microsecond more for every start of a kernel: its operators do not pay it. Embedding and head start apart."""
+    costs, slower = load_chip("h100").generation, tmp_path / "slower.toml"
+    slower.write_text(
+        'inherits = "h100"\nname = "slower"\ntitle = "H100, slow to start"\n'
+        f"[generation.matmul]\nstartup_seconds = {costs.matmul.startup_seconds + 1e-6} # a test\n"
+        f"[generation.attention]\nkernel_latency = {costs.attention.kernel_latency + 1e-6} # a test\n"
+    )
+    usual, later = (
+        compare("llama-3.2-1b", chip, 1, strategy=strategy, context=100)["seconds"].item()
+        for chip in ("h100", str(slower))
+    )
+    assert later - usual == pytest.approx(starts * 1e-6, abs=1e-10)
 
 
 @pytest.mark.parametrize("chip", CHIPS)
