@@ -50,6 +50,16 @@ def error_statistics(predicted: Floats, measured: Floats) -> ErrorStatistics:
     )
 
 
+def values_of(rows: pd.DataFrame, columns: str) -> pd.Series | None:
+    """The values of one column, or of several with commas between, joined in each row; None where one is missing."""
+    names = [name.strip() for name in columns.split(",")]
+    if not set(names) <= set(rows.columns):
+        return None
+    if len(names) == 1:
+        return rows[names[0]]
+    return rows[names].astype(str).agg(", ".join, axis=1)
+
+
 def statistics_by(groups: pd.Series, predicted: Floats, measured: Floats) -> dict[str, ErrorStatistics]:
     """Statistics of every value of ``groups`` (shape (rows,)), in the order of the values."""
     positions = groups.reset_index(drop=True).groupby(groups.to_numpy(), dropna=False).indices

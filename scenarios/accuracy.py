@@ -116,7 +116,8 @@ def _paragraphs(
         for column in family.columns:
             records = breakdown(tables_of(family, tables), column)
             if len(records) > 1:
-                yield f"### {family.title[0].upper() + family.title[1:]} by {column.replace('_', ' ')}"
+                title = family.title[0].upper() + family.title[1:]
+                yield f"### {title} by {column.replace('_', ' ').replace(',', ', ')}"
                 yield markdown_table(records)
     yield "## Known causes"
     yield (

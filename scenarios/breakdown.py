@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from results.accuracy import statistics_by
+from results.accuracy import statistics_by, values_of
 from scenarios.measured import Predictions
 
 MOST_VALUES = 9  # a column of numbers with more values than this is broken down by powers of 4
@@ -35,7 +35,7 @@ FAMILIES = (
     Family("AllReduce", r".*_collectives, AllReduce .*", ("library", "n_chips", "bytes", TIME)),
     Family("other collectives", r".*_collectives, other operations", ("op", "n_chips", "bytes")),
     Family("serving", r"serving_.*", ("concurrency", "tp_size", "input_tokens", "output_tokens")),
-    Family("published inference", r"inference", ("chip", "model", "tp", "batch", "launch", "phase", "context", TIME)),
+    Family("published inference", r"inference", ("chip,model,batch", "tp", "launch", "phase", "context", TIME)),
     Family("published training", r"training", ("model", "what", "recompute")),
 )
 
@@ -46,10 +46,10 @@ def tables_of(family: Family, tables: Sequence[Predictions]) -> list[Predictions
 
 
 def breakdown(tables: Sequence[Predictions], column: str) -> list[dict[str, str]]:
-    """A record a value of ``column``, a cell a table."""
+    """A record a value of ``column`` (or of several, with commas between), a cell a table."""
     cells: dict[str, dict[str, str]] = {}
     for table in tables:
-        if column != TIME and column not in table.rows:
+        if column != TIME and values_of(table.rows, column) is None:
             continue
         values, labels = _groups(table, column)
         for value, found in statistics_by(values, table.predicted, table.measured).items():
@@ -65,7 +65,9 @@ def _groups(table: Predictions, column: str) -> tuple[pd.Series, dict[str, str]]
     if column == TIME:
         decades = pd.Series(np.searchsorted(DECADE_ENDS, table.measured, side="right"))
         return decades, {str(number): text for number, text in enumerate(DECADES)}
-    values = table.rows[column].reset_index(drop=True)
+    found = values_of(table.rows, column)
+    assert found is not None, "the caller has looked"
+    values = found.reset_index(drop=True)
     if not pd.api.types.is_numeric_dtype(values):
         return values.fillna("not said").astype(str), {}
     whole = values.astype(np.int64)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from results.accuracy import ErrorStatistics, error_statistics, statistics_by, worst_rows
+from results.accuracy import ErrorStatistics, error_statistics, statistics_by, values_of, worst_rows
 from results.table import print_records
 from results.units import format_seconds
 from scenarios.errors import ScenarioError
@@ -37,11 +37,12 @@ class TableResult:
 def validate(data: Path | None = None, *, by: str | None = None, worst: int = 0) -> list[TableResult]:
     """Predict every row of every table in ``data`` (default: the project's own tables).
 
-    ``by``: also break each table that has this column down by it. ``worst``: also return so many of the worst rows.
+    ``by``: also break each table down by this column, or columns with commas between, if it has them. ``worst``: also
+    return so many of the worst rows.
     Raises ScenarioError in one sentence for a missing or malformed file, or a column that no table has.
     """
     predictions = _predict_all(tables_folder(data))
-    if by is not None and not any(by in table.rows for table in predictions):
+    if by is not None and all(values_of(table.rows, by) is None for table in predictions):
         known = sorted({str(column) for table in predictions for column in table.rows})
         raise ScenarioError(f"--by {by}: no table has this column; they have {', '.join(known)}.")
     return [_result(table, by, worst) for table in predictions]
@@ -66,8 +67,9 @@ def _predict_all(folder: Path) -> list[Predictions]:
 
 def _result(table: Predictions, by: str | None, worst: int) -> TableResult:
     groups: dict[str, ErrorStatistics] = {}
-    if by is not None and by in table.rows:
-        groups = statistics_by(table.rows[by], table.predicted, table.measured)
+    values = None if by is None else values_of(table.rows, by)
+    if values is not None:
+        groups = statistics_by(values, table.predicted, table.measured)
     positions = worst_rows(table.predicted, table.measured, worst)
     return TableResult(
         table.table,

@@ -11,7 +11,9 @@ import typer
 
 def validate(
     data: Annotated[Path | None, typer.Option(help="Folder of measured tables (default: the project's).")] = None,
-    by: Annotated[str | None, typer.Option(help="Break each table down by this column.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Break each table down by this column, or several: chip,batch.")
+    ] = None,
     worst: Annotated[int, typer.Option(min=0, help="Also show this many of the worst rows of each table.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

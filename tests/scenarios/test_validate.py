@@ -116,3 +116,13 @@ def test_a_malformed_table_is_refused_with_file_row_and_column(tmp_path, name, t
 def test_a_column_that_no_table_has_is_refused(folder):
     with pytest.raises(ScenarioError, match="no table has this column"):
         validate(folder, by="nothing")
+
+
+def test_tables_break_down_by_several_columns_at_once() -> None:
+    """Groups of two columns split those of one: their rows sum to the same."""
+    one, two = (
+        next(table for table in validate(by=by) if table.table == "inference").by for by in ("chip", "chip,batch")
+    )
+    assert len(two) > len(one)
+    for chip, found in one.items():
+        assert found.rows == sum(part.rows for name, part in two.items() if name.split(", ")[0] == chip)
