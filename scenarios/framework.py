@@ -29,6 +29,7 @@ class Framework(BaseModel):
     soon as they are there, beside the backward pass, and gather parameters beside the forward pass;
     ``overlaps_collectives``: whether the AllGathers and ReduceScatters of sequence parallelism run beside products;
     ``shards_optimizer``: whether each of them keeps and updates only its share of the optimizer's state.
+    ``fuses_loss``: whether training computes its loss in one pass over the logits, not in several in fp32.
     ``named``: other names of it in published rows.
     """
 
@@ -49,6 +50,7 @@ class Framework(BaseModel):
     overlaps_gradients: bool = True
     overlaps_collectives: bool = False
     shards_optimizer: bool = True
+    fuses_loss: bool = False
     named: tuple[str, ...]
 
 

@@ -30,6 +30,17 @@ OPTIMIZER_PASSES = {
     "copy-main-to-model-params": (4, 2),
     "zero gradients": (0, 4),
 }
+# The loss over a split vocabulary as Megatron-LM computes it unless told to fuse it: passes over the logits in fp32,
+# bytes a logit that each reads and writes.
+LOSS_PASSES = {
+    "cast": (2, 4),
+    "maximum": (4, 0),
+    "subtraction": (4, 4),
+    "exponential": (4, 4),
+    "sum": (4, 0),
+    "division": (4, 4),
+}
+LOSS_BACKWARD_PASSES = {"product": (4, 4), "cast": (4, 2)}
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,7 @@ def training_step(
     sequence: bool = False,
     fused_attention: bool = True,
     fused_add: bool = True,
+    fused_loss: bool = True,
     context_parallel: int = 1,
 ) -> TrainingStep:
     """One step on ``batch`` sequences of ``tokens`` tokens, the model split over ``shard.ranks`` chips.
@@ -59,6 +71,7 @@ def training_step(
     ``context_parallel`` groups share each sequence: a group has its part of the tokens, and its queries attend to half
     of the others' keys on average (causal, balanced), which travel around while it computes. ``fused_add``: residual
     adds ride with the normalisation after them, as a strategy that fuses has them; Megatron-LM's do not.
+    ``fused_loss``: the loss reads the logits once, as they are.
     """
     own = tokens // context_parallel
     context = (tokens + own) // 2
@@ -93,7 +106,33 @@ def training_step(
         after=tuple(b for operator in reversed(ahead.before) for b in backward(operator)),
         kept_bytes=kept,
     )
+    if not fused_loss:
+        ahead = replace(ahead, after=_in_passes(ahead.after, "loss", LOSS_PASSES))
+        back = replace(back, before=_in_passes(back.before, "loss backward", LOSS_BACKWARD_PASSES))
     return TrainingStep(ahead, back, optimizer_step(model.parameters / shard.ranks))
+
+
+def _in_passes(operators: Sequence[Operator], name: str, passes: dict[str, tuple[int, int]]) -> tuple[Operator, ...]:
+    """The same with the operator of this name in so many passes over as many logits as it reads."""
+    made: list[Operator] = []
+    for operator in operators:
+        if operator.name != name:
+            made.append(operator)
+            continue
+        assert isinstance(operator, Elementwise)
+        logits = operator.bytes_read / ACTIVATION_BYTES
+        made += [
+            Elementwise(
+                f"{name}, {each}",
+                bytes_read=read * logits,
+                bytes_written=written * logits,
+                operations=logits,
+                special_functions=logits if each == "exponential" else 0.0,
+                plain_calls=1,
+            )
+            for each, (read, written) in passes.items()
+        ]
+    return tuple(made)
 
 
 def _add_apart(operator: Operator, *, dropout: bool) -> list[Operator]:

@@ -49,6 +49,7 @@ def training_work(point: Point, split: Shard) -> TrainingStep:
         sequence=layout.sequence,
         fused_attention=point.framework.fused_attention,
         fused_add=point.strategy != "per_operator",
+        fused_loss=point.strategy != "per_operator" or point.framework.fuses_loss,
         context_parallel=layout.context,
     )
 

@@ -93,3 +93,20 @@ def test_an_add_that_is_apart_moves_what_the_fused_one_kept_and_the_mask_of_drop
     assert moved(apart) == 2 * 5 * hidden
     assert moved(dropped) == 2 * 5.5 * hidden
     assert apart.backward == fused.backward
+
+
+def test_a_loss_in_passes_moves_52_bytes_a_logit():
+    """Cast 6, maximum 4, subtraction 8, exponential 8, sum 4, division 8; backward a product 8 and a cast 6."""
+    model = load_model("llama-3-8b")
+    fused, apart = (training_step(model, shard(model, 2), 1, 4096, "bf16", fused_loss=fused) for fused in (True, False))
+
+    def moved(step):
+        return sum(
+            operator.bytes_read + operator.bytes_written
+            for operator in (*step.forward.after, *step.backward.before)
+            if operator.name.startswith("loss")
+        )
+
+    assert moved(apart) == pytest.approx(52 * 4096 * model.vocabulary / 2, rel=1e-3)
+    assert moved(fused) < moved(apart) / 5
+    assert apart.forward.decoder == fused.forward.decoder
