@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
@@ -155,6 +155,7 @@ class MatmulCoefficients(Coefficients):
     ``activation_share``: of the L2, that still holds the operand which the kernel before has written.
     ``weight_share``: of the L2, that still holds the weights of a repeated call.
     ``startup_seconds``: blocks start, read their arguments, store the last result, and retire.
+    ``small_product_seconds``: by which products of under 2^21 multiply-adds last longer, in a kernel taken for them.
     ``memory_latency_cycles``: a dependent load from HBM.
     ``step_bytes``: of a row of an operand tile, that a step over k loads and multiplies.
     ``step_cycles``: a step over k where nothing runs beside it: barrier, multiply, accumulate, release of the buffer.
@@ -182,6 +183,7 @@ class MatmulCoefficients(Coefficients):
     activation_share: Fraction
     weight_share: Fraction
     startup_seconds: PositiveFloat
+    small_product_seconds: NonNegativeFloat
     memory_latency_cycles: PositiveFloat
     step_bytes: PositiveFloat
     step_cycles: PositiveFloat

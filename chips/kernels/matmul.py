@@ -26,6 +26,10 @@ VECTOR_STEP_BYTES = 512.0
 """Of a column of weights, that one load of a warp fetches: 16 bytes for each of 32 lanes."""
 VECTOR_WARPS = 16.0
 """Warps on a streaming multiprocessor that each reduce a column in a product of one row; 8 to 64 fit alike."""
+INSTRUCTION_BYTES = 32.0
+"""Of a row of an operand tile, that one matrix instruction takes: 16 elements of 16 bits (mma and wgmma, PTX ISA)."""
+SMALL_PRODUCT = 2.0**21
+"""Multiply-adds below which the library takes a slower kernel on an A100: times step down there, whatever the shape."""
 _LIMITERS = np.array([MATRIX_UNIT, ON_CHIP_NETWORK, MEMORY, LATENCY])
 
 
@@ -114,8 +118,10 @@ def _price(
     partial_rate = coefficients.partial_bytes_per_clock * clock
     reduction = np.where(split > 1.0, coefficients.reduction_seconds + 2.0 * partial_bytes / partial_rate, 0.0)
 
-    longest = np.maximum(np.maximum(on_unit, l2), hbm)
-    whole = start + longest + unhidden(chip, on_unit + l2 + hbm - longest) + reduction
+    on_chip = np.maximum(on_unit, l2)
+    longest = np.maximum(on_chip, hbm)
+    waits = unhidden(chip, on_unit + l2 + hbm - longest) + starved(chip, on_chip, hbm)
+    whole = start + _small_product(chip, dimensions)[:, None, None] + longest + waits + reduction
     flops = 2.0 * count * m * n * k
     joules = (flops * coefficients.joules_per_flop * element / 2.0)[:, None, None]
     joules = joules + (read_bytes + output_bytes[:, None, None]) * coefficients.joules_per_byte
@@ -155,6 +161,14 @@ def _vector_chain(chip: Gpu, dimensions: Floats, element: float) -> Floats:
     return np.where(m > 1.0, np.inf, cycles / chip.compute.highest_clock_hz)
 
 
+def _small_product(chip: Gpu, dimensions: Floats) -> Floats:
+    """Seconds that small products last longer, in a kernel that the library takes for them; not those of few rows."""
+    m, n, k, count = dimensions
+    coefficients = chip.generation.matmul
+    small = (count * m * n * k < SMALL_PRODUCT) & (np.minimum(m, n) > min(coefficients.tile_sides))
+    return np.where(small, coefficients.small_product_seconds, 0.0)
+
+
 def _splits(chip: Gpu, result_tiles: Floats, steps: Floats, resident: Floats) -> Floats:
     """Parts of k that the library tries: a few, and as many as fill the chip once, with one or all resident tiles."""
     coefficients, units = chip.generation.matmul, chip.compute.units
@@ -186,6 +200,25 @@ def unhidden(chip: Gpu, others: Floats) -> Floats:
     coefficients = chip.generation.matmul
     waiting: Floats = coefficients.exposed * others + np.sqrt(coefficients.wait_seconds * others)
     return np.minimum(waiting, others)
+
+
+def starved(chip: Gpu, on_chip: Floats, hbm: Floats) -> Floats:
+    """Seconds lost where HBM and what it feeds are about equally busy: ``on_chip`` and ``hbm`` seconds of work.
+
+    The operand tiles in flight are a buffer of finitely many instructions' operands, now and then full or empty. The
+    busier side then works (1 - u^K) / (1 - u^(K+1)) of the time, with u the lesser over the greater time and K the
+    buffer's places, one of them in use: the M/M/1/K queue (Kleinrock 1975, Queueing Systems I, section 3.6).
+    """
+    coefficients = chip.generation.matmul
+    places = 1 + round(coefficients.stages * coefficients.step_bytes / INSTRUCTION_BYTES)
+    greater = np.maximum(on_chip, hbm)
+    ratio = np.minimum(on_chip, hbm) / greater
+    power, powers = np.ones_like(ratio), np.zeros_like(ratio)
+    for _ in range(places):
+        powers += power
+        power *= ratio
+    lost: Floats = greater * power / powers
+    return lost
 
 
 def hbm_read_rate(chip: Gpu) -> float:

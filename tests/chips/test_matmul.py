@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chips.kernels.matmul import price_matmul, unhidden
+from chips.kernels.matmul import SMALL_PRODUCT, price_matmul, starved, unhidden
 from chips.kernels.matmul_tiles import tiles_of
 from chips.spec import CatalogError, Gpu, chip_names, load_chip
 
@@ -120,6 +120,37 @@ def test_engines_wait_for_each_other_less_in_proportion_the_longer_they_run() ->
     assert waiting[0] == others[0]
 
 
+@settings(deadline=None)
+@given(st.sampled_from(GPUS), st.floats(0.02, 50.0))
+def test_memory_and_what_it_feeds_lose_what_a_queue_with_as_many_places_loses(chip: Gpu, ratio: float) -> None:
+    """The chain of birth and death, solved: one side adds an instruction's operands to the buffer, the other takes."""
+    coefficients = chip.generation.matmul
+    places = int(coefficients.stages * coefficients.step_bytes / 32) + 1
+    filled = np.array([ratio**place for place in range(places + 1)])
+    filled /= filled.sum()
+    rate = ratio * (1.0 - filled[-1])  # of the side that takes, which would need one second
+    lost = starved(chip, np.array([1.0]), np.array([1.0 / ratio]))[0]
+    assert 1.0 / rate == pytest.approx(max(1.0, 1.0 / ratio) + lost)
+    assert lost == starved(chip, np.array([1.0 / ratio]), np.array([1.0]))[0]
+
+
+def test_a_small_product_on_an_a100_lasts_longer_than_one_eight_times_as_large() -> None:
+    """Measured: 64 x 256 x 32 takes 4.2 us and 64 x 1024 x 64 3.4 us; 16 rows take 2.8 us, an H100 has no such step."""
+    assert 64 * 256 * 32 < SMALL_PRODUCT <= 64 * 1024 * 64
+    a100, h100 = gpu("a100"), gpu("h100")
+    assert price_matmul(a100, 64, 256, 32).seconds > 1.1 * price_matmul(a100, 64, 1024, 64).seconds
+    assert price_matmul(a100, 16, 1024, 32).seconds < 0.8 * price_matmul(a100, 64, 256, 32).seconds
+    assert price_matmul(h100, 64, 256, 32).seconds <= price_matmul(h100, 64, 1024, 64).seconds
+
+
+@pytest.mark.parametrize("chip", GPUS, ids=lambda chip: chip.name)
+def test_no_tile_is_long_and_narrow(chip: Gpu) -> None:
+    tiles = tiles_of(chip, "bf16")
+    longer, shorter = np.maximum(tiles.rows, tiles.columns), np.minimum(tiles.rows, tiles.columns)
+    assert (longer[longer > 128] <= 2 * shorter[longer > 128]).all()
+    assert (longer == 256).any(), "of 256 x 128"
+
+
 def test_a_second_wave_of_split_parts_hides_traffic_of_the_first() -> None:
     """Measured on an A100: 8192 x 1024 x 10240 fills 2.4 waves; in two parts over k it takes 645 us, not 749."""
     chip = gpu("a100")
@@ -164,7 +195,7 @@ def test_a_precision_that_the_chip_lacks_is_refused() -> None:
         price_matmul(gpu("a100"), 8, 8, 8, precision="fp8")
 
 
-@pytest.mark.parametrize(("name", "mean_error", "bias"), [("h100", 0.053, 0.02), ("a100", 0.067, 0.02)])
+@pytest.mark.parametrize(("name", "mean_error", "bias"), [("h100", 0.053, 0.02), ("a100", 0.06, 0.02)])
 def test_measured_rows(name: str, mean_error: float, bias: float) -> None:
     rows = pd.read_parquet(MEASURED / f"{name}_gemm_bf16.parquet")
     chip = gpu(name)
