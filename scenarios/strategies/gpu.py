@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chips.kernels.matmul import hbm_read_rate
 from chips.timeline import Picoseconds, Time, Timeline, seconds_to_ps
@@ -163,17 +164,25 @@ def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:
             bandwidth = hbm_read_rate(chip)
             precision = operator.precision if isinstance(operator, MatrixProduct) else "bf16"
             arithmetic = seconds_to_ps(operator.flops / chip.peak_flops(precision))
-            # Another tile may suit the kernel whose operands come from memory: then that one is run.
-            own = np.minimum(np.maximum(machine.price_fed(operator).steady, arithmetic), price.steady)
-            filling = price.fill_drain - machine.starting(operator)
+            # Another kernel may suit operands that come from memory: of both, the one that takes less is run.
+            fed = machine.price_fed(operator)
+            own, filling = np.maximum(fed.steady, arithmetic), np.asarray(fed.fill_drain)
+            longer = own + filling > price.steady + price.fill_drain
+            own = np.where(longer, price.steady, own)
+            filling = np.where(longer, price.fill_drain, filling) - machine.starting(operator)
             return StreamStage(
                 operator.name,
                 price.label,
                 "compute",
                 load=cluster.stretch(seconds_to_ps(operator.stream_bytes / bandwidth), "memory"),
-                compute=cluster.stretch(own if own.ndim else int(own), "clock"),
-                latency={FILL_DRAIN: cluster.stretch(filling, "clock")} | synchronization,
+                compute=cluster.stretch(_plain(own), "clock"),
+                latency={FILL_DRAIN: cluster.stretch(_plain(filling), "clock")} | synchronization,
                 tiles=stream_tiles(
                     operator, operator.stream_bytes, chip.compute.units * chip.on_chip.shared_bytes / BUFFER_TILES
                 ),
             )
+
+
+def _plain(value: NDArray[np.int64]) -> Picoseconds:
+    """An array of no dimensions as the integer that it is."""
+    return value if value.ndim else int(value)
