@@ -63,8 +63,8 @@ def test_faster_memory_is_never_slower(
 @settings(deadline=None, max_examples=60)
 @given(m=rows, n=sides, k=sides, resident=st.booleans())
 def test_products_are_faster_in_every_newer_generation(m: int, n: int, k: int, resident: bool) -> None:
-    # Of a few microseconds, latencies decide: there an H100 SXM was measured up to 1.42 times as long as an A100 (m = 1,
-    # n = 128, k = 2048), and the clock of the PCIe card is lower.
+    # Of a few microseconds, latencies decide: there an H100 SXM was measured up to 1.42 times as long as an A100
+    # (m = 1, n = 128, k = 2048), and the clock of the PCIe card is lower.
     times = [
         float(price_matmul(gpu(name), m, n, k, resident_weights=resident).seconds)
         for name in ("b200", "h200", "h100-pcie", "a100-40gb")
