@@ -163,6 +163,7 @@ class MatmulCoefficients(Coefficients):
     ``load_bytes_per_clock``, ``store_bytes_per_clock``: between L2 and one streaming multiprocessor.
     ``l2_bytes_per_clock``: what the L2 delivers to the whole chip.
     ``stages``: operand tiles in flight, each a step deep.
+    ``short_fp8_sums``: the matrix unit adds FP8 products in less than fp32, so that exact sums leave it every step.
     ``most_resident``: tiles side by side on one streaming multiprocessor. ``most_splits``: parts of k.
     ``least_steps``: over k, that each of several parts has at least.
     ``reduction_seconds``: the sum over the parts of k, beside its traffic. ``partial_bytes_per_clock``: what the chip
@@ -192,6 +193,7 @@ class MatmulCoefficients(Coefficients):
     store_bytes_per_clock: PositiveFloat
     l2_bytes_per_clock: PositiveFloat
     stages: PositiveInt
+    short_fp8_sums: bool
     most_resident: PositiveInt
     most_splits: PositiveInt
     least_steps: PositiveFloat

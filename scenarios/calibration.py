@@ -45,7 +45,9 @@ CONSTANTS: dict[str, tuple[str, ...]] = {
         "matmul.store_bytes_per_clock",
         "matmul.l2_bytes_per_clock",
         "matmul.reduction_seconds",
+        "matmul.partial_bytes_per_clock",
         "matmul.exposed",
+        "matmul.wait_seconds",
         "matmul.joules_per_flop",
     ),
     "attention": (

@@ -163,8 +163,8 @@ class GpuMachine:
     def kernel_time(self, operator: Attention | Elementwise | MatrixProduct) -> KernelTime:
         """The kernel of one operator in seconds, not remembered."""
         match operator:
-            case MatrixProduct(m=m, n=n, k=k, precision=precision, count=count):
-                return price_matmul(self.chip, m, n, k, precision=precision, count=count)
+            case MatrixProduct(m=m, n=n, k=k, precision=precision, count=count, exact=exact):
+                return price_matmul(self.chip, m, n, k, precision=precision, count=count, exact=exact)
             # The cache write is an operator of its own, with the rotary embedding.
             case Attention(backward=True) as a:
                 # Queries that also see the keys of other groups (context parallelism) are more of the same blocks.

@@ -33,7 +33,7 @@ def largest(quantity: Quantity) -> float:
 class MatrixProduct:
     """C[m,n] = A[m,k] B[k,n] with B the weights; ``weights`` False when B is an activation or gradient.
 
-    ``count`` independent products of this shape are one kernel.
+    ``count`` independent products of this shape are one kernel. ``exact``: FP8 products are added in fp32.
     """
 
     name: str
@@ -45,6 +45,7 @@ class MatrixProduct:
     part: Part = "matmul"
     weights: bool = True
     count: int = 1
+    exact: bool = False
 
     @property
     def several(self) -> bool:

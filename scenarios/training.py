@@ -207,8 +207,10 @@ def backward(operator: Operator) -> list[Operator]:
             # dA[m,k] = dC[m,n] B^T reads the weights again; dB[k,n] = A^T dC does not.
             gradients: list[Operator] = [_cast(f"{name} output gradient", m * n)] if precision == "fp8" else []
             gradients += [
-                replace(operator, name=f"{name} input gradient", n=k, k=n, plain_calls=1),
-                replace(operator, name=f"{name} weight gradient", m=k, n=n, k=m, weights=False, plain_calls=1),
+                replace(operator, name=f"{name} input gradient", n=k, k=n, exact=True, plain_calls=1),
+                replace(
+                    operator, name=f"{name} weight gradient", m=k, n=n, k=m, weights=False, exact=True, plain_calls=1
+                ),
             ]
             return [*gradients, _accumulation(operator)] if operator.weights else gradients
         case Attention():

@@ -22,7 +22,7 @@ ARRAY_BYTES = 120e3
 FEW_SPLITS = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
 """Parts of k that even out the last wave where there are almost as many tiles as the chip takes at once."""
 FILLING_SPLITS = 2  # and as many as fill the chip once, with one or with all resident tiles
-POWER_WINDOW = 0.5e-3
+POWER_WINDOW = 0.75e-3
 """Seconds in which a benchmark's repeated call meets the power limit: on an H100, 60 us do not and 2 ms do."""
 VECTOR_STEP_BYTES = 512.0
 """Of a column of weights, that one load of a warp fetches: 16 bytes for each of 32 lanes."""
@@ -44,13 +44,14 @@ def price_matmul(
     precision: Precision = "bf16",
     count: ArrayLike = 1,
     resident_weights: bool = False,
+    exact: bool = False,
 ) -> KernelTime:
     """C[m,n] = A[m,k] B[k,n], ``count`` independent ones in one kernel; C is written in 16 bits.
 
     A, the activations, was written by the kernel before and lies in L2 as far as it fits. B, the weights, comes from
     HBM. With ``resident_weights`` the same call ran just before (a repeated measurement): small weights are still in
     L2, and a short call is over before the power limit acts; otherwise the load lasts. ``bound_seconds`` counts no
-    bytes that L2 could hold so.
+    bytes that L2 could hold so. ``exact``: FP8 products are added in fp32, as backward passes have it (``tiles_of``).
     Raises ValueError on a dimension or count below 1, CatalogError on a precision that the chip lacks.
     """
     given = [np.asarray(value, np.float64) for value in (m, n, k, count)]
@@ -61,10 +62,11 @@ def price_matmul(
     chip.peak_flops(precision)
     shape = np.broadcast_shapes(*(value.shape for value in given))
     flat = np.stack([np.broadcast_to(value, shape).reshape(-1) for value in given])
-    candidates = tiles_of(chip, precision).rows.size * (FEW_SPLITS.size + FILLING_SPLITS)
+    tiles = tiles_of(chip, precision, exact=exact)
+    candidates = tiles.rows.size * (FEW_SPLITS.size + FILLING_SPLITS)
     chunk = max(1, int(ARRAY_BYTES / flat.itemsize / candidates))
     parts = [
-        _price(chip, flat[:, start : start + chunk], precision, resident_weights)
+        _price(chip, flat[:, start : start + chunk], precision, resident_weights, tiles)
         for start in range(0, max(flat.shape[1], 1), chunk)
     ]
     seconds, fill, bound, limiter = (np.concatenate(field).reshape(shape) for field in zip(*parts, strict=True))
@@ -72,14 +74,14 @@ def price_matmul(
 
 
 def _price(
-    chip: Gpu, dimensions: Floats, precision: Precision, resident_weights: bool
+    chip: Gpu, dimensions: Floats, precision: Precision, resident_weights: bool, tiles: Tiles
 ) -> tuple[Floats, Floats, Floats, NDArray[np.intp]]:
     """Seconds, fill and drain, bound and index of the limiter; rows of ``dimensions``: m, n, k and count of shapes.
 
     Every kernel of the library is priced for every shape: shapes are axis 0, tile shapes axis 1, splits of k axis 2.
     """
     m, n, k, count = dimensions
-    coefficients, clock, tiles = chip.generation.matmul, chip.compute.highest_clock_hz, tiles_of(chip, precision)
+    coefficients, clock = chip.generation.matmul, chip.compute.highest_clock_hz
     element, units = ELEMENT_BYTES[precision], chip.compute.units
     activation_bytes, weight_bytes = count * m * k * element, count * n * k * element
     output_bytes = count * m * n * OUTPUT_BYTES

@@ -47,10 +47,11 @@ class Tiles:
     load_bytes: Floats
 
 
-def tiles_of(chip: Gpu, precision: Precision) -> Tiles:
+def tiles_of(chip: Gpu, precision: Precision, *, exact: bool = False) -> Tiles:
     """The tile shapes of this chip: sides that its generation's library compiles, as far as the registers hold them.
 
     Half of the registers accumulate. Thread block clusters receive one operand once for two tiles (multicast).
+    ``exact``: where the matrix unit's sums of FP8 products are short, vector lanes add them to the tile at every step.
     """
     coefficients, on_chip = chip.generation.matmul, chip.on_chip
     sides = np.array(coefficients.tile_sides, np.float64)
@@ -66,6 +67,8 @@ def tiles_of(chip: Gpu, precision: Precision) -> Tiles:
     depth = coefficients.step_bytes / ELEMENT_BYTES[precision]
     rate = chip.compute.matrix_flop_per_clock[precision] * coefficients.matrix_efficiency
     multiply = 2.0 * rows * columns * depth / rate
+    if exact and precision == "fp8" and coefficients.short_fp8_sums:
+        multiply += rows * columns / chip.compute.vector_lanes
     instruction_rows = np.minimum(coefficients.instruction_rows, along)
     operand_reads = along / instruction_rows * (instruction_rows + across) * coefficients.step_bytes
     loaded = (rows + columns) * coefficients.step_bytes

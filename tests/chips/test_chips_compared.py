@@ -63,13 +63,14 @@ def test_faster_memory_is_never_slower(
 @settings(deadline=None, max_examples=60)
 @given(m=rows, n=sides, k=sides, resident=st.booleans())
 def test_products_are_faster_in_every_newer_generation(m: int, n: int, k: int, resident: bool) -> None:
-    # Of a few microseconds, latencies decide: there an H100 was measured up to 1.4 times as long as an A100.
+    # Of a few microseconds, latencies decide: there an H100 SXM was measured up to 1.42 times as long as an A100 (m = 1,
+    # n = 128, k = 2048), and the clock of the PCIe card is lower.
     times = [
         float(price_matmul(gpu(name), m, n, k, resident_weights=resident).seconds)
         for name in ("b200", "h200", "h100-pcie", "a100-40gb")
     ]
     for newer, older in pairwise(times):
-        assert newer <= older * (1.0 if older > 1e-5 else 1.3)
+        assert newer <= older * (1.0 if older > 1e-5 else 1.6)
 
 
 @settings(deadline=None, max_examples=150)
@@ -83,7 +84,9 @@ def test_a_larger_product_is_no_cheaper_and_twice_of_it_no_cliff(
     # An operand that outgrows its share of the L2 comes from HBM, and its writes may be slower than reads.
     moved = 2.0 * (large[0] * large[2] + large[1] * large[2] + large[0] * large[1])
     spilled = moved / min(hbm_read_rate(chip), chip.memory.bandwidth * chip.generation.matmul.write_efficiency)
-    assert 0.85 * before <= after <= 2.5 * before + spilled
+    # Ampere's library takes a slower kernel for products of under 2^21 multiply-adds: measured.
+    quicker = chip.generation.matmul.small_product_seconds
+    assert 0.85 * before - quicker <= after <= 2.5 * before + spilled
 
 
 @settings(deadline=None, max_examples=150)
@@ -100,7 +103,9 @@ def test_twice_the_context_takes_twice_as_long_to_decode_at_most(
     )
     # A cache that outgrows its share of the L2 comes from HBM.
     spilled = 8.0 * batch * kv_heads * head_dim * context / chip.memory.bandwidth if resident else 0.0
-    assert 0.95 * before <= after <= 2.5 * before + spilled
+    # The library's rule (Flash-Decoding) now and then cuts a context into single blocks because that fills the waves
+    # best; their sum then takes longer than twice the context in fewer parts: on an L40S by a third.
+    assert 0.65 * before <= after <= 2.5 * before + spilled
 
 
 @pytest.mark.parametrize(("name", "share"), [("h200", (0.55, 0.75)), ("b200", (0.55, 0.75)), ("l40s", (0.6, 0.8))])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chips.kernels.matmul import SMALL_PRODUCT, price_matmul, starved, unhidden
 from chips.kernels.matmul_tiles import tiles_of
-from chips.spec import CatalogError, Gpu, chip_names, load_chip
+from chips.spec import CatalogError, Gpu, Precision, chip_names, load_chip
 
 MEASURED = Path(__file__).parents[1] / "reference" / "measured"
 GPUS = [chip for chip in map(load_chip, chip_names()) if isinstance(chip, Gpu)]
@@ -216,3 +216,15 @@ def test_a_short_call_escapes_the_power_limit_that_a_lasting_load_meets() -> Non
         assert unlimited.seconds <= short.seconds <= lasting.seconds * 1.001
         assert short.seconds - unlimited.seconds <= most * (lasting.seconds - unlimited.seconds)
         assert lasting.seconds > 1.05 * unlimited.seconds
+
+
+def test_exact_sums_of_fp8_cost_vector_lanes_where_the_matrix_unit_adds_in_less_than_fp32() -> None:
+    """128 x 256 sums a step on 128 lanes beside 1,024 cycles of products: at most a quarter more."""
+    shape = (8192, 8192, 8192)
+
+    def seconds(name: str, precision: Precision, exact: bool) -> float:
+        return float(price_matmul(gpu(name), *shape, precision=precision, exact=exact).seconds)
+
+    assert seconds("h100", "fp8", False) < seconds("h100", "fp8", True) <= 1.25 * seconds("h100", "fp8", False)
+    assert seconds("h100", "bf16", True) == seconds("h100", "bf16", False)
+    assert seconds("b200", "fp8", True) == seconds("b200", "fp8", False)
