@@ -13,7 +13,8 @@ from math import ceil, prod
 
 import numpy as np
 
-from chips.kernels.matmul import clock_stretch, hbm_read_rate, unhidden
+from chips.kernels.attention import POWER_WINDOW as ATTENTION_WINDOW
+from chips.kernels.matmul import POWER_WINDOW, clock_stretch, hbm_read_rate, unhidden
 from chips.pipeline import Buffer, Metapipeline, Stage
 from chips.spec import Gpu
 from chips.tiles.compiler import Compiled, check_tiles, executions, tile_bytes, total
@@ -25,7 +26,8 @@ from chips.timeline import seconds_to_ps
 def compile_gpu(found: Trace, chip: Gpu, asynchronous: bool) -> Compiled:
     """Run ``found`` on ``chip``'s streaming multiprocessors, one launch, its outermost loops one after the other.
 
-    Raises TileError where tiles do not fit shared memory or registers.
+    A short launch is over before the power limit acts, as the measured kernels of its kind are. Raises TileError where
+    tiles do not fit shared memory or registers.
     """
     check_tiles(
         found, int(chip.on_chip.shared_bytes), f"the shared memory of a streaming multiprocessor of {chip.title}"
@@ -53,7 +55,8 @@ def compile_gpu(found: Trace, chip: Gpu, asynchronous: bool) -> Compiled:
     seconds = start + ends + longest + float(unhidden(chip, np.array(on_units + l2 + hbm - longest)))
     flop = total(found, lambda operation: operation.flop)
     joules = flop * coefficients.joules_per_flop + memory * coefficients.joules_per_byte
-    seconds += on_units * (float(clock_stretch(chip, np.array(joules / seconds))) - 1.0)
+    met = seconds / (seconds + (ATTENTION_WINDOW if mixed else POWER_WINDOW))
+    seconds += on_units * (float(clock_stretch(chip, np.array(joules / seconds))) - 1.0) * met
 
     cycles = cycles_of(
         found.operations,
