@@ -38,7 +38,7 @@ LEAST_BUCKET, BUCKET_PER_REPLICA = 40e6, 1e6
 
 def training_work(point: Point, split: Shard) -> TrainingStep:
     """The passes of one micro-batch on one chip, with all decoders; the optimizer over all parameters."""
-    layout = point.layout
+    layout, fused = point.layout, point.strategy != "per_operator"
     return training_step(
         point.model,
         split,
@@ -48,8 +48,8 @@ def training_work(point: Point, split: Shard) -> TrainingStep:
         recompute=layout.recompute,
         sequence=layout.sequence,
         fused_attention=point.framework.fused_attention,
-        fused_add=point.strategy != "per_operator",
-        fused_loss=point.strategy != "per_operator" or point.framework.fuses_loss,
+        fused_add=fused,
+        fused_loss=fused or not isinstance(point.chip, Gpu) or point.framework.fuses_loss,
         context_parallel=layout.context,
     )
 
