@@ -63,14 +63,15 @@ def test_faster_memory_is_never_slower(
 @settings(deadline=None, max_examples=60)
 @given(m=rows, n=sides, k=sides, resident=st.booleans())
 def test_products_are_faster_in_every_newer_generation(m: int, n: int, k: int, resident: bool) -> None:
-    # Of a few microseconds, latencies decide: there an H100 SXM was measured up to 1.42 times as long as an A100
-    # (m = 1, n = 128, k = 2048), and the clock of the PCIe card is lower.
+    # Of a few microseconds, latencies decide: there an H100 SXM was measured up to 1.42 times as long as an A100 for a
+    # single row (n = 128, k = 2048), and the clock of the PCIe card is lower.
+    short = 1.6 if m == 1 else 1.3
     times = [
         float(price_matmul(gpu(name), m, n, k, resident_weights=resident).seconds)
         for name in ("b200", "h200", "h100-pcie", "a100-40gb")
     ]
     for newer, older in pairwise(times):
-        assert newer <= older * (1.0 if older > 1e-5 else 1.6)
+        assert newer <= older * (1.0 if older > 1e-5 else short)
 
 
 @settings(deadline=None, max_examples=150)
@@ -103,9 +104,10 @@ def test_twice_the_context_takes_twice_as_long_to_decode_at_most(
     )
     # A cache that outgrows its share of the L2 comes from HBM.
     spilled = 8.0 * batch * kv_heads * head_dim * context / chip.memory.bandwidth if resident else 0.0
-    # The library's rule (Flash-Decoding) now and then cuts a context into single blocks because that fills the waves
-    # best; their sum then takes longer than twice the context in fewer parts: on an L40S by a third.
-    assert 0.65 * before <= after <= 2.5 * before + spilled
+    # On an L40S the library's rule (Flash-Decoding) now and then cuts a context into single blocks because that fills
+    # the waves best; their sum then takes a third longer than twice the context in fewer parts.
+    least = 0.65 if chip.name == "l40s" else 0.95
+    assert least * before <= after <= 2.5 * before + spilled
 
 
 @pytest.mark.parametrize(("name", "share"), [("h200", (0.55, 0.75)), ("b200", (0.55, 0.75)), ("l40s", (0.6, 0.8))])

@@ -26,6 +26,12 @@ def test_the_main_job_gives_its_golden_figures():
         pd.testing.assert_series_equal(now[column], golden[column].astype(float), rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.xfail(strict=True, reason="254.9 tokens/s, 15.04% below a figure that is read as 300")
+def test_the_default_stack_on_8_h100s_is_within_15_percent_of_the_published_figure():
+    now = pd.read_csv(GOLDEN, keep_default_na=False).set_index(KEYS)["seconds"]
+    assert 0.85 * 300 < 1 / now["h100", 8, "per_operator"] < 1.15 * 300
+
+
 def test_the_published_anchors_hold():
     """8 H100s, looped SN40L on 8 and 16, and what looping gains, each within 15%.
 
