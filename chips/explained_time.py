@@ -37,6 +37,11 @@ PICOSECONDS_PER_SECOND = 1e12
 LAST_PS = int(np.iinfo(np.int64).max)  # of a clock whose times are arrays
 
 
+def plain(number: IntArray) -> int | IntArray:
+    """An array of no dimensions as the integer that it is; any other as it is."""
+    return number if number.ndim else int(number)
+
+
 @overload
 def seconds_to_ps(seconds: float) -> int: ...
 @overload

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from chips.explained_time import IntArray, Picoseconds
+from chips.explained_time import Picoseconds, plain
 from chips.spec import Dataflow, Gpu, Link, Systolic
 from chips.timeline import Time, Timeline
 from cluster.communicator import Communicator
@@ -64,8 +64,7 @@ class Cluster:
         """A duration of what keeps ``resource`` busy, in picoseconds, on every lane: one number where lanes agree."""
         if self.slowdown is None:
             return duration
-        stretched: IntArray = np.rint(np.asarray(duration) * self._factors[resource]).astype(np.int64)
-        return stretched if stretched.ndim else int(stretched)
+        return plain(np.rint(np.asarray(duration) * self._factors[resource]).astype(np.int64))
 
     def meet(self, clock: Timeline, time: Time) -> Time:
         """When the last chip of the cluster has arrived: what a collective starts from."""

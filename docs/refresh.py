@@ -17,6 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from results.atomic_file import written_beside
+
 PROJECT = Path(__file__).resolve().parent.parent
 GENERATED = (
     "loopline accuracy -o docs/accuracy.md --spreads scenarios/uncertainty.toml",
@@ -35,7 +37,9 @@ def refresh(page: Path, work: str) -> None:
         head = found[0][: len(found[0]) - len(found["block"] or "")]
         return f"{head}\n```text\n{printed}\n```\n" if found["block"] else found[0]
 
-    page.write_text(RUN.sub(renewed, page.read_text()))
+    text = RUN.sub(renewed, page.read_text())
+    with written_beside(page) as beside:
+        beside.write_text(text)
 
 
 def run(command: str, work: str) -> str:

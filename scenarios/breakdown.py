@@ -49,9 +49,10 @@ def breakdown(tables: Sequence[Predictions], column: str) -> list[dict[str, str]
     """A record a value of ``column`` (or of several, with commas between), a cell a table."""
     cells: dict[str, dict[str, str]] = {}
     for table in tables:
-        if column != TIME and values_of(table.rows, column) is None:
+        grouped = _groups(table, column)
+        if grouped is None:
             continue
-        values, labels = _groups(table, column)
+        values, labels = grouped
         for value, found in statistics_by(values, table.predicted, table.measured).items():
             cell = f"{percent_text(found.mean_ape)}, {found.bias:.2f} ({found.rows:,})"
             cells.setdefault(value, {"": labels.get(value, value)})[table.table] = cell
@@ -60,13 +61,17 @@ def breakdown(tables: Sequence[Predictions], column: str) -> list[dict[str, str]
     return [{"": cells[value][""]} | {name: cells[value].get(name, "") for name in names} for value in ordered]
 
 
-def _groups(table: Predictions, column: str) -> tuple[pd.Series, dict[str, str]]:
-    """Values to group by, and how each reads: numbers of many values by powers of 4, times by decades."""
+def _groups(table: Predictions, column: str) -> tuple[pd.Series, dict[str, str]] | None:
+    """Values to group by, and how each reads: numbers of many values by powers of 4, times by decades.
+
+    None where the table has no such column.
+    """
     if column == TIME:
         decades = pd.Series(np.searchsorted(DECADE_ENDS, table.measured, side="right"))
         return decades, {str(number): text for number, text in enumerate(DECADES)}
     found = values_of(table.rows, column)
-    assert found is not None, "the caller has looked"
+    if found is None:
+        return None
     values = found.reset_index(drop=True)
     if not pd.api.types.is_numeric_dtype(values):
         return values.fillna("not said").astype(str), {}

@@ -7,40 +7,61 @@ forward FLOPs; activations are kept, or computed again by ``recompute`` (Korthik
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from chips.spec import Precision
 from scenarios.decoder import forward
 from scenarios.model import Model, Shard
-from scenarios.operators import ACTIVATION_BYTES, Attention, Collective, Elementwise, MatrixProduct, Operator, Step
+from scenarios.operators import (
+    ACTIVATION_BYTES,
+    Attention,
+    Collective,
+    Elementwise,
+    MatrixProduct,
+    Operator,
+    Quantity,
+    Step,
+)
 from scenarios.parallel import Recompute
 
-TO_FP8 = " to FP8"  # how the names of casts end
+# How names end: of casts, of products for the weights' gradient, and of what adds their results up.
+TO_FP8, WEIGHT_GRADIENT, ACCUMULATION = " to FP8", " weight gradient", " gradient accumulation"
 ADDING = ("attention normalisation", "MLP normalisation")  # of a decoder: those that follow a residual add
 
 # Mixed-precision Adam as Megatron-LM runs it: 16-bit weight, fp32 gradient, master weight and two moments are held, 18
 # bytes a parameter (Rajbhandari et al. 2020, arXiv 1910.02054, with a 16-bit gradient: 16). The last may be shared.
 WEIGHT_BYTES, GRADIENT_BYTES, OPTIMIZER_STATE_BYTES = 2, 4, 12
-# Bytes a parameter that each pass of its optimizer reads and writes; the passes are named as its timers.
+
+
+class ElementPass(NamedTuple):
+    """What a kernel that passes once over an array does for each of its elements."""
+
+    bytes_read: float
+    bytes_written: float
+    operations: float
+    special_functions: float = 0.0
+
+
+# The passes of its optimizer over the parameters, named as its timers.
 OPTIMIZER_PASSES = {
-    "clip-main-grad, norm": (4, 0),
-    "clip-main-grad, scale": (4, 4),
-    "inner-step": (16, 12),  # Adam: gradient, master weight and two moments
-    "copy-main-to-model-params": (4, 2),
-    "zero gradients": (0, 4),
+    "clip-main-grad, norm": ElementPass(4, 0, 2),
+    "clip-main-grad, scale": ElementPass(4, 4, 2),
+    "inner-step": ElementPass(16, 12, 12),  # Adam: gradient, master weight and two moments
+    "copy-main-to-model-params": ElementPass(4, 2, 2),
+    "zero gradients": ElementPass(0, 4, 2),
 }
-# The loss over a split vocabulary as Megatron-LM computes it unless told to fuse it: passes over the logits in fp32,
-# bytes a logit that each reads and writes.
+# The loss over a split vocabulary as Megatron-LM computes it unless told to fuse it: passes over the logits in fp32.
 LOSS_PASSES = {
-    "cast": (2, 4),
-    "maximum": (4, 0),
-    "subtraction": (4, 4),
-    "exponential": (4, 4),
-    "sum": (4, 0),
-    "division": (4, 4),
+    "cast": ElementPass(2, 4, 1),
+    "maximum": ElementPass(4, 0, 1),
+    "subtraction": ElementPass(4, 4, 1),
+    "exponential": ElementPass(4, 4, 1, special_functions=1),
+    "sum": ElementPass(4, 0, 1),
+    "division": ElementPass(4, 4, 1),
 }
-LOSS_BACKWARD_PASSES = {"product": (4, 4), "cast": (4, 2)}
+LOSS_BACKWARD_PASSES = {"product": ElementPass(4, 4, 1), "cast": ElementPass(4, 2, 1)}
 
 
 @dataclass(frozen=True)
@@ -112,7 +133,19 @@ def training_step(
     return TrainingStep(ahead, back, optimizer_step(model.parameters / shard.ranks))
 
 
-def _in_passes(operators: Sequence[Operator], name: str, passes: dict[str, tuple[int, int]]) -> tuple[Operator, ...]:
+def _passes(name: str, passes: Mapping[str, ElementPass], elements: Quantity) -> list[Operator]:
+    """A kernel for each of ``passes`` over an array of so many elements."""
+    return [
+        Elementwise(
+            f"{name} {each}",
+            **{field: amount * elements for field, amount in done._asdict().items()},
+            plain_calls=1,
+        )
+        for each, done in passes.items()
+    ]
+
+
+def _in_passes(operators: Sequence[Operator], name: str, passes: Mapping[str, ElementPass]) -> tuple[Operator, ...]:
     """The same with the operator of this name in so many passes over as many logits as it reads."""
     made: list[Operator] = []
     for operator in operators:
@@ -120,18 +153,7 @@ def _in_passes(operators: Sequence[Operator], name: str, passes: dict[str, tuple
             made.append(operator)
             continue
         assert isinstance(operator, Elementwise)
-        logits = operator.bytes_read / ACTIVATION_BYTES
-        made += [
-            Elementwise(
-                f"{name}, {each}",
-                bytes_read=read * logits,
-                bytes_written=written * logits,
-                operations=logits,
-                special_functions=logits if each == "exponential" else 0.0,
-                plain_calls=1,
-            )
-            for each, (read, written) in passes.items()
-        ]
+        made += _passes(f"{name},", passes, operator.bytes_read / ACTIVATION_BYTES)
     return tuple(made)
 
 
@@ -209,7 +231,7 @@ def backward(operator: Operator) -> list[Operator]:
             gradients += [
                 replace(operator, name=f"{name} input gradient", n=k, k=n, exact=True, plain_calls=1),
                 replace(
-                    operator, name=f"{name} weight gradient", m=k, n=n, k=m, weights=False, exact=True, plain_calls=1
+                    operator, name=f"{name}{WEIGHT_GRADIENT}", m=k, n=n, k=m, weights=False, exact=True, plain_calls=1
                 ),
             ]
             return [*gradients, _accumulation(operator)] if operator.weights else gradients
@@ -237,7 +259,7 @@ def _accumulation(product: MatrixProduct) -> Elementwise:
     """Weight gradients are summed in fp32 over micro-batches: read and written, less what the product has written."""
     parameters = float(product.count * product.n * product.k)
     return Elementwise(
-        f"{product.name} gradient accumulation",
+        f"{product.name}{ACCUMULATION}",
         bytes_read=4.0 * parameters,
         bytes_written=2.0 * parameters,
         operations=parameters,
@@ -271,14 +293,4 @@ def _last_exchange(operator: Operator, step: Step) -> bool:
 
 def optimizer_step(parameters: float) -> Step:
     """The optimizer on one chip that updates so many parameters."""
-    passes = tuple(
-        Elementwise(
-            f"optimizer {name}",
-            bytes_read=read * parameters,
-            bytes_written=written * parameters,
-            operations=(12.0 if name == "inner-step" else 2.0) * parameters,
-            plain_calls=1,
-        )
-        for name, (read, written) in OPTIMIZER_PASSES.items()
-    )
-    return Step((), (), 0, passes)
+    return Step((), (), 0, tuple(_passes("optimizer", OPTIMIZER_PASSES, parameters)))

@@ -17,7 +17,7 @@ from chips.kernels.attention_plan import AttentionPlan, plan_attention
 from chips.kernels.attention_shape import AttentionShape, Floats
 from chips.kernels.attention_tiles import choose_tile, time_tile
 from chips.kernels.kernel_time import LATENCY, MEMORY, KernelTime
-from chips.kernels.matmul import clock_stretch
+from chips.kernels.matmul import slower_clock
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
 BACKWARD_PRODUCTS = 5.0 / 2.0
@@ -211,14 +211,13 @@ def _slower_clock(
 ) -> Floats:
     """Seconds that ``compute`` takes longer because power is limited: products, softmax and traffic draw it together.
 
-    The limit is one of an average: where one call is measured (``resident``), a short one does not meet it.
+    Where one call is measured (``resident``), a short one does not meet the limit.
     """
     energy = chip.generation.matmul
     joules = shape.flops * energy.joules_per_flop * ELEMENT_BYTES[precision] / 2.0
     joules += shape.scores * chip.generation.attention.joules_per_score
     joules += (shape.query_bytes + shape.new_bytes + shape.cached_bytes) * energy.joules_per_byte
-    met = seconds / (seconds + (POWER_WINDOW if resident else 0.0))
-    return compute * (clock_stretch(chip, joules / seconds) - 1.0) * met
+    return slower_clock(chip, compute, joules, seconds, POWER_WINDOW if resident else 0.0)
 
 
 def _cache_write(chip: Gpu, shape: AttentionShape, memory: _Memory) -> Floats:

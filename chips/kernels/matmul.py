@@ -129,8 +129,7 @@ def _price(
     flops = 2.0 * count * m * n * k
     joules = (flops * coefficients.joules_per_flop * element / 2.0)[:, None, None]
     joules = joules + (read_bytes + output_bytes[:, None, None]) * coefficients.joules_per_byte
-    met = whole / (whole + (POWER_WINDOW if resident_weights else 0.0))
-    whole += on_unit * (clock_stretch(chip, joules / whole) - 1.0) * met
+    whole += slower_clock(chip, on_unit, joules, whole, POWER_WINDOW if resident_weights else 0.0)
 
     kernels = tiles.rows.size * split.shape[2]
     best = np.argmin(whole.reshape(m.size, kernels), axis=1)[:, None]
@@ -139,9 +138,9 @@ def _price(
         every = np.broadcast_to(value, items.shape).reshape(m.size, kernels)
         return np.take_along_axis(every, best, axis=1)[:, 0]
 
-    vector_chain = _vector_chain(chip, dimensions, element)
-    by_vector = start + vector_chain + chosen(hbm) < chosen(whole)
-    seconds = np.where(by_vector, start + vector_chain + chosen(hbm), chosen(whole))
+    vector_chain, memory, by_tiles = _vector_chain(chip, dimensions, element), chosen(hbm), chosen(whole)
+    vector = start + vector_chain + memory
+    by_vector, seconds = vector < by_tiles, np.minimum(vector, by_tiles)
     fill = np.minimum(start + np.where(by_vector, 0.0, chosen(reduction) + chosen(store) / clock), seconds)
     peak = chip.peak_flops(precision) * clock / chip.compute.clock_hz
     may_rest = output_bytes + activation_bytes + (weight_bytes if resident_weights else 0.0)
@@ -150,7 +149,7 @@ def _price(
     work, l2, chain = (
         np.where(by_vector, other, chosen(value)) for other, value in ((0.0, work), (0.0, l2), (vector_chain, chain))
     )
-    limiter = _limiter(work, l2, chosen(hbm), start + chain)
+    limiter = _limiter(work, l2, memory, start + chain)
     return seconds, fill, bound, limiter
 
 
@@ -245,6 +244,16 @@ def _missing(operand_bytes: Floats, kept_bytes: float) -> Floats:
     Of a larger one, the least recently used rows are gone when they come up again: at twice the size nothing is left.
     """
     return np.clip(2.0 * (operand_bytes - kept_bytes), 0.0, operand_bytes)
+
+
+def slower_clock(chip: Gpu, busy: Floats, joules: Floats, seconds: Floats, window: float) -> Floats:
+    """Seconds that ``busy`` of ``seconds`` take longer because ``joules`` in them would exceed the power limit.
+
+    The limit is one of an average: a call as short as ``window`` meets half of it, a load that lasts (0) all.
+    """
+    met = seconds / (seconds + window)
+    slower: Floats = busy * (clock_stretch(chip, joules / seconds) - 1.0) * met
+    return slower
 
 
 def clock_stretch(chip: Gpu, dynamic_watts: Floats) -> Floats:

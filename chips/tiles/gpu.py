@@ -14,7 +14,7 @@ from math import ceil, prod
 import numpy as np
 
 from chips.kernels.attention import POWER_WINDOW as ATTENTION_WINDOW
-from chips.kernels.matmul import POWER_WINDOW, clock_stretch, hbm_read_rate, unhidden
+from chips.kernels.matmul import POWER_WINDOW, hbm_read_rate, slower_clock, unhidden
 from chips.pipeline import Buffer, Metapipeline, Stage
 from chips.spec import Gpu
 from chips.tiles.compiler import Compiled, check_tiles, executions, tile_bytes, total
@@ -55,8 +55,8 @@ def compile_gpu(found: Trace, chip: Gpu, asynchronous: bool) -> Compiled:
     seconds = start + ends + longest + float(unhidden(chip, np.array(on_units + l2 + hbm - longest)))
     flop = total(found, lambda operation: operation.flop)
     joules = flop * coefficients.joules_per_flop + memory * coefficients.joules_per_byte
-    met = seconds / (seconds + (ATTENTION_WINDOW if mixed else POWER_WINDOW))
-    seconds += on_units * (float(clock_stretch(chip, np.array(joules / seconds))) - 1.0) * met
+    window = ATTENTION_WINDOW if mixed else POWER_WINDOW
+    seconds += float(slower_clock(chip, np.array(on_units), np.array(joules), np.array(seconds), window))
 
     cycles = cycles_of(
         found.operations,

@@ -14,6 +14,7 @@ from dataclasses import replace
 from chips.timeline import Picoseconds, Time, Timeline
 from scenarios.machine import LINK, GpuMachine
 from scenarios.operators import Collective, MatrixProduct, Operator
+from scenarios.training import ACCUMULATION, WEIGHT_GRADIENT
 
 Kernel = Callable[[Operator, Time], Time]
 
@@ -57,7 +58,7 @@ def _span(operators: Sequence[Operator]) -> int:
         for place, operator in enumerate(rest, start=2):
             if _is(operator, "reduce_scatter"):
                 return place
-            if "weight gradient" not in operator.name and "gradient accumulation" not in operator.name:
+            if not operator.name.endswith((WEIGHT_GRADIENT, ACCUMULATION)):
                 break
     return 1
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from chips.explained_time import plain
 from chips.kernels.matmul import hbm_read_rate
 from chips.timeline import Picoseconds, Time, Timeline, seconds_to_ps
 from scenarios.machine import DEPENDENCY, FILL_DRAIN, HOST, LAUNCH, LINK, GpuMachine
@@ -175,14 +175,9 @@ def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:
                 price.label,
                 "compute",
                 load=cluster.stretch(seconds_to_ps(operator.stream_bytes / bandwidth), "memory"),
-                compute=cluster.stretch(_plain(own), "clock"),
-                latency={FILL_DRAIN: cluster.stretch(_plain(filling), "clock")} | synchronization,
+                compute=cluster.stretch(plain(own), "clock"),
+                latency={FILL_DRAIN: cluster.stretch(plain(filling), "clock")} | synchronization,
                 tiles=stream_tiles(
                     operator, operator.stream_bytes, chip.compute.units * chip.on_chip.shared_bytes / BUFFER_TILES
                 ),
             )
-
-
-def _plain(value: NDArray[np.int64]) -> Picoseconds:
-    """An array of no dimensions as the integer that it is."""
-    return value if value.ndim else int(value)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chips.explained_time import IntArray
+from chips.explained_time import IntArray, plain
 from chips.timeline import Buffer, Picoseconds, Time, Timeline
 from cluster import Cluster
 from scenarios.machine import LINK, Label
@@ -32,7 +32,7 @@ def stream_tiles(operator: Operator, moved_bytes: Quantity, slot_bytes: float) -
     if isinstance(operator, Attention):
         mantissa, exponent = np.frexp(fewest)
         fewest = np.where(fewest == 0, 0, 1 << np.where(mantissa == 0.5, exponent - 1, exponent))
-    return fewest if fewest.ndim else int(fewest)
+    return plain(fewest)
 
 
 @dataclass(frozen=True, slots=True)
