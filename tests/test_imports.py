@@ -1,0 +1,51 @@
+"""The import contract: the five packages import downwards, and so do the rooms of ``scenarios``."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BELOW = {
+    "chips": set(),
+    "collectives": {"chips"},
+    "cluster": {"chips", "collectives"},
+    "results": set(),
+    "scenarios": {"chips", "collectives", "cluster", "results"},
+}
+
+
+def modules(package: str) -> dict[str, Path]:
+    found = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+EVERY = {name: path for package in BELOW for name, path in modules(package).items()}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules of this project that a file imports, wherever in it, for types too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] in BELOW)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in BELOW:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in EVERY else node.module
+
+
+@pytest.mark.parametrize("package", BELOW)
+def test_packages_import_downwards(package):
+    wrong = {
+        f"{name} imports {other}"
+        for name, path in modules(package).items()
+        for other in imported(path)
+        if other.partition(".")[0] not in {package} | BELOW[package]
+    }
+    assert not wrong
