@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from chips.timeline import Time
+from chips.clock.timeline import Time
 from scenarios.pricing import answers_of_rank
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from chips.kernels.attention import price_attention_decode, price_attention_prefill
+from chips.kernels.attention.price import price_attention_decode, price_attention_prefill
 from chips.spec import Gpu, load_chip
 
 CALLS = 100_000

@@ -3,7 +3,7 @@
 import numpy as np
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from chips.kernels.matmul import price_matmul
+from chips.kernels.matmul.price import price_matmul
 from chips.spec import Gpu, load_chip
 
 

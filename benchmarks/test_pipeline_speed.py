@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from chips.pipeline import Buffer, Metapipeline, Stage
+from chips.pipeline.metapipeline import Buffer, Metapipeline, Stage
 
 STAGES = (Stage("load", 700), Stage("multiply", 900), Stage("activate", 450), Stage("store", 300))
 FORKED = (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from chips import load_chip
-from chips.timeline import Timeline
+from chips.clock.timeline import Timeline
 from cluster import Cluster, Slowdown
 from scenarios import simulate
 from scenarios.decoder import forward

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from chips.systolic import Dataflow, SystolicArray
+from chips.systolic.array import Dataflow, SystolicArray
 
 
 @pytest.mark.parametrize("dataflow", ["weight", "output", "input"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from chips.timeline import Time, Timeline
+from chips.clock.timeline import Time, Timeline
 
 LABELS = [(part, limiter) for part in ("matmul", "attention", "other", "allreduce") for limiter in ("HBM", "link", "-")]
 CHIPS = 100_000

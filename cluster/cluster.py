@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from chips.explained_time import Picoseconds, plain
+from chips.clock.time import Picoseconds, plain
+from chips.clock.timeline import Time, Timeline
 from chips.spec import Dataflow, Gpu, Link, Systolic
-from chips.timeline import Time, Timeline
 from cluster.communicator import Communicator
 from cluster.variation import Factors, Resource, Slowdown
 

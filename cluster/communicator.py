@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.explained_time import Time
+from chips.clock.time import Time
 from collectives.algorithms import recursive_doubling
 from collectives.schedule import Schedule
 

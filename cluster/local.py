@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from chips.explained_time import latest
+from chips.clock.time import latest
 from cluster.communicator import Answer, Communicator, Gather, Meet, Request, sum_schedule
 from collectives.verify import execute
 

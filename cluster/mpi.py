@@ -14,7 +14,7 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from chips.explained_time import Time, latest
+from chips.clock.time import Time, latest
 from cluster.communicator import Answer, Communicator, Float32, Meet, Request, Sum, sum_schedule
 from collectives.mpi import run
 from collectives.mpi_wait import Patience

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.explained_time import PICOSECONDS_PER_SECOND
+from chips.clock.time import PICOSECONDS_PER_SECOND
 from collectives.price import price
 from collectives.schedule import Schedule
 from collectives.topology import switched

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chips.explained_time import PICOSECONDS_PER_SECOND
+from chips.clock.time import PICOSECONDS_PER_SECOND
 from collectives.schedule import Schedule
 from collectives.step_times import Clocks, Costs, StepTimes, plan, port_ps
 from collectives.topology import Topology

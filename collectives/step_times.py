@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.explained_time import seconds_to_ps
+from chips.clock.time import seconds_to_ps
 from collectives.routing import Floats, route
 from collectives.schedule import SWITCH, Integers, Messages, Schedule
 from collectives.topology import Topology

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chips.kernels.matmul import hbm_read_rate
+from chips.clock.timeline import Event, seconds_to_ps
+from chips.kernels.matmul.price import hbm_read_rate
 from chips.spec import ELEMENT_BYTES, Dataflow, Gpu
-from chips.timeline import Event, seconds_to_ps
 from results.step_series import StepSeries, step_series
 from scenarios.errors import ScenarioError
 from scenarios.group import cluster_of
@@ -46,7 +46,7 @@ def power(point: Point, passes: Passes, chip: int = 0) -> StepSeries | None:
     """Watts that chip number ``chip`` draws: its static share, its arithmetic and its HBM traffic.
 
     Energies are those of the highest clock; where they would exceed the limit, the clock is lower, and the limit is
-    drawn (``chips.kernels.matmul.clock_stretch``). None where the chip's energy is not known: only GPU generations
+    drawn (``chips.kernels.matmul.price.clock_stretch``). None where the chip's energy is not known: only GPU generations
     state joules of an operation and of a byte.
     """
     spec = point.chip

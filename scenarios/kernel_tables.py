@@ -121,7 +121,7 @@ def read_columns(path: Path, numbers: tuple[str, ...], words: tuple[str, ...] = 
 
 
 def _gemm(chip: Gpu, rows: pd.DataFrame, precision: str) -> Floats:
-    from chips.kernels.matmul import price_matmul
+    from chips.kernels.matmul.price import price_matmul
 
     shape = (rows[name].to_numpy() for name in ("m", "n", "k"))
     time = price_matmul(chip, *shape, precision=_precision(precision), resident_weights=True)
@@ -129,7 +129,7 @@ def _gemm(chip: Gpu, rows: pd.DataFrame, precision: str) -> Floats:
 
 
 def _attention_prefill(chip: Gpu, rows: pd.DataFrame, precision: str) -> Floats:
-    from chips.kernels.attention import price_attention_prefill
+    from chips.kernels.attention.price import price_attention_prefill
 
     shape = (rows[name].to_numpy() for name in ATTENTION)
     time = price_attention_prefill(chip, *shape, precision=_precision(precision), resident=True)
@@ -137,7 +137,7 @@ def _attention_prefill(chip: Gpu, rows: pd.DataFrame, precision: str) -> Floats:
 
 
 def _attention_decode(chip: Gpu, rows: pd.DataFrame, precision: str) -> Floats:
-    from chips.kernels.attention import price_attention_decode
+    from chips.kernels.attention.price import price_attention_decode
 
     shape = (rows[name].to_numpy() for name in ATTENTION if name != "tokens")
     time = price_attention_decode(chip, *shape, precision=_precision(precision), resident=True)

@@ -2,7 +2,7 @@
 
 Equal to pricing them one by one, to the picosecond. Points that differ only in batch and context are recorded together
 where the same things limit their kernels, which is what their time is counted as. Of what was recorded, programs of one
-structure share a clock, whatever chip, count or model they are of (``chips.recorded_program``).
+structure share a clock, whatever chip, count or model they are of (``chips.clock.recording``).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.recorded_program import Program, Recorder, run_side_by_side
+from chips.clock.recording import Program, Recorder, run_side_by_side
 from chips.spec import Dataflow, Gpu
 from scenarios.decoder import forward
 from scenarios.errors import DoesNotFit, ScenarioError

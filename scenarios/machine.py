@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.kernels.attention import price_attention_backward, price_attention_decode, price_attention_prefill
+from chips.clock.timeline import Picoseconds, seconds_to_ps
+from chips.kernels.attention.price import price_attention_backward, price_attention_decode, price_attention_prefill
 from chips.kernels.kernel_time import MEMORY, KernelTime
-from chips.kernels.matmul import price_matmul
+from chips.kernels.matmul.price import price_matmul
 from chips.kernels.vector import price_vector
 from chips.spec import ChipBase, Gpu
-from chips.timeline import Picoseconds, seconds_to_ps
 from cluster import Cluster
 from collectives.collective_time import Library
 from collectives.library import price_collective

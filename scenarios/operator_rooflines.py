@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from chips.explained_time import PICOSECONDS_PER_SECOND
+from chips.clock.time import PICOSECONDS_PER_SECOND
+from chips.clock.timeline import Timeline
 from chips.spec import Gpu
-from chips.timeline import Timeline
 from scenarios.group import cluster_of
 from scenarios.machine import Label
 from scenarios.operators import Operator, Step

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from chips.clock.timeline import Event
 from chips.spec import CatalogError
-from chips.timeline import Event
 from cluster import LOCAL, Cluster, Communicator, Executor, run_ranks
 from scenarios.decoder import forward
 from scenarios.errors import DoesNotFit, ScenarioError

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.explained_time import PICOSECONDS_PER_SECOND, Picoseconds
+from chips.clock.time import PICOSECONDS_PER_SECOND, Picoseconds
 from scenarios.errors import DoesNotFit
 from scenarios.group import working_chips
 from scenarios.machine import Label

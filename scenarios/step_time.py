@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from chips.explained_time import PICOSECONDS_PER_SECOND
+from chips.clock.time import PICOSECONDS_PER_SECOND
+from chips.clock.timeline import Timeline
 from chips.spec import Gpu
-from chips.timeline import Timeline
 from cluster import Cluster
 from scenarios.framework import Framework
 from scenarios.operators import Step

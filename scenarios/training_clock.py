@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from chips.explained_time import Picoseconds
-from chips.timeline import Time, Timeline
+from chips.clock.time import Picoseconds
+from chips.clock.timeline import Time, Timeline
 from scenarios.machine import Label
 from scenarios.pipeline_schedule import Pass, in_turn, needs
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from chips.timeline import Event, Picoseconds, Time, Timeline
+from chips.clock.timeline import Event, Picoseconds, Time, Timeline
 from scenarios.machine import FILL_DRAIN, lower_bound
 from scenarios.model import Shard
 from scenarios.operators import Step

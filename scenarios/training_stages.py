@@ -13,9 +13,9 @@ from math import ceil
 
 import numpy as np
 
-from chips.explained_time import IntArray, Picoseconds
+from chips.clock.time import IntArray, Picoseconds
+from chips.clock.timeline import seconds_to_ps
 from chips.spec import Gpu, Link, Systolic
-from chips.timeline import seconds_to_ps
 from cluster import Cluster, Slowdown
 from collectives.collective_time import Operation
 from collectives.library import price_collective

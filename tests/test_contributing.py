@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from chips import spec
+from chips.clock.timeline import Time, Timeline
 from chips.datasheet import datasheet, key_figures
 from chips.spec import CATALOG, Gpu, chip_names, load_chip
-from chips.timeline import Time, Timeline
 from cluster import Cluster
 from collectives.algorithms import ALGORITHMS, algorithm, ring
 from collectives.price import price

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
-from chips.pipeline import Metapipeline
+from chips.pipeline.metapipeline import Metapipeline
 from chips.spec import Dataflow, Gpu
 from chips.tiles.language import Loop, Operation, Shape, TileError, Trace, trace
 

@@ -13,14 +13,14 @@ from math import ceil, prod
 
 import numpy as np
 
-from chips.kernels.attention import POWER_WINDOW as ATTENTION_WINDOW
-from chips.kernels.matmul import POWER_WINDOW, hbm_read_rate, slower_clock, unhidden
-from chips.pipeline import Buffer, Metapipeline, Stage
+from chips.clock.timeline import seconds_to_ps
+from chips.kernels.attention.price import POWER_WINDOW as ATTENTION_WINDOW
+from chips.kernels.matmul.price import POWER_WINDOW, hbm_read_rate, slower_clock, unhidden
+from chips.pipeline.metapipeline import Buffer, Metapipeline, Stage
 from chips.spec import Gpu
 from chips.tiles.compiler import Compiled, check_tiles, executions, tile_bytes, total
 from chips.tiles.language import Loop, Operation, TileError, Trace
 from chips.tiles.warps import Warps, cycles_of, warps_of
-from chips.timeline import seconds_to_ps
 
 
 def compile_gpu(found: Trace, chip: Gpu, asynchronous: bool) -> Compiled:

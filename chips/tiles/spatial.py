@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil
 
-from chips.pipeline import Metapipeline, Stage
+from chips.clock.timeline import seconds_to_ps
+from chips.pipeline.metapipeline import Metapipeline, Stage
 from chips.spec import Dataflow
 from chips.tiles.compiler import ELEMENT_BYTES, Compiled, check_tiles, executions, tile_bytes, total
 from chips.tiles.language import Operation, TileError, Trace
 from chips.tiles.stages import Body, Step, bodies
-from chips.timeline import seconds_to_ps
 
 
 def compile_spatial(found: Trace, chip: Dataflow) -> Compiled:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import prod
 
-from chips.pipeline import Buffer
+from chips.pipeline.metapipeline import Buffer
 from chips.tiles.language import Loop, Operation, Trace
 
 ALIASES = ("constant", "buffer", "write", "read", "transpose")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, prod
 
-from chips.kernels.matmul_tiles import ACCUMULATOR_BYTES, SHARED_BYTES_PER_CLOCK
+from chips.kernels.matmul.tiles import ACCUMULATOR_BYTES, SHARED_BYTES_PER_CLOCK
 from chips.spec import Gpu
 from chips.tiles.compiler import ELEMENT_BYTES, tile_bytes
 from chips.tiles.language import Operation

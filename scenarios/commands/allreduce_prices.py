@@ -13,7 +13,7 @@ from typing import cast
 
 import numpy as np
 
-from chips.explained_time import PICOSECONDS_PER_SECOND
+from chips.clock.time import PICOSECONDS_PER_SECOND
 from chips.spec import Dataflow, Gpu, load_chip
 from collectives.algorithms import ALGORITHMS
 from collectives.bound import bound_seconds

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.explained_time import seconds_to_ps
+from chips.clock.time import seconds_to_ps
 from collectives.price import walk
 from collectives.step_times import Clocks, StepTimes
 from results.trace import Arrow, write_trace

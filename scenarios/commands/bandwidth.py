@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from chips.timeline import Event
+    from chips.clock.timeline import Event
     from results.bandwidth_plot import Window
     from results.step_series import StepSeries
     from scenarios.point import Point

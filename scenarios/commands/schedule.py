@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 if TYPE_CHECKING:
-    from chips.explained_time import IntArray
+    from chips.clock.time import IntArray
     from collectives.collective_time import Operation
     from collectives.schedule import Schedule
     from collectives.step_times import Costs
@@ -187,7 +187,7 @@ def ready_times(late: list[str], ranks: int) -> IntArray:
     """When every rank is ready, picoseconds, from ``rank=time``; those not named at 0. Raises ScenarioError."""
     import numpy as np
 
-    from chips.explained_time import seconds_to_ps
+    from chips.clock.time import seconds_to_ps
     from scenarios.errors import ScenarioError
     from scenarios.quantities import parse_seconds
 
@@ -219,7 +219,7 @@ def _named(operation: str, algorithms: list[str] | None) -> tuple[Operation, lis
 
 def _row(operation: Operation, name: str, question: Question) -> tuple[Schedule, Row]:
     """The schedule and what it costs. Raises ValueError where it cannot run on these links, or is none."""
-    from chips.explained_time import PICOSECONDS_PER_SECOND
+    from chips.clock.time import PICOSECONDS_PER_SECOND
     from collectives.price import price
     from collectives.tuned import tuned
     from collectives.verify import verify
@@ -261,7 +261,7 @@ def _steps(made: Schedule, question: Question) -> Steps:
     """Every step for the picture, seconds."""
     import numpy as np
 
-    from chips.explained_time import PICOSECONDS_PER_SECOND
+    from chips.clock.time import PICOSECONDS_PER_SECOND
     from collectives.price import price_by_step
     from collectives.step_times import plan
     from results.steps_plot import Steps

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from chips.systolic import Cycle, Run, SystolicArray
+    from chips.systolic.array import Cycle, Run, SystolicArray
     from results.grid_pictures import Frame
 
 # What is drawn; larger arrays and products are counted by the closed form.
@@ -39,7 +39,7 @@ def systolic(
 
     loopline systolic 256x256 --product 8192x4096x4096 --double-buffered
     """
-    from chips.systolic import Dataflow, SystolicArray
+    from chips.systolic.array import Dataflow, SystolicArray
     from results.grid_pictures import plot_moving, plot_panels, text
     from results.plots import check_plot_path
     from results.table import print_records

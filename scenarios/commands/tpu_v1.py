@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from chips.tpu_v1 import Application, Performance
+    from chips.systolic import Application, Performance
 
 COUNTERS = ("active", "useful", "weight_stall", "weight_shift", "non_matrix")
 
@@ -19,7 +19,7 @@ def tpu_v1(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
     loopline tpu-v1
     """
     from chips.spec import Systolic, load_chip
-    from chips.tpu_v1 import APPLICATIONS, run
+    from chips.systolic import APPLICATIONS, run
     from results.table import print_records
 
     chip = load_chip("tpu-v1")
@@ -34,7 +34,7 @@ def tpu_v1(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
     print("\nThe array's clocks, % here / % published (useful is part of active; the other four sum to 100)\n")
     print_records([_clocks(name, application, found[name]) for name, application in APPLICATIONS.items()], sys.stdout)
     print(
-        "\nPublished: Jouppi et al. 2017, tables 1 and 3. Shapes of layers are assumed: chips/tpu_v1/applications.toml."
+        "\nPublished: Jouppi et al. 2017, tables 1 and 3. Shapes of layers are assumed: chips/systolic/applications.toml."
     )
 
 

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from chips.timeline import Event
+    from chips.clock.timeline import Event
     from results.training_plot import Bar
     from scenarios.model import Shard
     from scenarios.point import Point

@@ -9,8 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from pkgutil import iter_modules
 
+from chips.clock.timeline import Time, Timeline
 from chips.spec import Dataflow, Gpu, Systolic
-from chips.timeline import Time, Timeline
 from cluster import Cluster
 from scenarios.errors import DoesNotFit
 from scenarios.framework import Framework

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from chips.clock.timeline import Time, Timeline, seconds_to_ps
 from chips.placement import fits
-from chips.timeline import Time, Timeline, seconds_to_ps
 from scenarios.errors import DoesNotFit
 from scenarios.machine import FILL_DRAIN, LAUNCH
 from scenarios.operators import MatrixProduct, Operator, Step

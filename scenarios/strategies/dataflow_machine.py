@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chips.clock.timeline import Picoseconds, seconds_to_ps
 from chips.kernels.kernel_time import MATRIX_UNIT, VECTOR_UNIT
 from chips.spec import Dataflow
-from chips.timeline import Picoseconds, seconds_to_ps
 from cluster import Cluster
 from collectives.library import streamed_all_reduce
 from scenarios.machine import FILL_DRAIN, LINK, Label

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from chips.timeline import Picoseconds, Time, Timeline
+from chips.clock.timeline import Picoseconds, Time, Timeline
 from scenarios.machine import LINK, GpuMachine
 from scenarios.operators import Collective, MatrixProduct, Operator
 from scenarios.training import ACCUMULATION, WEIGHT_GRADIENT

@@ -6,9 +6,9 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from chips.explained_time import plain
-from chips.kernels.matmul import hbm_read_rate
-from chips.timeline import Picoseconds, Time, Timeline, seconds_to_ps
+from chips.clock.time import plain
+from chips.clock.timeline import Picoseconds, Time, Timeline, seconds_to_ps
+from chips.kernels.matmul.price import hbm_read_rate
 from scenarios.machine import DEPENDENCY, FILL_DRAIN, HOST, LAUNCH, LINK, GpuMachine
 from scenarios.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Step
 from scenarios.strategies.exchange import Kernel, issue_overlapped

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from chips.timeline import Time
+from chips.clock.timeline import Time
 
 # A strategy issues a whole pass on the clock: (clock, machine, step, launch) -> when its last kernel ends. The machine
 # is the one of its kind of chip, so that no single signature fits all.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from chips.timeline import seconds_to_ps
+from chips.clock.timeline import seconds_to_ps
 from scenarios.operators import (
     ACTIVATION_BYTES,
     Attention,

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chips.explained_time import IntArray, plain
-from chips.timeline import Buffer, Picoseconds, Time, Timeline
+from chips.clock.time import IntArray, plain
+from chips.clock.timeline import Buffer, Picoseconds, Time, Timeline
 from cluster import Cluster
 from scenarios.machine import LINK, Label
 from scenarios.operators import Attention, Operator, Quantity

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from chips.timeline import Buffer, Time, Timeline, seconds_to_ps
+from chips.clock.timeline import Buffer, Time, Timeline, seconds_to_ps
 from cluster import Cluster
 from scenarios.machine import FILL_DRAIN, LINK, Label
 from scenarios.operators import Collective, Step, largest

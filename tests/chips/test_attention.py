@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chips.kernels.attention import price_attention_backward, price_attention_decode, price_attention_prefill
-from chips.kernels.attention_plan import split_context
-from chips.kernels.attention_shape import AttentionShape
-from chips.kernels.attention_tiles import choose_tile
+from chips.kernels.attention.plan import split_context
+from chips.kernels.attention.price import price_attention_backward, price_attention_decode, price_attention_prefill
+from chips.kernels.attention.shape import AttentionShape
+from chips.kernels.attention.tiles import choose_tile
 from chips.kernels.kernel_time import KernelTime
 from chips.spec import Gpu, chip_names, load_chip
 

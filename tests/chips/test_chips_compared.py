@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chips.kernels.attention import price_attention_backward, price_attention_decode, price_attention_prefill
-from chips.kernels.attention_shape import AttentionShape
-from chips.kernels.attention_tiles import choose_tile
-from chips.kernels.matmul import hbm_read_rate, price_matmul
+from chips.kernels.attention.price import price_attention_backward, price_attention_decode, price_attention_prefill
+from chips.kernels.attention.shape import AttentionShape
+from chips.kernels.attention.tiles import choose_tile
+from chips.kernels.matmul.price import hbm_read_rate, price_matmul
 from chips.kernels.vector import price_vector
 from chips.spec import Gpu, chip_names, load_chip
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chips.kernels.matmul import SMALL_PRODUCT, price_matmul, starved, unhidden
-from chips.kernels.matmul_tiles import tiles_of
+from chips.kernels.matmul.price import SMALL_PRODUCT, price_matmul, starved, unhidden
+from chips.kernels.matmul.tiles import tiles_of
 from chips.spec import CatalogError, Gpu, Precision, chip_names, load_chip
 
 MEASURED = Path(__file__).parents[1] / "reference" / "measured"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chips.pipeline import Buffer, Metapipeline, Stage, chain
-from chips.timeline import Time, Timeline
+from chips.clock.timeline import Time, Timeline
+from chips.pipeline.metapipeline import Buffer, Metapipeline, Stage, chain
 
 works = st.lists(st.integers(0, 30), min_size=1, max_size=5)
 
@@ -40,7 +40,7 @@ def graphs(draw: st.DrawFn, lagging: bool = True) -> Metapipeline:
 
 
 def finishes_on_clock(pipeline: Metapipeline) -> list[list[int]]:
-    """Finish of every stage and iteration as tasks on ``chips.timeline``, issued slot by slot."""
+    """Finish of every stage and iteration as tasks on ``chips.clock.timeline``, issued slot by slot."""
     clock = Timeline()
     done: dict[tuple[str, int], Time] = {}
     for slot in range(pipeline.iterations + max(stage.lag for stage in pipeline.stages)):

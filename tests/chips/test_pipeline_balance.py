@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chips.pipeline import Metapipeline, Stage, chain
-from chips.pipeline_balance import balance, row_par_for, totals_by_depth, with_jitter
+from chips.pipeline.balance import balance, row_par_for, totals_by_depth, with_jitter
+from chips.pipeline.metapipeline import Metapipeline, Stage, chain
 
 
 def test_units_that_balance_the_slowest_stage() -> None:

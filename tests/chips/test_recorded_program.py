@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chips.explained_time import Breakdown, Duration
-from chips.recorded_program import Recorder, run_side_by_side
-from chips.timeline import Time, Timeline
+from chips.clock.recording import Recorder, run_side_by_side
+from chips.clock.time import Breakdown, Duration
+from chips.clock.timeline import Time, Timeline
 
 DURATIONS = st.lists(st.integers(0, 1000), min_size=5, max_size=5)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chips.systolic import Cycle, Dataflow, Matrix, SystolicArray, round_to_bf16
+from chips.systolic.array import Cycle, Dataflow, Matrix, SystolicArray, round_to_bf16
 
 SCALESIM = Path(__file__).parents[1] / "reference" / "scalesim_cycles.csv"
 DATAFLOWS: dict[str, Dataflow] = {"ws": "weight", "os": "output", "is": "input"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from timeline_programs import ENGINES, SINK, Program, issue, of_chip, programs, uneven_programs
 from timeline_references import Recurrence, Simulation, UnderTest, pipeline
 
-from chips.timeline import Time, Timeline
+from chips.clock.timeline import Time, Timeline
 
 quick = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 import numpy as np
 import pytest
 
-from chips.timeline import Buffer, Engine, Time, Timeline, seconds_to_ps
+from chips.clock.timeline import Buffer, Engine, Time, Timeline, seconds_to_ps
 
 NOTHING: tuple[Time, ...] = ()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chips.timeline import Time, Timeline
+from chips.clock.timeline import Time, Timeline
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from chips.catalog_file import CatalogError
 from chips.spec import Systolic, load_chip
-from chips.systolic import SystolicArray
-from chips.tpu_v1 import APPLICATIONS, Application, Layer, Machine, run
+from chips.systolic import APPLICATIONS, Application, Layer, Machine, run
+from chips.systolic.array import SystolicArray
 
 PAPER = Path(__file__).parents[1] / "reference" / "tpu_v1_apps.csv"
 ROWS = {row["app"]: row for row in csv.DictReader(PAPER.read_text().splitlines())}

@@ -13,7 +13,7 @@ import numpy as np
 import simpy
 from timeline_programs import Barrier, Clock, Task
 
-from chips.timeline import Buffer, Time, Timeline
+from chips.clock.timeline import Buffer, Time, Timeline
 
 Parts = dict[object, int]
 Explained = tuple[tuple[int, Parts], ...]

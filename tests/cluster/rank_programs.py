@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chips.explained_time import Time
+from chips.clock.time import Time
 from cluster.communicator import Communicator
 from cluster.together import run_together
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chips.explained_time import seconds_to_ps
+from chips.clock.time import seconds_to_ps
 from chips.spec import load_chip
 from collectives.algorithms import ALGORITHMS, COLLECTIVES, one_shot, ring
 from collectives.price import linear_cost, price, price_by_step

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chips.clock.timeline import Timeline
 from chips.spec import load_chip
-from chips.timeline import Timeline
 from cluster import Cluster, Slowdown
 from scenarios import compare, simulate
 from scenarios.decoder import forward

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from chips.systolic import SystolicArray
+from chips.systolic.array import SystolicArray
 from scenarios.cli import main
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from chips import load_chip
-from chips.kernels.matmul import price_matmul
+from chips.kernels.matmul.price import price_matmul
 from scenarios.errors import ScenarioError
 from scenarios.validate import render, to_json, validate
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chips.timeline import Timeline
+from chips.clock.timeline import Timeline
 from cluster import Cluster, Slowdown
 from results.schema import to_picoseconds
 from scenarios import compare, simulate

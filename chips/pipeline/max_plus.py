@@ -4,7 +4,7 @@
 
 One step of the whole graph is a matrix in the max-plus algebra (maximum for sum, sum for product), so N equal steps
 are its N-th power, taken by squaring: exact in integers, whatever the transient. Belongs here: the algebra on graphs
-and matrices. What the events mean (stages, buffers, engines) is in ``chips.pipeline``.
+and matrices. What the events mean (stages, buffers, engines) is in ``chips.pipeline.metapipeline``.
 Source of the theory: Baccelli, Cohen, Olsder, Quadrat, Synchronization and Linearity, 1992, chapters 2 and 3.
 """
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chips.max_plus import NEVER, Arc, EventGraph, IntArray
+from chips.pipeline.max_plus import NEVER, Arc, EventGraph, IntArray
 
 if TYPE_CHECKING:
-    from chips.pipeline import Metapipeline
+    from chips.pipeline.metapipeline import Metapipeline
 
 
 def event_graph(pipeline: Metapipeline) -> EventGraph:

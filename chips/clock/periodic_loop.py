@@ -31,7 +31,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from chips.explained_time import LAST_PS, Picoseconds, Rate, Time
+from chips.clock.time import LAST_PS, Picoseconds, Rate, Time
 
 LONGEST_PERIOD = 16
 HISTORY_NUMBERS = 2**22

@@ -5,10 +5,10 @@
     tiles.total_ps, tiles.initiation_interval_ps, tiles.limiter    # 900_001_000, 900, "multiply"
     rows = Metapipeline("rows", 64, (Stage("prepare", 5_000), Stage("tiles", tiles)))
 
-Belongs here: the whole and its times. Its parts are in ``chips.pipeline_stage``, what waits for what in
-``chips.pipeline_graph``, the algebra in ``chips.max_plus``, the equations of the Spatial compiler in
-``chips.spatial_control``, what balances a pipeline in ``chips.pipeline_balance``. Times are
-integer picoseconds, exact; tests hold every schedule equal to the same tasks on ``chips.timeline``.
+Belongs here: the whole and its times. Its parts are in ``chips.pipeline.stage``, what waits for what in
+``chips.pipeline.graph``, the algebra in ``chips.pipeline.max_plus``, the equations of the Spatial compiler in
+``chips.pipeline.spatial_control``, what balances a pipeline in ``chips.pipeline.balance``. Times are
+integer picoseconds, exact; tests hold every schedule equal to the same tasks on ``chips.clock.timeline``.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import Literal
 
 import numpy as np
 
-from chips.max_plus import EventGraph, IntArray, advance, cycle_mean, unrolled
-from chips.pipeline_graph import event_graph, graph_at, weights_of
-from chips.pipeline_stage import Buffer, Stage
-from chips.spatial_control import outer_pipelined
+from chips.pipeline.graph import event_graph, graph_at, weights_of
+from chips.pipeline.max_plus import EventGraph, IntArray, advance, cycle_mean, unrolled
+from chips.pipeline.spatial_control import outer_pipelined
+from chips.pipeline.stage import Buffer, Stage
 
 Control = Literal["pipelined", "sequential", "streaming", "spatial"]
 
@@ -215,7 +215,7 @@ class Metapipeline:
 
     @cached_property
     def graph(self) -> EventGraph:
-        """The recurrence of one iteration (``chips.pipeline_graph``)."""
+        """The recurrence of one iteration (``chips.pipeline.graph``)."""
         return event_graph(self)
 
     @property

@@ -11,10 +11,10 @@ from typing import Literal
 from pydantic import Field, PositiveInt, TypeAdapter
 
 from chips.catalog_file import CatalogError, read_toml
-from chips.explained_time import Time
+from chips.clock.time import Time
+from chips.clock.timeline import Buffer
 from chips.spec import Frozen, Systolic
-from chips.timeline import Buffer
-from chips.tpu_v1.machine import Machine
+from chips.systolic.tpu_v1 import Machine
 
 FILE = Path(__file__).with_name("applications.toml")
 MEASURED_BATCHES = 2

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.kernels.attention_shape import AttentionShape, Floats
-from chips.kernels.attention_tiles import WARPGROUP_ROWS, AttentionTile
+from chips.kernels.attention.shape import AttentionShape, Floats
+from chips.kernels.attention.tiles import WARPGROUP_ROWS, AttentionTile
 from chips.spec import Gpu
 
 FULL_ENOUGH = 0.8

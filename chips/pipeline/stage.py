@@ -1,6 +1,6 @@
 """The parts of a metapipeline: stages and the buffers between them.
 
-Belongs here: what one part is and which values make sense. When they run is in ``chips.pipeline``.
+Belongs here: what one part is and which values make sense. When they run is in ``chips.pipeline.metapipeline``.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chips.max_plus import IntArray
+from chips.pipeline.max_plus import IntArray
 
 if TYPE_CHECKING:
-    from chips.pipeline import Metapipeline
+    from chips.pipeline.metapipeline import Metapipeline
 
 
 @dataclass(frozen=True, eq=False)

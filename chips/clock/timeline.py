@@ -4,8 +4,8 @@
 
 Everything that takes time is a task on an in-order engine. That recurrence is linear in the max-plus algebra;
 pipelining, double buffering, launches and stragglers all follow from it. What a duration should be does not belong
-here; how a time explains itself is in ``chips.explained_time``, how a long loop is advanced without running it in
-``chips.periodic_loop`` and, where chips never meet, in ``chips.lane_loop``.
+here; how a time explains itself is in ``chips.clock.time``, how a long loop is advanced without running it in
+``chips.clock.periodic_loop`` and, where chips never meet, in ``chips.clock.lane_loop``.
 
     clock = Timeline()
     hbm, matrix, tiles = clock.engine("HBM"), clock.engine("matrix"), clock.buffer(2)
@@ -33,7 +33,9 @@ from weakref import ref
 
 import numpy as np
 
-from chips.explained_time import (
+from chips.clock.lane_loop import run_lanes, run_uneven
+from chips.clock.periodic_loop import Body, Probe, State, run
+from chips.clock.time import (
     Duration,
     IntArray,
     Picoseconds,
@@ -44,8 +46,6 @@ from chips.explained_time import (
     spend,
     steps,
 )
-from chips.lane_loop import run_lanes, run_uneven
-from chips.periodic_loop import Body, Probe, State, run
 
 __all__ = ["Buffer", "Duration", "Engine", "Event", "Picoseconds", "Time", "Timeline", "seconds_to_ps"]
 
@@ -201,7 +201,7 @@ class Timeline:
 
         ``count`` may be an int64 array (chips,): on a chip whose iterations are done, the others leave no trace.
 
-        The result is that of running it ``count`` times, but periodic stretches cost nothing (``chips.periodic_loop``).
+        The result is that of running it ``count`` times, but periodic stretches cost nothing (``chips.clock.periodic_loop``).
         For that the body must issue the same tasks each time, and whatever passes from one iteration to the next must
         pass through engines, buffers or the carried times, not through variables of the caller (RuntimeError where a
         leap would go wrong for that). With ``record`` every iteration runs, so that the trace is whole; the events of a
@@ -235,7 +235,7 @@ class Timeline:
         return run_uneven(self, counts, body, carried, evenly)
 
     def state(self, carried: tuple[Time, ...]) -> State:
-        """All that the tasks so far leave to those to come, with ``carried``; for ``chips.periodic_loop``."""
+        """All that the tasks so far leave to those to come, with ``carried``; for ``chips.clock.periodic_loop``."""
         self._buffers = [buffer for buffer in self._buffers if buffer() is not None]
         times = [engine.free for engine in self._engines.values()]
         shape = [len(times)]

@@ -2,7 +2,7 @@
 
 Here: the value type ``Time`` and the three operations of the max-plus algebra on it (the latest of several, the
 latest over all chips, a duration spent after one). Engines, buffers and loops, whatever changes, live in
-``chips.timeline``.
+``chips.clock.timeline``.
 
 A time is a path through the program: each ``latest`` continues along its winner (the first argument wins a tie), each
 ``spend`` adds one step. So the parts of a time always sum to the time itself, exactly, because all are integers.

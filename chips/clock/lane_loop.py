@@ -2,7 +2,7 @@
 
 A lane is a chip of a clock, or a point that is priced beside others. A lane whose iterations are done keeps its state
 while the others go on. Lanes that never meet are clocks of their own that share their instructions: all that
-``chips.periodic_loop`` proves holds for each by itself, so that each leaps as far as it is certain, over another number
+``chips.clock.periodic_loop`` proves holds for each by itself, so that each leaps as far as it is certain, over another number
 of periods than its neighbours.
 """
 
@@ -14,8 +14,8 @@ from collections.abc import Hashable
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.explained_time import LAST_PS, IntArray, Picoseconds, Rate, Time, chosen
-from chips.periodic_loop import LONGEST_PERIOD, Body, Clock, Probe, Run, State
+from chips.clock.periodic_loop import LONGEST_PERIOD, Body, Clock, Probe, Run, State
+from chips.clock.time import LAST_PS, IntArray, Picoseconds, Rate, Time, chosen
 
 Lanes = NDArray[np.bool_]
 ENOUGH = 0.5  # of the lanes that could leap: to wait for the rest costs more than to leap again

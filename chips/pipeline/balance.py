@@ -1,6 +1,6 @@
 """What to change in an unbalanced metapipeline: units for the slow stages, deeper buffers for jittery ones.
 
-Belongs here: questions about a ``chips.pipeline.Metapipeline``, answered with its own totals.
+Belongs here: questions about a ``chips.pipeline.metapipeline.Metapipeline``, answered with its own totals.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from chips.pipeline import Metapipeline
+from chips.pipeline.metapipeline import Metapipeline
 
 
 def row_par_for(pipeline: Metapipeline, interval_ps: int) -> dict[str, int]:

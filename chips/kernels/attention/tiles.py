@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.kernels.attention_shape import AttentionShape, Floats
+from chips.kernels.attention.shape import AttentionShape, Floats
 from chips.kernels.kernel_time import MATRIX_UNIT, ON_CHIP_NETWORK, VECTOR_UNIT
 from chips.spec import Gpu, Precision
 

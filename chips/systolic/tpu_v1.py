@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from chips.explained_time import Time, seconds_to_ps, spend
+from chips.clock.time import Time, seconds_to_ps, spend
+from chips.clock.timeline import Timeline
 from chips.spec import Systolic
-from chips.timeline import Timeline
 
 
 @dataclass(slots=True)

@@ -16,9 +16,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from chips.explained_time import Breakdown, Duration, IntArray, Picoseconds, Time, steps
-from chips.periodic_loop import Body
-from chips.timeline import Buffer, Engine, Timeline
+from chips.clock.periodic_loop import Body
+from chips.clock.time import Breakdown, Duration, IntArray, Picoseconds, Time, steps
+from chips.clock.timeline import Buffer, Engine, Timeline
 
 FEW = 6  # fewer lanes take less time one after the other: an array's addition costs as much as several of numbers
 START = -1  # the mark of time zero

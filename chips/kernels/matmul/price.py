@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chips.kernels.kernel_time import LATENCY, MATRIX_UNIT, MEMORY, ON_CHIP_NETWORK, KernelTime
-from chips.kernels.matmul_tiles import ACCUMULATOR_BYTES, OUTPUT_BYTES, Floats, Tiles, tiles_of
+from chips.kernels.matmul.tiles import ACCUMULATOR_BYTES, OUTPUT_BYTES, Floats, Tiles, tiles_of
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
 ARRAY_BYTES = 120e3
