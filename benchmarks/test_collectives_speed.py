@@ -8,7 +8,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from chips.spec import load_chip
 from collectives.algorithms import ALGORITHMS, hierarchical, ring
-from collectives.library import price_collective
+from collectives.libraries.choice import price_collective
 from collectives.price import price
 from collectives.topology import Level, Topology, switched, torus
 from collectives.verify import execute, verify

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from collectives.algorithms import ALGORITHMS
-from collectives.mpi_program import program
+from collectives.mpi.program import program
 from collectives.step_times import Costs
 from collectives.topology import switched
 from scenarios.commands.allreduce_prices import crossovers, links_of, possible

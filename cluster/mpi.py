@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from chips.clock.time import Time, latest
 from cluster.communicator import Answer, Communicator, Float32, Meet, Request, Sum, sum_schedule
-from collectives.mpi import run
-from collectives.mpi_wait import Patience
+from collectives.mpi.run import run
+from collectives.mpi.wait import Patience
 from collectives.topology import Level, Topology
 
 SILENT_SECONDS = 3600.0  # ranks may compute for long; one that dies is noticed by those who started it

@@ -7,8 +7,8 @@ from math import ceil
 import numpy as np
 
 from chips.spec import Dataflow, Gpu
-from collectives.candidate import Seconds
 from collectives.collective_time import Operation
+from collectives.libraries.candidate import Seconds
 from collectives.topology import rank_bandwidth
 
 

@@ -146,7 +146,7 @@ def _attention_decode(chip: Gpu, rows: pd.DataFrame, precision: str) -> Floats:
 
 def _collectives(chip: Gpu, rows: pd.DataFrame) -> Floats:
     from collectives.collective_time import Library, Mode, Operation
-    from collectives.library import measured_seconds
+    from collectives.libraries.choice import measured_seconds
 
     predicted = np.full(len(rows), np.nan)
     numbered = rows.reset_index(drop=True)

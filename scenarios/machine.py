@@ -21,7 +21,7 @@ from chips.kernels.vector import price_vector
 from chips.spec import ChipBase, Gpu
 from cluster import Cluster
 from collectives.collective_time import Library
-from collectives.library import price_collective
+from collectives.libraries.choice import price_collective
 from scenarios.framework import Framework
 from scenarios.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Quantity, Step
 

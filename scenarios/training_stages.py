@@ -18,7 +18,7 @@ from chips.clock.timeline import seconds_to_ps
 from chips.spec import Gpu, Link, Systolic
 from cluster import Cluster, Slowdown
 from collectives.collective_time import Operation
-from collectives.library import price_collective
+from collectives.libraries.choice import price_collective
 from collectives.topology import every_nth
 from scenarios.group import chips_of_stages, clusters_of_groups
 from scenarios.machine import LINK, Label

@@ -18,7 +18,7 @@ from chips.spec import Dataflow, Gpu, load_chip
 from collectives.algorithms import ALGORITHMS
 from collectives.bound import bound_seconds
 from collectives.collective_time import LATENCY, LINK, Library, Mode
-from collectives.library import price_collective
+from collectives.libraries.choice import price_collective
 from collectives.price import price
 from collectives.routing import MissingLink
 from collectives.schedule import Schedule

@@ -1,7 +1,7 @@
 """AllReduces between real MPI ranks: the program of a rank, and how it is started under ``mpiexec`` or found there.
 
 Belongs here: what ranks do for ``loopline allreduce``, and that a rank that dies or hangs ends the run. How a schedule
-is carried out is in ``collectives.mpi``, how processes are started in ``cluster.mpiexec``.
+is carried out is in ``collectives.mpi.run``, how processes are started in ``cluster.mpiexec``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scenarios.commands.allreduce_prices import Links, links_of, make_schedule, 
 from scenarios.commands.allreduce_watch import ending_after, late, must_start_within, watched
 
 if TYPE_CHECKING:
-    from collectives.mpi_wait import Patience
+    from collectives.mpi.wait import Patience
 
 Record = dict[str, object]
 RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")  # how process managers tell a process its rank,
@@ -100,7 +100,7 @@ def run_as_rank(work: Work) -> list[Record]:
     from mpi4py import MPI
 
     from cluster.mpi import MpiCommunicator
-    from collectives.mpi_silent_rank import SilentRank
+    from collectives.mpi.silent_rank import SilentRank
 
     world = MPI.COMM_WORLD
     try:
@@ -121,7 +121,7 @@ def all_reduces(communicator: Communicator, work: Work) -> list[Record]:
     """
     from mpi4py import MPI
 
-    from collectives.mpi_wait import Patience
+    from collectives.mpi.wait import Patience
 
     world = MPI.COMM_WORLD
     patience = Patience(world, work.timeout_seconds)
@@ -146,8 +146,8 @@ def _simulated(
     """One AllReduce with simulated time. RuntimeError if its result or its clocks are not what they must be."""
     from mpi4py import MPI
 
-    from collectives.mpi import run
-    from collectives.mpi_calibrate import all_of
+    from collectives.mpi.calibrate import all_of
+    from collectives.mpi.run import run
 
     schedule = make_schedule(links, algorithm, payload)
     buffer, total = _values(communicator, payload)
@@ -173,7 +173,7 @@ def _timed(communicator: Communicator, work: Work) -> list[Record]:
     """All AllReduces in real seconds, and what is predicted from the links as measured."""
     from mpi4py import MPI
 
-    from collectives.mpi_calibrate import Case, calibrate
+    from collectives.mpi.calibrate import Case, calibrate
 
     cases = [Case(ALGORITHMS[algorithm](communicator.ranks), payload) for algorithm, payload in work.jobs]
     links, measured = calibrate(

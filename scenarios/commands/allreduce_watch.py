@@ -1,6 +1,6 @@
 """How a run between MPI ranks ends when one of them hangs where MPI itself waits: as ranks come up, and as they leave.
 
-While a schedule is carried out, ranks watch each other (``collectives.mpi_wait``); here are the two ends.
+While a schedule is carried out, ranks watch each other (``collectives.mpi.wait``); here are the two ends.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from chips.clock.timeline import Picoseconds, seconds_to_ps
 from chips.kernels.kernel_time import MATRIX_UNIT, VECTOR_UNIT
 from chips.spec import Dataflow
 from cluster import Cluster
-from collectives.library import streamed_all_reduce
+from collectives.libraries.choice import streamed_all_reduce
 from scenarios.machine import FILL_DRAIN, LINK, Label
 from scenarios.operators import (
     ACTIVATION_BYTES,

@@ -9,8 +9,8 @@ import numpy as np
 from mpi4py import MPI
 
 from collectives.algorithms import COLLECTIVES
-from collectives.mpi import run
-from collectives.mpi_wait import ranks_on_this_machine
+from collectives.mpi.run import run
+from collectives.mpi.wait import ranks_on_this_machine
 from collectives.price import price
 from collectives.routing import MissingLink
 from collectives.topology import fully_connected, switched, torus

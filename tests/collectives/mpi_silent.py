@@ -14,8 +14,8 @@ import numpy as np
 from mpi4py import MPI
 
 from collectives.algorithms import ALGORITHMS
-from collectives.mpi import SilentRank, run
-from collectives.mpi_wait import Patience
+from collectives.mpi.run import SilentRank, run
+from collectives.mpi.wait import Patience
 from collectives.topology import switched
 
 WORLD = MPI.COMM_WORLD

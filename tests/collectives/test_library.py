@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from chips.spec import Dataflow, Gpu, chip_names, load_chip
 from collectives.algorithms import ring
-from collectives.library import measured_seconds, price_collective, streamed_all_reduce
-from collectives.nccl import algorithm_traffic
+from collectives.libraries.choice import measured_seconds, price_collective, streamed_all_reduce
+from collectives.libraries.nccl import algorithm_traffic
 from collectives.price import linear_cost
 from collectives.topology import Level, Topology, every_nth
 

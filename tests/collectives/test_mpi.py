@@ -12,9 +12,9 @@ import pytest
 
 from cluster.mpiexec import mpiexec_command
 from collectives.algorithms import ALGORITHMS, ring
-from collectives.mpi_links import Calibration, Line, fit_line
-from collectives.mpi_program import SWITCH_HOST, program
-from collectives.mpi_silent_rank import SilentRank
+from collectives.mpi.links import Calibration, Line, fit_line
+from collectives.mpi.program import SWITCH_HOST, program
+from collectives.mpi.silent_rank import SilentRank
 from collectives.price import price
 from collectives.schedule import SWITCH
 from collectives.step_times import Costs
@@ -108,5 +108,5 @@ def test_the_error_survives_the_way_to_another_process():
 
 
 def test_importing_the_error_does_not_start_mpi():
-    code = "import collectives.mpi_silent_rank, sys; sys.exit('mpi4py.MPI' in sys.modules)"
+    code = "import collectives.mpi.silent_rank, sys; sys.exit('mpi4py.MPI' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

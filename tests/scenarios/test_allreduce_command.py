@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chips.spec import Dataflow, Gpu, chip_names, load_chip
 from collectives.algorithms import ALGORITHMS
-from collectives.library import price_collective
+from collectives.libraries.choice import price_collective
 from scenarios.cli import main
 from scenarios.commands.allreduce_prices import crossovers, fastest, links_of, possible, schedule_row
 

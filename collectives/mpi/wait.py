@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from mpi4py import MPI
 
-from collectives.mpi_silent_rank import SilentRank
+from collectives.mpi.silent_rank import SilentRank
 
 ALIVE_TAG = 32_003  # messages of a diagnosis; MPI guarantees tags up to 32,767
 EAGER_POLLS = 2000  # before the first sleep, where every rank has a core of its own

@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from chips.spec import Dataflow, Gpu
 from collectives.bound import bound_seconds
-from collectives.candidate import Candidate, Seconds
 from collectives.collective_time import HOST, LATENCY, CollectiveTime, Library, Mode, Operation
-from collectives.direct import direct_candidates, streamed_all_reduce, streamed_candidates
-from collectives.nccl import nccl_candidates
+from collectives.libraries.candidate import Candidate, Seconds
+from collectives.libraries.direct import direct_candidates, streamed_all_reduce, streamed_candidates
+from collectives.libraries.nccl import nccl_candidates
 
 __all__ = ["CollectiveTime", "measured_seconds", "price_collective", "streamed_all_reduce"]
 

@@ -15,9 +15,9 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from collectives.mpi import run
-from collectives.mpi_links import LARGE_BYTES, SMALL_BYTES, Calibration, fit_line
-from collectives.mpi_wait import Patience
+from collectives.mpi.links import LARGE_BYTES, SMALL_BYTES, Calibration, fit_line
+from collectives.mpi.run import run
+from collectives.mpi.wait import Patience
 from collectives.schedule import Messages, Phase, Schedule, once
 from collectives.topology import switched
 

@@ -15,9 +15,9 @@ import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-from collectives.mpi_program import LONG_AGO, SWITCH_HOST, Leg, Step, program
-from collectives.mpi_silent_rank import SilentRank
-from collectives.mpi_wait import Patience
+from collectives.mpi.program import LONG_AGO, SWITCH_HOST, Leg, Step, program
+from collectives.mpi.silent_rank import SilentRank
+from collectives.mpi.wait import Patience
 from collectives.schedule import SWITCH, Schedule
 from collectives.step_times import Costs
 from collectives.topology import Topology

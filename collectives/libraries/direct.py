@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from chips.spec import Dataflow, Gpu
 from collectives.algorithms import in_switch, one_shot, two_shot
-from collectives.candidate import Candidate, Seconds
 from collectives.collective_time import Library, Operation
+from collectives.libraries.candidate import Candidate, Seconds
 from collectives.price import linear_cost
 from collectives.schedule import Schedule
 from collectives.topology import topology_of

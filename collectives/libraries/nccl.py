@@ -14,8 +14,8 @@ from math import ceil, log2
 import numpy as np
 
 from chips.spec import Gpu
-from collectives.candidate import Candidate, Seconds
 from collectives.collective_time import Operation
+from collectives.libraries.candidate import Candidate, Seconds
 from collectives.topology import rank_bandwidth
 
 TREE_BANDWIDTH = 0.92  # of the ring's: NCCL tuning.cc
