@@ -6,7 +6,7 @@ from collections import namedtuple
 
 import pytest
 
-from results.trace import write_trace
+from results.trace.events import write_trace
 
 Event = namedtuple("Event", "engine name label start_ps finish_ps")
 EVENTS = 1_000_000

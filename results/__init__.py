@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from results.analysis import crossovers, pareto_front, pivot, scaling, select, speedups
     from results.notebook import show
-    from results.plots import plot
+    from results.pictures.kinds import plot
     from results.store import load, save
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
 
 _ELSEWHERE = {
     "load": "results.store",
-    "plot": "results.plots",
+    "plot": "results.pictures.kinds",
     "save": "results.store",
     "show": "results.notebook",
 }

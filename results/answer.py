@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from results.analysis import OWN_WORDS, crossovers, inputs_of, speedups
-from results.palette import PART_COLOURS, readable
+from results.pictures.canvas.palette import PART_COLOURS, readable
 from results.schema import PARTS
 from results.units import format_seconds, percent, three_digits
 

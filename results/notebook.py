@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from results.analysis import inputs_of, varied
-from results.palette import PART_COLOURS, readable
+from results.pictures.canvas.palette import PART_COLOURS, readable
 from results.schema import PARTS
 from results.units import format_seconds, percent, three_digits
 

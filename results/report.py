@@ -19,8 +19,8 @@ from results.analysis import inputs_of, pivot, varied
 from results.answer import answer
 from results.atomic_file import written_beside
 from results.errors import SchemaError
-from results.palette import readable, strategy_styles
-from results.plots import plot
+from results.pictures.canvas.palette import readable, strategy_styles
+from results.pictures.kinds import plot
 from results.schema import COLUMNS, PARTS, SETTING
 from results.units import format_seconds, percent, three_digits
 

@@ -1,7 +1,7 @@
 """The accuracy document: errors of every table, by size and column, where they come from, and what was fitted.
 
-Belongs here: the document's sections and text. Statistics are in ``results.accuracy``, which columns matter in
-``scenarios.breakdown``, pictures in ``results.accuracy_plots``, causes and what others reach in ``accuracy.toml``.
+Belongs here: the document's sections and text. Statistics are in ``results.error_statistics``, which columns matter in
+``scenarios.breakdown``, pictures in ``results.pictures.accuracy``, causes and what others reach in ``accuracy.toml``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from chips.generation import GpuGeneration
 from chips.spec import Gpu, load_chip
-from results.accuracy import absolute_percentage_error, error_statistics, worst_rows
-from results.accuracy_plots import Panels, Times
+from results.error_statistics import absolute_percentage_error, error_statistics, worst_rows
 from results.markdown import markdown_table
+from results.pictures.accuracy import Panels, Times
 from results.units import format_seconds
 from scenarios.breakdown import FAMILIES, breakdown, percent_text, tables_of
 from scenarios.fitted import fitted_constants, framework_constants

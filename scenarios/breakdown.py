@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from results.accuracy import statistics_by, values_of
+from results.error_statistics import statistics_by, values_of
 from scenarios.measured import Predictions
 
 MOST_VALUES = 9  # a column of numbers with more values than this is broken down by powers of 4

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chips.spec import CatalogError, Gpu
-from results.accuracy import ErrorStatistics, error_statistics
+from results.error_statistics import ErrorStatistics, error_statistics
 from scenarios.errors import ScenarioError, Unpredictable
 from scenarios.held_out import held_out_for_calibration, shape_columns
 from scenarios.kernel_tables import Floats, KernelTable

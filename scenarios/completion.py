@@ -60,7 +60,7 @@ def _launches() -> Iterable[str]:
 
 
 def _kinds() -> Iterable[str]:
-    from results.plots import KINDS
+    from results.pictures.kinds import KINDS
 
     return KINDS
 

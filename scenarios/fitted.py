@@ -21,7 +21,7 @@ from chips.catalog_file import Key
 from chips.datasheet import read_sources
 from chips.generation import CollectiveProtocol, GpuGeneration
 from chips.spec import CATALOG, Gpu, load_chip
-from results.accuracy import absolute_percentage_error
+from results.error_statistics import absolute_percentage_error
 from results.units import three_digits
 from scenarios.framework import CATALOG as FRAMEWORKS
 from scenarios.measured import read_tables

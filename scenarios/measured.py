@@ -1,7 +1,7 @@
 """Measured and published tables: which files they are, and what the simulator predicts for every row.
 
 Belongs here: the tables of a folder, and readers of published runs. What tables of kernels look like is in
-``scenarios.kernel_tables``, the statistics over all of them in ``results.accuracy``, the command in
+``scenarios.kernel_tables``, the statistics over all of them in ``results.error_statistics``, the command in
 ``scenarios.validate``.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from results.trace import Traced, write_trace
+from results.trace.events import Traced, write_trace
 from scenarios.activity import hbm_bandwidth, power
 from scenarios.errors import DoesNotFit
 from scenarios.group import working_chips

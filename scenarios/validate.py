@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from results.accuracy import ErrorStatistics, error_statistics, statistics_by, values_of, worst_rows
+from results.error_statistics import ErrorStatistics, error_statistics, statistics_by, values_of, worst_rows
 from results.table import print_records
 from results.units import format_seconds
 from scenarios.errors import ScenarioError

@@ -3,7 +3,7 @@
 Every rank calls ``run`` inside its own program, on any communicator of mpi4py. It keeps nothing but its own buffer and
 its own simulated clock; all that it learns of the others comes in their messages. The result is that of
 ``verify.execute``, bit for bit, and the clock that of ``price``, to the picosecond. What a rank does in each step is in
-``mpi_program``, waiting is in ``mpi_wait``.
+``program``, waiting is in ``wait``.
 """
 
 from __future__ import annotations

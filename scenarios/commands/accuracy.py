@@ -22,8 +22,8 @@ def accuracy(
 
     loopline accuracy -o docs/accuracy.md --spreads scenarios/uncertainty.toml
     """
-    from results.accuracy_plots import plot_error_by_size, plot_scatter
     from results.atomic_file import OutputError, written_beside
+    from results.pictures.accuracy import plot_error_by_size, plot_scatter
     from scenarios.accuracy import document, panels_of, predict_left_out, predict_tables
     from scenarios.spreads import compute_spreads, write_spreads
     from scenarios.validate import tables_folder

@@ -75,7 +75,7 @@ def allreduce(
 
     loopline allreduce --calibrate --ranks 4
     """
-    from results.plots import check_plot_path
+    from results.pictures.kinds import check_plot_path
     from scenarios.commands import allreduce_view as view
     from scenarios.commands.allreduce_ranks import rank_here
     from scenarios.commands.allreduce_trace import write_trace_of

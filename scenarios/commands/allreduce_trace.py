@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from chips.clock.time import seconds_to_ps
 from collectives.price import walk
 from collectives.step_times import Clocks, StepTimes
-from results.trace import Arrow, write_trace
+from results.trace.events import Arrow, write_trace
 from scenarios.commands.allreduce_prices import links_of, make_schedule
 from scenarios.commands.allreduce_ranks import Record
 from scenarios.commands.allreduce_view import format_bytes, number, whole
@@ -22,7 +22,7 @@ Place = tuple[str, str, int]
 
 
 class Slice(NamedTuple):
-    """What a rank does in one step, as ``results.trace`` takes it."""
+    """What a rank does in one step, as ``results.trace.events`` takes it."""
 
     engine: str
     name: str

@@ -12,7 +12,7 @@ from results.table import print_records
 from results.units import format_seconds, percent, three_digits
 
 if TYPE_CHECKING:
-    from results.collective_plots import Curve
+    from results.pictures.collectives import Curve
     from scenarios.commands.allreduce_ranks import Record
 
 POINTS_AN_OCTAVE = 4  # of a curve
@@ -109,7 +109,7 @@ def print_calibration(records: Sequence[Record]) -> None:
 
 def draw(points: Sequence[Record], dense: Sequence[Record], path: Path, *, by_algorithm: bool) -> None:
     """Time against bytes: ``dense`` as curves, ``points`` as marks, the lower bound, and where algorithms cross."""
-    from results.collective_plots import collectives_picture
+    from results.pictures.collectives import collectives_picture
 
     groups = list(dict.fromkeys((record["chip"], record["count"]) for record in points))
     title = "AllReduce on " + ", ".join(f"{chip} ×{count}" for chip, count in groups)
@@ -119,7 +119,7 @@ def draw(points: Sequence[Record], dense: Sequence[Record], path: Path, *, by_al
 
 def draw_calibration(records: Sequence[Record], path: Path) -> None:
     """Measured against predicted, a mark for each algorithm and payload."""
-    from results.collective_plots import predictions_picture
+    from results.pictures.collectives import predictions_picture
 
     marks: dict[str, list[tuple[float, float]]] = {}
     for record in records:
@@ -140,7 +140,7 @@ def dense_payloads(payloads: Sequence[int]) -> list[int]:
 
 def _curves(points: Sequence[Record], dense: Sequence[Record], by_algorithm: bool) -> Iterator[Curve]:
     """A curve for each algorithm, or for what a library picks from payload to payload; and the bounds."""
-    from results.collective_plots import Curve
+    from results.pictures.collectives import Curve
 
     groups = list(dict.fromkeys((record["chip"], record["count"]) for record in points))
 

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from chips.clock.timeline import Event
-    from results.bandwidth_plot import Window
+    from results.pictures.bandwidth import Window
     from results.step_series import StepSeries
     from scenarios.point import Point
 
@@ -38,7 +38,7 @@ def bandwidth(
 
     loopline bandwidth llama-3.1-8b --chip h100 --launch eager --plot eager.png
     """
-    from results.plots import check_plot_path
+    from results.pictures.kinds import check_plot_path
     from results.table import print_records
     from scenarios.activity import hbm_bandwidth
     from scenarios.errors import DoesNotFit, ScenarioError
@@ -64,7 +64,7 @@ def bandwidth(
         raise ScenarioError(str(refusal)) from None
     print_records(records, sys.stdout, json=json)
     if plot is not None:
-        from results.bandwidth_plot import bandwidth as draw
+        from results.pictures.bandwidth import bandwidth as draw
 
         of = f"one of {count} {points[0].chip.name}" if count > 1 else points[0].chip.name
         title = f"{points[0].model.name}, {phase}, batch {batch}, context {context}: {layers} layers on {of}"
@@ -91,7 +91,7 @@ def _window(point: Point, series: StepSeries, events: list[Event], layers: int) 
     """The middle ``layers`` layers: from the end of the layer before them to the end of the last."""
     import numpy as np
 
-    from results.bandwidth_plot import Window
+    from results.pictures.bandwidth import Window
 
     ends: dict[int, int] = {}
     for event in events:

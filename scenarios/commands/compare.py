@@ -69,10 +69,10 @@ def compare(
     from rich.console import Console
 
     from chips.spec import load_chip
-    from results.plots import check_plot_path, plot_breakdown
+    from results.pictures.kinds import check_plot_path, plot_breakdown
     from results.store import check_path, save
     from results.table import print_comparison
-    from results.trace import check_trace_path
+    from results.trace.events import check_trace_path
     from scenarios import pricing
     from scenarios.point import Options
     from scenarios.strategies import STRATEGIES

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from chips.placement import ClusterKernel, FusedProgram, PlacedKernel, Placement
     from chips.spec import Dataflow
-    from results.placement_plot import MeshPicture
+    from results.pictures.placement import MeshPicture
     from scenarios.point import Point
 
 DECODE_BATCHES = (1, 64, 1024, 8192)
@@ -57,7 +57,7 @@ def fit(
 
     loopline fit --chips sn40l sn10 --count 1 8 --plot limits.png
     """
-    from results.plots import check_plot_path
+    from results.pictures.kinds import check_plot_path
     from scenarios.point import Options, make_point
     from scenarios.quantities import check_count
 
@@ -77,7 +77,7 @@ def fit(
 def _model(points: list[Point], plot: Path | None, json: bool) -> None:
     """A model's decoder on every chip and count."""
     from chips.spec import Gpu
-    from results.placement_plot import plot_mesh
+    from results.pictures.placement import plot_mesh
     from results.table import print_records
     from scenarios.errors import DoesNotFit
     from scenarios.fit import cluster_decoder, place_decoder
@@ -207,7 +207,7 @@ def _limits(
     json: bool,
 ) -> None:
     """How large a Llama's decoder may be, and how many kernels larger ones take."""
-    from results.placement_plot import plot_limits
+    from results.pictures.placement import plot_limits
     from results.table import print_records
     from scenarios.errors import ScenarioError
     from scenarios.fit import limits
@@ -256,7 +256,7 @@ def _picture(name: str, placement: Placement, kernel: PlacedKernel) -> MeshPictu
     """A memory unit is its stage's by what it holds: the stage's operand, or what the stage writes."""
     import numpy as np
 
-    from results.placement_plot import MeshPicture
+    from results.pictures.placement import MeshPicture
 
     memory = [
         np.concatenate(

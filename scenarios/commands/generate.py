@@ -54,7 +54,7 @@ def generate(
 
     loopline generate --weights llama-3.2-1b --tokens 8 --prompt "random weights"
     """
-    from results.plots import check_plot_path
+    from results.pictures.kinds import check_plot_path
     from scenarios.errors import DoesNotFit
     from scenarios.llama import Generation, open_vocabulary, open_weights
     from scenarios.llama.number_format import number_format
@@ -106,8 +106,8 @@ def _run(
     json: bool,
 ) -> None:
     from cluster.ranks import run_ranks
-    from results.generation_plot import plot_tokens
     from results.generation_view import GenerationView
+    from results.pictures.generation import plot_tokens
     from scenarios.llama.generation import GeneratedToken, generate_tokens
 
     decode = vocabulary.decoder()

@@ -34,7 +34,7 @@ def plot(
     loopline plot sweep/ --kind heatmap --rows context --columns batch -o map.png
     """
     import results
-    from results.plots import check_plot_path
+    from results.pictures.kinds import check_plot_path
     from scenarios.errors import ScenarioError
 
     check_plot_path(output)

@@ -26,7 +26,7 @@ def roofline(
 
     loopline roofline llama-3.1-8b --chips h100 --phase prefill --json
     """
-    from results.plots import check_plot_path
+    from results.pictures.kinds import check_plot_path
     from results.table import print_records
     from scenarios.errors import DoesNotFit, ScenarioError
     from scenarios.operator_rooflines import operator_rooflines, roofs
@@ -44,7 +44,7 @@ def roofline(
     if plot is not None:
         import pandas as pd
 
-        from results.roofline_plot import roofline as draw
+        from results.pictures.roofline import roofline as draw
 
         panels = [
             (

@@ -77,7 +77,7 @@ def run(
 
     loopline run allreduce-share --set 'batch=[1, 8]' -o share.parquet
     """
-    from results.plots import check_plot_path, plot_breakdown
+    from results.pictures.kinds import check_plot_path, plot_breakdown
     from results.store import check_path, save
     from results.table import print_comparison
     from scenarios.errors import ScenarioError

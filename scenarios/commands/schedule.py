@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collectives.schedule import Schedule
     from collectives.step_times import Costs
     from collectives.topology import Topology
-    from results.steps_plot import Steps
+    from results.pictures.steps import Steps
 
 TOPOLOGIES = "switch | fully_connected | ring | line | torus:4x4 | mesh:4x4 | fat_tree:8x4"
 LATE = re.compile(r"(\d+)=(.+)")
@@ -59,7 +59,7 @@ def schedule(
     loopline schedule --operation all_to_all --topology fat_tree:8x4
     """
     from collectives.step_times import Costs
-    from results.plots import check_plot_path
+    from results.pictures.kinds import check_plot_path
     from results.table import print_records
     from scenarios.errors import ScenarioError
     from scenarios.quantities import parse_bytes, parse_seconds
@@ -91,7 +91,7 @@ def schedule(
             panels.append(_steps(made, question))
     print_records([asdict(row) if json else row.readable(bool(late)) for row in rows], sys.stdout, json=json)
     if plot is not None:
-        from results.steps_plot import steps_picture
+        from results.pictures.steps import steps_picture
 
         steps_picture(panels).save(plot)
         print(f"wrote {plot}", file=sys.stderr)
@@ -264,7 +264,7 @@ def _steps(made: Schedule, question: Question) -> Steps:
     from chips.clock.time import PICOSECONDS_PER_SECOND
     from collectives.price import price_by_step
     from collectives.step_times import plan
-    from results.steps_plot import Steps
+    from results.pictures.steps import Steps
 
     links, payload, costs, ready = question
     clocks = np.stack([*price_by_step(made, links, payload, ready_ps=ready, **costs._asdict())])

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from chips.systolic.array import Cycle, Run, SystolicArray
-    from results.grid_pictures import Frame
+    from results.pictures.grid import Frame
 
 # What is drawn; larger arrays and products are counted by the closed form.
 SHOWN_SIDE = 8
@@ -40,8 +40,8 @@ def systolic(
     loopline systolic 256x256 --product 8192x4096x4096 --double-buffered
     """
     from chips.systolic.array import Dataflow, SystolicArray
-    from results.grid_pictures import plot_moving, plot_panels, text
-    from results.plots import check_plot_path
+    from results.pictures.grid import plot_moving, plot_panels, text
+    from results.pictures.kinds import check_plot_path
     from results.table import print_records
     from scenarios.errors import ScenarioError
 
@@ -104,7 +104,7 @@ def _walk(array: SystolicArray, m: int, k: int, n: int) -> tuple[Run, list[Frame
     """Run 1, 2, 3, ... times 1, 2, 3, ... and keep every clock."""
     import numpy as np
 
-    from results.grid_pictures import Frame
+    from results.pictures.grid import Frame
 
     frames: list[Frame] = []
     clocks: list[dict[str, object]] = []

@@ -42,7 +42,7 @@ def tiles(
     from chips.spec import Dataflow, Gpu, load_chip
     from chips.tiles.compiler import compile_program
     from chips.tiles.language import TileError
-    from results.plots import check_plot_path
+    from results.pictures.kinds import check_plot_path
     from results.table import print_records
     from scenarios.errors import ScenarioError
 
@@ -129,7 +129,7 @@ def _draw(found: Compiled, path: Path) -> None:
     """The first iterations of the loop in which the program spends most of its time."""
     from dataclasses import replace
 
-    from results.pipeline_plot import plot_pipeline
+    from results.pictures.pipeline import plot_pipeline
 
     pipeline = found.pipeline.steady if found.pipeline.varies else found.pipeline
     few = replace(pipeline, iterations=min(pipeline.iterations, SHOWN_ITERATIONS))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from chips.clock.timeline import Event
-    from results.training_plot import Bar
+    from results.pictures.training import Bar
     from scenarios.model import Shard
     from scenarios.point import Point
 
@@ -47,7 +47,7 @@ def training(
 
     loopline training llama-2-7b --chip sn40l --count 4 --parallel pipeline=4
     """
-    from results.plots import check_plot_path
+    from results.pictures.kinds import check_plot_path
     from results.table import print_records
     from scenarios.errors import DoesNotFit, ScenarioError
     from scenarios.point import make_point
@@ -86,7 +86,7 @@ def training(
         print_records([{"": name.replace("_", " "), "value": value} for name, value in step.items()], sys.stdout)
         print_records(stages, sys.stdout)
     if plot is not None:
-        from results.training_plot import training as draw
+        from results.pictures.training import training as draw
 
         title = f"{point.model.name} on {count:,} × {point.chip.name}, {batch:,} sequences of {context:,}"
         draw(bars, f"{title}: {parallel or 'one group'}").save(plot)
@@ -135,7 +135,7 @@ def _stages(point: Point, split: Shard, bars: Iterable[Bar]) -> list[dict[str, o
 
 def _bars(events: Iterable[Event]) -> Iterator[Bar]:
     """The events of a step as bars; what all stages wait for at once, the norm of the gradients, is none of theirs."""
-    from results.training_plot import Bar
+    from results.pictures.training import Bar
 
     for event in events:
         engine, _, number = event.engine.partition(" ")

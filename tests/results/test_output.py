@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from test_schema import record, unfit
 
-from results.accuracy import error_statistics, statistics_by, worst_rows
 from results.atomic_file import OutputError, written_beside
-from results.plots import plot_breakdown
+from results.error_statistics import error_statistics, statistics_by, worst_rows
+from results.pictures.kinds import plot_breakdown
 from results.schema import frame
 from results.table import print_comparison, print_records
-from results.trace import write_trace
+from results.trace.events import write_trace
 
 Event = namedtuple("Event", "engine name label start_ps finish_ps")
 

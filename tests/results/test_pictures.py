@@ -14,10 +14,10 @@ from test_schema import record, unfit
 import results
 from results.atomic_file import OutputError
 from results.errors import SchemaError
-from results.palette import PART_COLOURS, STRATEGY_STYLES, strategy_styles
-from results.panels import panels
-from results.plots import KINDS
-from results.roofline_plot import roofline
+from results.pictures.canvas.palette import PART_COLOURS, STRATEGY_STYLES, strategy_styles
+from results.pictures.canvas.panels import panels
+from results.pictures.kinds import KINDS
+from results.pictures.roofline import roofline
 from results.schema import frame
 
 # Machado, Oliveira and Fernandes 2009: linear RGB as people without one kind of cone see it.

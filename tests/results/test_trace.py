@@ -14,8 +14,8 @@ from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as schema
 
 from results.atomic_file import OutputError
 from results.step_series import step_series
-from results.trace import Traced, gather, write_trace
-from results.trace_protobuf import encoded
+from results.trace.events import Traced, gather, write_trace
+from results.trace.perfetto import encoded
 from scenarios.point import make_point
 from scenarios.traced_points import traced, write_points
 

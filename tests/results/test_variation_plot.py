@@ -6,8 +6,8 @@ import pytest
 from test_schema import record
 
 from results.errors import SchemaError
+from results.pictures.variation import variation_costs
 from results.schema import frame
-from results.variation_plot import variation_costs
 
 
 def test_there_is_a_bar_in_each_panel_for_each_row_whose_chips_differ():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from results.errors import SchemaError
-from results.training_plot import MOST_BARS, Bar, training
+from results.pictures.training import MOST_BARS, Bar, training
 from scenarios import compare
 from scenarios.cli import main
 

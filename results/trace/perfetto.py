@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.step_series import StepSeries
-from results.trace import Trace, Track
+from results.trace.events import Trace, Track
 
 Bytes = NDArray[np.uint8]
 PICOSECONDS_PER_NANOSECOND = 1000

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from results.palette import FAINT, PART_COLOURS
-from results.picture import Picture, plain_axes
+from results.pictures.canvas.palette import FAINT, PART_COLOURS
+from results.pictures.canvas.picture import Picture, plain_axes
 from results.units import percent
 
 if TYPE_CHECKING:

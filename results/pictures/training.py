@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from results.errors import SchemaError
-from results.palette import PART_COLOURS
-from results.picture import Picture, plain_axes
+from results.pictures.canvas.palette import PART_COLOURS
+from results.pictures.canvas.picture import Picture, plain_axes
 from results.units import seconds_unit
 
 Kind = Literal["forward", "backward", "optimizer", "network"]

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.errors import SchemaError
-from results.palette import readable, strategy_styles
-from results.picture import Picture, plain_axes
+from results.pictures.canvas.palette import readable, strategy_styles
+from results.pictures.canvas.picture import Picture, plain_axes
 from results.units import percent, seconds_unit, three_digits
 
 if TYPE_CHECKING:

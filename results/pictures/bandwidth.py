@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from results.palette import FAINT, readable, strategy_styles
-from results.picture import Picture, plain_axes
+from results.pictures.canvas.palette import FAINT, readable, strategy_styles
+from results.pictures.canvas.picture import Picture, plain_axes
 from results.step_series import StepSeries
 from results.units import PICOSECONDS_PER_SECOND, format_seconds, percent, seconds_unit
 

@@ -19,8 +19,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from results.atomic_file import written_beside
-from results.palette import GRID
-from results.plots import check_plot_path
+from results.pictures.canvas.palette import GRID
+from results.pictures.kinds import check_plot_path
 
 DOTS_PER_INCH = 150
 Letters = Literal["path", "none"]

@@ -8,8 +8,8 @@ import pandas as pd
 
 from results.analysis import inputs_of, varied
 from results.errors import SchemaError
-from results.palette import FAINT, PART_COLOURS, readable
-from results.picture import Picture, plain_axes
+from results.pictures.canvas.palette import FAINT, PART_COLOURS, readable
+from results.pictures.canvas.picture import Picture, plain_axes
 from results.schema import PARTS
 from results.units import seconds_unit, three_digits
 

@@ -5,22 +5,56 @@ matplotlib is imported inside the functions, because it takes longer to import t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from results.atomic_file import OutputError
 
 if TYPE_CHECKING:
-    from results.picture import Picture
+    from results.pictures.canvas.picture import Picture
 
 SUFFIXES = (".png", ".svg")
+
+
+class Kind(NamedTuple):
+    """A picture of a frame: what it shows, and the function that draws it."""
+
+    shows: str
+    draw: Callable[..., Picture]
+
+
+def _breakdown(results: pd.DataFrame) -> Picture:
+    from results.pictures.breakdown import breakdown
+
+    return breakdown(results)
+
+
+def _scaling(results: pd.DataFrame) -> Picture:
+    from results.pictures.scaling import scaling
+
+    return scaling(results)
+
+
+def _heatmap(results: pd.DataFrame, **options: Any) -> Picture:
+    from results.pictures.heatmap import heatmap
+
+    return heatmap(results, **options)
+
+
+def _pareto(results: pd.DataFrame) -> Picture:
+    from results.pictures.pareto import pareto
+
+    return pareto(results)
+
+
 KINDS = {
-    "breakdown": "stacked bars: where the time of each point goes",
-    "scaling": "tokens a second against chips, with ideal lines",
-    "heatmap": "speed-up of one strategy over another, over any two inputs",
-    "pareto": "tokens a second of a user against those of a chip, and the best of both",
+    "breakdown": Kind("stacked bars: where the time of each point goes", _breakdown),
+    "scaling": Kind("tokens a second against chips, with ideal lines", _scaling),
+    "heatmap": Kind("speed-up of one strategy over another, over any two inputs", _heatmap),
+    "pareto": Kind("tokens a second of a user against those of a chip, and the best of both", _pareto),
 }
 
 
@@ -36,18 +70,14 @@ def check_plot_path(path: Path, *suffixes: str) -> None:
 def plot(results: pd.DataFrame, kind: str = "breakdown", **options: Any) -> Picture:
     """A frame of ``results.schema`` as a picture of one of ``KINDS``; save it with ``.save(path)``.
 
-    ``options`` are those of the kind's own function (``breakdown``, ``scaling``, ``heatmap``, ``pareto`` in
-    ``breakdown_plot``, ``scaling_plot``, ``heatmap_plot``, ``pareto_plot``). Raises SchemaError where a frame has too
-    many rows for the kind, or names a column that it has not.
+    ``options`` are those of the kind's own function, in the module of its name. Raises SchemaError where a frame has
+    too many rows for the kind, or names a column that it has not.
     """
-    from importlib import import_module
-
     from results.errors import SchemaError
 
     if kind not in KINDS:
         raise SchemaError(f"there is no picture '{kind}'; there are {', '.join(KINDS)}.")
-    picture: Picture = getattr(import_module(f"results.{kind}_plot"), kind)(results, **options)
-    return picture
+    return KINDS[kind].draw(results, **options)
 
 
 def plot_breakdown(results: pd.DataFrame, path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.atomic_file import written_beside
-from results.plots import check_plot_path
+from results.pictures.kinds import check_plot_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -109,8 +109,8 @@ def write_trace(
     A list of tasks stands for one chip, or for each where times are arrays. ``arrows``: between the tasks of lists.
     Raises OutputError if ``path`` cannot be written, or is neither .json nor .pftrace.
     """
-    from results.trace_json import json_lines
-    from results.trace_protobuf import encoded
+    from results.trace.chrome_json import json_lines
+    from results.trace.perfetto import encoded
 
     check_trace_path(path)
     trace = gather(processes, arrows)

@@ -9,9 +9,9 @@ import pandas as pd
 
 from results.analysis import pivot, speedups
 from results.errors import SchemaError
-from results.palette import FAINT, readable
-from results.panels import panels, side_by_side
-from results.picture import Picture
+from results.pictures.canvas.palette import FAINT, readable
+from results.pictures.canvas.panels import panels, side_by_side
+from results.pictures.canvas.picture import Picture
 from results.schema import INPUTS
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from results.analysis import grows_with_count
 from results.analysis import scaling as scaled
 from results.errors import SchemaError
-from results.palette import FAINT, readable, strategy_styles
-from results.panels import panels, side_by_side
-from results.picture import Picture, plain_axes
+from results.pictures.canvas.palette import FAINT, readable, strategy_styles
+from results.pictures.canvas.panels import panels, side_by_side
+from results.pictures.canvas.picture import Picture, plain_axes
 from results.units import percent
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from results.palette import FAINT, readable
-from results.picture import Picture, plain_axes
+from results.pictures.canvas.palette import FAINT, readable
+from results.pictures.canvas.picture import Picture, plain_axes
 from results.units import format_seconds, seconds_unit
 
 REDUCES, COPIES, WAITS, LATE = "#0072B2", "#56B4E9", "#E8E8E8", "#D55E00"

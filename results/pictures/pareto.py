@@ -10,9 +10,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from results.analysis import pareto_front
 from results.errors import SchemaError
-from results.palette import FAINT, readable, strategy_styles
-from results.panels import panels
-from results.picture import Picture, plain_axes
+from results.pictures.canvas.palette import FAINT, readable, strategy_styles
+from results.pictures.canvas.panels import panels
+from results.pictures.canvas.picture import Picture, plain_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from results.atomic_file import written_beside
-from results.plots import check_plot_path
+from results.pictures.kinds import check_plot_path
 from results.units import seconds_unit, three_digits
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from results.palette import FAINT
-from results.picture import Picture, plain_axes
+from results.pictures.canvas.palette import FAINT
+from results.pictures.canvas.picture import Picture, plain_axes
 from results.units import seconds_unit
 
 # Okabe and Ito's palette, told apart with any colour vision; when it is used up, dashes tell curves apart.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from results.step_series import StepSeries
-from results.trace import Trace, Track
+from results.trace.events import Trace, Track
 
 PICOSECONDS_PER_NANOSECOND = 1000
 

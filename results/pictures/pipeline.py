@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.atomic_file import written_beside
-from results.plots import check_plot_path
+from results.pictures.kinds import check_plot_path
 from results.units import seconds_unit
 
 # Okabe and Ito's palette, told apart with any colour vision.

@@ -1,0 +1,1 @@
+"""What all pictures share: a figure that saves itself, its colours, its panels."""

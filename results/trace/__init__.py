@@ -1,0 +1,1 @@
+"""Traces of events for ui.perfetto.dev: what is shown (``events``), and the two formats it is written in."""
