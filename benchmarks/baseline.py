@@ -45,7 +45,7 @@ COMMANDS = {
     "scenarios": "loopline scenarios --json; loopline scenarios --schema",
     "validate": "loopline validate --json",
     "validate by batch": "loopline validate --by chip,batch --worst 3",
-    "accuracy": "loopline accuracy -o $OUT/accuracy.md --spreads $OUT/uncertainty.toml",
+    "accuracy": "loopline accuracy -o $OUT/accuracy.md --spreads $OUT/bands.toml",
     "training": "loopline training llama-2-7b --chip h100 --count 64 --batch 64 "
     "--parallel tensor=2,pipeline=4,interleaved=2 --json --plot $OUT/step.svg",
     "allreduce": "loopline allreduce --chip h100 --count 2 8 --json --plot $OUT/curves.svg --trace $OUT/trace.json",
@@ -79,7 +79,8 @@ RUN = re.compile(r"<!-- run: (.*?) -->", re.DOTALL)
 
 def data_folder() -> Path:
     """Where the measured tables are, before and after they moved."""
-    return next(path for path in (PROJECT / "scenarios/evidence/data", PROJECT / "tests/reference") if path.is_dir())
+    rooms = ("scenarios/evidence/data", "tests/reference")
+    return next(PROJECT / room for room in rooms if (PROJECT / room).is_dir())
 
 
 def commands() -> Iterator[tuple[str, str]]:

@@ -26,12 +26,12 @@ from transformers.utils import logging
 from cluster.communicator import Communicator
 from cluster.ranks import run_ranks
 from scenarios.llama import LlamaRank, load_weights, open_vocabulary, open_weights
+from scenarios.llama.backpropagation import TrainingRank
+from scenarios.llama.checkpoints.safetensors_weights import NAMES
 from scenarios.llama.number_format import Float32
 from scenarios.llama.optimizer import AdamW
-from scenarios.llama.safetensors_weights import NAMES
-from scenarios.llama.training import TrainingRank
 from scenarios.llama.weights import Weights
-from scenarios.model import tensor_parallel_counts
+from scenarios.workload.model import tensor_parallel_counts
 
 LARGEST_DIFFERENCE = 1e-4
 DECODED = 8  # tokens that pass one by one, through the KV cache, after all the others at once

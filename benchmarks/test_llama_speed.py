@@ -11,10 +11,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from cluster.communicator import Communicator
 from cluster.ranks import run_ranks
 from scenarios.llama import LlamaConfig, LlamaRank, load_weights
-from scenarios.llama.random_weights import RandomWeights
+from scenarios.llama.backpropagation import TrainingRank
+from scenarios.llama.checkpoints.random_weights import RandomWeights
 from scenarios.llama.rotary import inverse_frequencies
-from scenarios.llama.training import TrainingRank
-from scenarios.model import Model
+from scenarios.workload.model import Model
 
 SMOLLM2_DECODERS = Model(
     name="four-decoders",

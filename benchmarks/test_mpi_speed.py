@@ -8,8 +8,8 @@ from collectives.algorithms import ALGORITHMS
 from collectives.mpi.program import program
 from collectives.step_times import Costs
 from collectives.topology import switched
-from scenarios.commands.allreduce_prices import crossovers, links_of, possible
-from scenarios.commands.allreduce_ranks import Work, run_under_mpiexec
+from scenarios.commands.machines.allreduce.prices import crossovers, links_of, possible
+from scenarios.commands.machines.allreduce.ranks import Work, run_under_mpiexec
 
 
 def test_steps_of_one_of_64_ranks(benchmark: BenchmarkFixture) -> None:

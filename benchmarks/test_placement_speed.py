@@ -7,12 +7,12 @@ import pytest
 from chips.placement import fits, place
 from chips.spec import load_chip
 from cluster import Cluster
-from scenarios.decoder import forward
-from scenarios.fit import place_decoder
-from scenarios.model import load_model, shard
+from scenarios.anatomy.placement import place_decoder
 from scenarios.point import make_point
-from scenarios.strategies.dataflow_machine import DataflowMachine
-from scenarios.strategies.fused_program import token_stream
+from scenarios.strategies.dataflow.fused_program import token_stream
+from scenarios.strategies.dataflow.stages import DataflowMachine
+from scenarios.workload.decoder import forward
+from scenarios.workload.model import load_model, shard
 
 
 def program(model: str, count: int):

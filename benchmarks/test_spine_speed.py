@@ -13,10 +13,10 @@ from chips import load_chip
 from chips.clock.timeline import Timeline
 from cluster import Cluster, Slowdown
 from scenarios import simulate
-from scenarios.decoder import forward
 from scenarios.framework import default_framework
-from scenarios.model import load_model, shard
 from scenarios.strategies import run_strategy
+from scenarios.workload.decoder import forward
+from scenarios.workload.model import load_model, shard
 
 FRAMEWORK = default_framework("decode", eager=False)
 COMPARE = ["compare", "llama-3.1-8b", "--chips", "h100", "sn40l", "--count", "1", "2", "4", "8", "16"]
@@ -25,7 +25,7 @@ COMPARE += ["--phase", "decode", "--batch", "1", "--context", "4096", "--json"]
 
 def test_compare_command_from_a_cold_start(benchmark):
     """Expected under 2 s of wall clock, imports included."""
-    command = [sys.executable, "-c", "from scenarios.cli import main; main()", *COMPARE]
+    command = [sys.executable, "-c", "from scenarios.commands.main import main; main()", *COMPARE]
     benchmark.pedantic(lambda: subprocess.run(command, check=True, capture_output=True), rounds=5)
 
 

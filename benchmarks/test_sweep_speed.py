@@ -9,10 +9,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from chips.spec import load_chip
-from scenarios.model import load_model
-from scenarios.scenario_file import points_of, scenario_from
-from scenarios.sweep_parts import price_part
-from scenarios.sweeping import sweep
+from scenarios.sweeps.parts import price_part
+from scenarios.sweeps.scenario_file import points_of, scenario_from
+from scenarios.sweeps.sweep import sweep
+from scenarios.workload.model import load_model
 
 SAME = {"question": "How fast?", "model": "llama-3.1-8b", "chips": ["h100", "sn40l"]}
 DENSE = SAME | {"count": [1, 8], "batch": [1, 16], "context": {"from": 16, "to": 8192, "step": 16}}

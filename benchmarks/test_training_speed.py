@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from scenarios.model import shard
 from scenarios.point import make_point
-from scenarios.training_run import run_training
+from scenarios.training.run import run_training
+from scenarios.workload.model import shard
 
 SPLIT = "tensor=8,pipeline=4,interleaved=2,sequence"
 

@@ -21,7 +21,7 @@ from results.atomic_file import written_beside
 
 PROJECT = Path(__file__).resolve().parent.parent
 GENERATED = (
-    "loopline accuracy -o docs/accuracy.md --spreads scenarios/uncertainty.toml",
+    "loopline accuracy -o docs/accuracy.md --spreads scenarios/bands.toml",
     "loopline compare llama-3.1-8b --chips h100 sn40l --count 1 2 4 8 16 --csv > $WORK/job",
     "cp $WORK/job tests/golden/main_job.csv",
     "jupyter execute --inplace docs/tour.ipynb",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from scenarios.pricing import compare, simulate
-    from scenarios.sweeping import sweep
+    from scenarios.sweeps.sweep import sweep
 
 __all__ = ["compare", "simulate", "sweep"]
 
-_PLACES = {"compare": "scenarios.pricing", "simulate": "scenarios.pricing", "sweep": "scenarios.sweeping"}
+_PLACES = {"compare": "scenarios.pricing", "simulate": "scenarios.pricing", "sweep": "scenarios.sweeps.sweep"}
 
 
 def __getattr__(name: str) -> object:

@@ -6,11 +6,11 @@ from dataclasses import replace
 from math import floor
 
 from scenarios.errors import DoesNotFit
-from scenarios.model import Shard, shard, tensor_parallel_counts
-from scenarios.operators import ACTIVATION_BYTES
-from scenarios.pipeline_schedule import decoders_of, most_kept, parameters_of
 from scenarios.point import Point
-from scenarios.training import GRADIENT_BYTES, OPTIMIZER_STATE_BYTES, WEIGHT_BYTES, kept_activation_bytes
+from scenarios.workload.model import Shard, shard, tensor_parallel_counts
+from scenarios.workload.operators import ACTIVATION_BYTES
+from scenarios.workload.pipeline_schedule import decoders_of, most_kept, parameters_of
+from scenarios.workload.training_step import GRADIENT_BYTES, OPTIMIZER_STATE_BYTES, WEIGHT_BYTES, kept_activation_bytes
 
 KV_MEMORY_SHARE = 0.9  # of the memory that weights leave free, the part that serving frameworks give the KV cache
 

@@ -10,10 +10,10 @@ from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Precision, Systolic, load_c
 from cluster import Variation
 from scenarios.errors import ScenarioError
 from scenarios.framework import Framework, default_framework, frameworks
-from scenarios.model import Model, load_model
-from scenarios.parallel import Parallel
 from scenarios.quantities import check_count
 from scenarios.strategies import BY_DEVICE, BY_HOST, LAUNCHES, STRATEGIES
+from scenarios.workload.model import Model, load_model
+from scenarios.workload.parallel import Parallel
 
 PHASES = ("decode", "prefill", "request", "train")
 ALIKE = Variation()

@@ -12,24 +12,24 @@ import numpy as np
 from chips.clock.timeline import Event
 from chips.spec import CatalogError
 from cluster import LOCAL, Cluster, Communicator, Executor, run_ranks
-from scenarios.decoder import forward
-from scenarios.errors import DoesNotFit, ScenarioError
-from scenarios.group import (
+from scenarios.assignment import (
     MOST_SIDE_BY_SIDE,
     chips_of_stages,
     cluster_of,
     clusters_of_groups,
     working_chips,
 )
-from scenarios.machine import lower_bound
+from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.memory import check_memory
-from scenarios.model import Model, Shard, shard
-from scenarios.operators import Attention, Count, Step
+from scenarios.outcome import Outcome, Record, record_of
 from scenarios.point import ALIKE, Options, Point, make_point
-from scenarios.records import Outcome, Record, record_of
 from scenarios.strategies import STRATEGIES, run_strategy, side_by_side
-from scenarios.training_run import run_training
-from scenarios.training_stages import training_work
+from scenarios.strategies.bound import lower_bound
+from scenarios.training.run import run_training
+from scenarios.training.stages import training_work
+from scenarios.workload.decoder import forward
+from scenarios.workload.model import Model, Shard, shard
+from scenarios.workload.operators import Attention, Count, Step
 
 if TYPE_CHECKING:
     import pandas as pd

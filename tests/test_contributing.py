@@ -21,13 +21,13 @@ from collectives.schedule import Schedule, once
 from collectives.topology import Level, Topology
 from collectives.verify import verify
 from scenarios import compare, framework, model, simulate
-from scenarios.cli import main
-from scenarios.machine import GpuMachine
-from scenarios.model import load_model, model_figures, model_names, shard
-from scenarios.operators import Elementwise, Step
+from scenarios.commands.main import main
 from scenarios.point import make_point
 from scenarios.pricing import point_steps
 from scenarios.strategies import STRATEGIES, registry, run_strategy
+from scenarios.strategies.gpu.kernel_prices import GpuMachine
+from scenarios.workload.model import load_model, model_figures, model_names, shard
+from scenarios.workload.operators import Elementwise, Step
 
 TABLE = re.compile(r"^\| ([a-zA-Z ]+) \| (\d) \| ", re.MULTILINE)
 

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from chips.spec import load_chip
-from scenarios.calibration import calibrate
-from scenarios.held_out import shape_columns, unseen_rows
-from scenarios.kernel_tables import read_kernel_table
-from scenarios.validate import validate
+from scenarios.evidence.calibration import calibrate
+from scenarios.evidence.held_out import shape_columns, unseen_rows
+from scenarios.evidence.kernel_tables import read_kernel_table
+from scenarios.evidence.validation import validate
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

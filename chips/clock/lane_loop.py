@@ -2,8 +2,8 @@
 
 A lane is a chip of a clock, or a point that is priced beside others. A lane whose iterations are done keeps its state
 while the others go on. Lanes that never meet are clocks of their own that share their instructions: all that
-``chips.clock.periodic_loop`` proves holds for each by itself, so that each leaps as far as it is certain, over another number
-of periods than its neighbours.
+``chips.clock.periodic_loop`` proves holds for each by itself, so that each leaps as far as it is certain, over another
+number of periods than its neighbours.
 """
 
 from __future__ import annotations

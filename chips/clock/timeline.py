@@ -201,12 +201,13 @@ class Timeline:
 
         ``count`` may be an int64 array (chips,): on a chip whose iterations are done, the others leave no trace.
 
-        The result is that of running it ``count`` times, but periodic stretches cost nothing (``chips.clock.periodic_loop``).
-        For that the body must issue the same tasks each time, and whatever passes from one iteration to the next must
-        pass through engines, buffers or the carried times, not through variables of the caller (RuntimeError where a
-        leap would go wrong for that). With ``record`` every iteration runs, so that the trace is whole; the events of a
-        loop with a ``name`` are called after their iteration: ``layer 3/down projection``. Without ``leaps`` every
-        iteration runs: for a few short ones, which take less time than to see that they are periodic.
+        The result is that of running it ``count`` times, but periodic stretches cost nothing
+        (``chips.clock.periodic_loop``). For that the body must issue the same tasks each time, and whatever passes from
+        one iteration to the next must pass through engines, buffers or the carried times, not through variables of the
+        caller (RuntimeError where a leap would go wrong for that). With ``record`` every iteration runs, so that the
+        trace is whole; the events of a loop with a ``name`` are called after their iteration: ``layer 3/down
+        projection``. Without ``leaps`` every iteration runs: for a few short ones, which take less time than to see
+        that they are periodic.
         """
         least = int(count.min()) if isinstance(count, np.ndarray) else count
         if least < 0:

@@ -1,1 +1,1 @@
-"""Commands of ``loopline``, a module each; ``scenarios.cli`` registers them."""
+"""Commands of ``loopline``, a module each; ``scenarios.commands.main`` registers them."""

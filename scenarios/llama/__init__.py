@@ -9,7 +9,7 @@ another is ``cluster.communicator``. One rank's program is the same on 1 or N ra
     logits = LlamaRank(source.config, weights, communicator, capacity=2048).forward(tokens)
 """
 
-from scenarios.llama.checkpoint import open_vocabulary, open_weights
+from scenarios.llama.checkpoints.checkpoint import open_vocabulary, open_weights
 from scenarios.llama.config import LlamaConfig
 from scenarios.llama.generation import Generation, generate_tokens
 from scenarios.llama.rank import LlamaRank

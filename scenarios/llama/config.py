@@ -11,7 +11,7 @@ from typing import Any
 from scenarios.errors import ScenarioError
 from scenarios.llama.number_format import Float32
 from scenarios.llama.rotary import DEFAULT_THETA, inverse_frequencies, scale_frequencies
-from scenarios.model import Model, load_model, model_path
+from scenarios.workload.model import Model, load_model, model_path
 
 DEFAULT_NORM_EPSILON = 1e-5  # Llama 2 and 3
 
@@ -46,7 +46,7 @@ def named_config(name: str) -> LlamaConfig:
 
 
 def _from_hugging_face(model: Model, config: Mapping[str, Any], path: Path) -> LlamaConfig:
-    """The keys that ``scenarios.hugging_face`` leaves: what changes values, not shapes."""
+    """The keys that ``scenarios.workload.hugging_face`` leaves: what changes values, not shapes."""
     if config.get("hidden_act", "silu") != "silu":
         raise ScenarioError(f"{path}: key 'hidden_act' is '{config['hidden_act']}'; expected silu, as in every Llama.")
     if config.get("mlp_bias"):

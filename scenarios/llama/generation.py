@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from cluster.communicator import Communicator, Float32
 from cluster.together import run_together
 from scenarios.errors import ScenarioError
-from scenarios.llama.checkpoint import open_weights
+from scenarios.llama.checkpoints.checkpoint import open_weights
 from scenarios.llama.number_format import NumberFormat
 from scenarios.llama.rank import LlamaRank
 from scenarios.llama.sampling import Sampler
 from scenarios.llama.simulated_time import SimulatedMachine
 from scenarios.llama.weights import load_weights
-from scenarios.model import Model
 from scenarios.quantities import check_count
+from scenarios.workload.model import Model
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which part of every real matrix a rank holds: Megatron's partition, as ``scenarios.model.shard`` counts it.
+"""Which part of every real matrix a rank holds: Megatron's partition, as ``scenarios.workload.model.shard`` counts it.
 
 Query, key, value, gate and up are split by output rows, output and down by input columns, embedding and head by
 vocabulary (Shoeybi et al. 2019, arXiv 1909.08053). Where there are more ranks than KV heads, several ranks hold the
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scenarios.model import Model, shard
+from scenarios.workload.model import Model, shard
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """One rank of a tensor-parallel Llama: its shard of the weights, its KV cache, and a forward pass over new tokens.
 
-Two AllReduces a decoder, one for the embedding, one AllGather for the logits, as ``scenarios.decoder`` prices them.
+Two AllReduces a decoder, one for the embedding, one AllGather for the logits, as ``scenarios.workload.decoder`` prices
+them.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cluster.communicator import Communicator
-from scenarios.group import working_chips
+from scenarios.assignment import working_chips
 from scenarios.point import Point
 from scenarios.pricing import run_point
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scenarios.llama.config import LlamaConfig
 from scenarios.llama.number_format import Float32, NumberFormat, rounding
 from scenarios.llama.partition import part_of
-from scenarios.model import Model, Shard
+from scenarios.workload.model import Model, Shard
 
 Real = TypeVar("Real", np.float32, np.float64)
 ALL = slice(None)

@@ -7,57 +7,12 @@ is adding a module to this folder with its functions under ``@strategy(name, kin
 from __future__ import annotations
 
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
-from chips.clock.timeline import Time, Timeline
-from chips.spec import Dataflow, Gpu, Systolic
-from cluster import Cluster
-from scenarios.errors import DoesNotFit
-from scenarios.framework import Framework
-from scenarios.machine import GpuMachine, gpu_machine
-from scenarios.operators import Step
-from scenarios.strategies.dataflow_machine import TILE_TOKENS, DataflowMachine
 from scenarios.strategies.registry import STRATEGIES
+from scenarios.strategies.run import BY_DEVICE, BY_HOST, LAUNCHES, run_strategy, side_by_side
 
 __all__ = ["BY_DEVICE", "BY_HOST", "LAUNCHES", "STRATEGIES", "run_strategy", "side_by_side"]
 
-for _module in iter_modules(__path__, f"{__name__}."):
+for _module in walk_packages(__path__, f"{__name__}."):
     import_module(_module.name)
-
-# The two ways to sequence launches, as users of each kind of chip call them: by the host, or on the device.
-LAUNCHES = {"gpu": ("eager", "graph"), "dataflow": ("software", "hardware"), "systolic": ("software", "hardware")}
-BY_HOST, BY_DEVICE = 0, 1
-
-
-def run_strategy(
-    clock: Timeline,
-    cluster: Cluster,
-    strategy: str,
-    step: Step,
-    launch: str,
-    framework: Framework,
-) -> Time:
-    """Issue one pass of ``step`` on every chip of ``cluster``; the time at which its last kernel ends.
-
-    ``launch`` is one of the chip's two words in ``LAUNCHES``. Raises DoesNotFit with numbers when the strategy does not
-    fit the chip.
-    """
-    chip = cluster.chip
-    machine: GpuMachine | DataflowMachine
-    if isinstance(chip, Gpu):
-        machine = gpu_machine(chip, cluster, framework)
-    elif isinstance(chip, Dataflow):
-        machine = DataflowMachine(chip, cluster)
-    else:
-        raise DoesNotFit(f"{chip.name} computes products; a decoder needs softmax, normalisation and a KV cache")
-    if chip.kind not in STRATEGIES[strategy]:
-        raise DoesNotFit(f"{strategy} is not written for {chip.kind} chips such as {chip.name}")
-    return STRATEGIES[strategy][chip.kind](clock, machine, step, launch)
-
-
-def side_by_side(chip: Gpu | Dataflow | Systolic, tokens: int) -> bool:
-    """Whether passes of ``tokens`` tokens at many contexts can be one pass with a lane for each, mapped alike.
-
-    A dataflow chip may map a batch that fills several tiles of tokens differently as its context grows.
-    """
-    return not isinstance(chip, Dataflow) or tokens < 2 * TILE_TOKENS

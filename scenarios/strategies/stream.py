@@ -16,8 +16,8 @@ import numpy as np
 from chips.clock.time import IntArray, plain
 from chips.clock.timeline import Buffer, Picoseconds, Time, Timeline
 from cluster import Cluster
-from scenarios.machine import LINK, Label
-from scenarios.operators import Attention, Operator, Quantity
+from scenarios.strategies.label import LINK, Label
+from scenarios.workload.operators import Attention, Operator, Quantity
 
 FEW_TILES = 32  # as many are issued one by one in less time than a loop takes to see that it is periodic
 

@@ -10,7 +10,7 @@ from rank_programs import fails, shapes, sums
 
 from cluster import ClusterError, Executor, run_ranks
 from scenarios import compare
-from scenarios.model import load_model
+from scenarios.workload.model import load_model
 
 SIZES = (0, 1, 3, 64, 1000)
 DIFFERENT = "clock=0.02,memory=0.05,seed=3,straggler=0.1@1,slow-link=0.5@0"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from collectives.algorithms import ALGORITHMS
-from scenarios.cli import main
+from scenarios.commands.main import main
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "collectives.md").read_text()
 

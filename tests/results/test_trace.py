@@ -16,8 +16,8 @@ from results.atomic_file import OutputError
 from results.step_series import step_series
 from results.trace.events import Traced, gather, write_trace
 from results.trace.perfetto import encoded
+from scenarios.anatomy.trace import traced, write_points
 from scenarios.point import make_point
-from scenarios.traced_points import traced, write_points
 
 Event = namedtuple("Event", "engine name label start_ps finish_ps")
 Slice = namedtuple("Slice", "process track name category start finish sends receives")

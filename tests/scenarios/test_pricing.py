@@ -11,14 +11,14 @@ from chips.clock.timeline import Timeline
 from chips.spec import load_chip
 from cluster import Cluster, Slowdown
 from scenarios import compare, simulate
-from scenarios.decoder import forward
 from scenarios.errors import ScenarioError
 from scenarios.framework import default_framework
-from scenarios.model import load_model, shard
+from scenarios.outcome import PARTS
 from scenarios.point import make_point
 from scenarios.pricing import run_point
-from scenarios.records import PARTS
 from scenarios.strategies import run_strategy
+from scenarios.workload.decoder import forward
+from scenarios.workload.model import load_model, shard
 
 FRAMEWORK = default_framework("decode", eager=False)
 CHIPS = ("h100", "a100", "sn40l")

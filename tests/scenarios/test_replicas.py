@@ -7,12 +7,12 @@ import pytest
 
 from cluster import Cluster
 from scenarios import compare
+from scenarios.assignment import clusters_of_groups
 from scenarios.errors import DoesNotFit
-from scenarios.group import clusters_of_groups
 from scenarios.point import make_point
 from scenarios.pricing import run_point
 from scenarios.strategies import run_strategy
-from scenarios.training import optimizer_step
+from scenarios.workload.training_step import optimizer_step
 
 DIFFER = "clock=0.05,memory=0.02,seed=3,slow-link=0.5@2"
 

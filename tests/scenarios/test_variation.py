@@ -13,13 +13,13 @@ from chips.clock.timeline import Timeline
 from cluster import Cluster, Slowdown
 from results.schema import to_picoseconds
 from scenarios import compare, simulate
-from scenarios.cli import main
-from scenarios.decoder import forward
+from scenarios.assignment import cluster_of
+from scenarios.commands.main import main
 from scenarios.errors import ScenarioError
-from scenarios.group import cluster_of
-from scenarios.model import shard
 from scenarios.point import make_point
 from scenarios.strategies import STRATEGIES, run_strategy
+from scenarios.workload.decoder import forward
+from scenarios.workload.model import shard
 
 MODEL = "llama-3.1-8b"
 

@@ -1,0 +1,1 @@
+"""What lies inside of a priced point: its trace, HBM traffic and power, rooflines of operators, place on a chip."""

@@ -1,0 +1,149 @@
+"""What one chip does over time: bytes/s that cross its HBM and watts that it draws, from the tasks of a point.
+
+Fused kernels have an engine for HBM, whose tasks are the traffic. A kernel of its own on a GPU is one task: its weights
+and KV cache, and what of its inputs and outputs L2 cannot hold, cross HBM while it is in its steady state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from chips.clock.timeline import Event, seconds_to_ps
+from chips.kernels.matmul.price import hbm_read_rate
+from chips.spec import ELEMENT_BYTES, Dataflow, Gpu
+from results.step_series import StepSeries, step_series
+from scenarios.assignment import cluster_of
+from scenarios.errors import ScenarioError
+from scenarios.point import Point
+from scenarios.strategies.label import FILL_DRAIN, LAUNCH, Label
+from scenarios.workload.operators import Attention, MatrixProduct, Operator, Step, largest
+
+Passes = Sequence[tuple[Step, list[Event]]]
+HBM = "HBM"
+
+
+class Stretch(NamedTuple):
+    """From when to when something goes on, and how much of it a second."""
+
+    start_ps: int
+    finish_ps: int
+    rate: float
+
+
+def hbm_bandwidth(point: Point, passes: Passes, chip: int = 0) -> StepSeries:
+    """Bytes/s that cross the HBM of chip number ``chip``, over the whole time of ``passes``.
+
+    Raises ScenarioError for a chip without strategies, such as a systolic array.
+    """
+    return _series("HBM bandwidth", "B/s", _traffic(point, passes, chip), passes)
+
+
+def power(point: Point, passes: Passes, chip: int = 0) -> StepSeries | None:
+    """Watts that chip number ``chip`` draws: its static share, its arithmetic and its HBM traffic.
+
+    Energies are those of the highest clock; where they would exceed the limit, the clock is lower, and the limit is
+    drawn (``chips.kernels.matmul.price.clock_stretch``). None where the chip's energy is not known: only GPU
+    generations state joules of an operation and of a byte.
+    """
+    spec = point.chip
+    if not isinstance(spec, Gpu):
+        return None
+    energy = spec.generation.matmul
+    arithmetic = [stretch._replace(rate=stretch.rate * energy.joules_per_flop) for stretch in _arithmetic(passes, chip)]
+    moving = [stretch._replace(rate=stretch.rate * energy.joules_per_byte) for stretch in _traffic(point, passes, chip)]
+    watts = _series("power", "W", arithmetic + moving, passes, energy.static_power_share * spec.power_watts)
+    return replace(watts, values=np.minimum(watts.values, spec.power_watts))
+
+
+def _series(name: str, unit: str, stretches: list[Stretch], passes: Passes, base: float = 0.0) -> StepSeries:
+    starts, finishes, rates = (np.array([stretch[field] for stretch in stretches]) for field in range(3))
+    end = max(int(np.max(event.finish_ps)) for _, events in passes for event in events)
+    return step_series(name, unit, starts.astype(np.int64), finishes.astype(np.int64), rates, end, base)
+
+
+def _traffic(point: Point, passes: Passes, chip: int) -> list[Stretch]:
+    if point.strategy == "per_operator" and isinstance(point.chip, Gpu):
+        return [stretch for step, events in passes for stretch in _kernel_traffic(point.chip, step, events, chip)]
+    rate = _stream_rate(point, chip)
+    loads = (event for _, events in passes for event in events if event.engine == HBM and event.label != FILL_DRAIN)
+    return [Stretch(*_times(event, chip), rate) for event in loads]
+
+
+def _stream_rate(point: Point, chip: int) -> float:
+    """Bytes/s at which tiles stream into a fused kernel on this chip, which may be slower than its datasheet."""
+    spec, slowdown = point.chip, cluster_of(point).slowdown
+    slower = 1.0 if slowdown is None else float(slowdown.memory[chip])
+    if isinstance(spec, Gpu):
+        return hbm_read_rate(spec) / slower
+    if isinstance(spec, Dataflow):
+        return spec.memory.bandwidth * spec.timing.memory_efficiency / slower
+    raise ScenarioError(f"{spec.name} runs no decoders, so that nothing crosses its memory.")
+
+
+def _kernel_traffic(spec: Gpu, step: Step, events: Sequence[Event], chip: int) -> list[Stretch]:
+    operators = _by_name(step)
+    stretches = []
+    for event in events:
+        operator = operators.get(event.name.rpartition("/")[2])
+        if operator is None or not _is_steady(event, operator):
+            continue
+        over = max(largest(operator.activation_bytes) - spec.on_chip.l2_bytes, 0.0)
+        moved = largest(operator.stream_bytes) + over
+        start, finish = _times(event, chip)
+        if moved:
+            # Where the steady state is too short for the memory, the rest moves while the kernel fills and drains.
+            finish = max(finish, start + seconds_to_ps(moved / spec.memory.bandwidth))
+            stretches.append(Stretch(start, finish, moved / (finish - start) * 1e12))
+    return stretches
+
+
+def _arithmetic(passes: Passes, chip: int) -> list[Stretch]:
+    """16-bit operations a second (of wider or narrower ones their worth in energy), as their operands stream in."""
+    stretches: list[Stretch] = []
+    for step, events in passes:
+        operators = _by_name(step)
+        loads: dict[str, list[int]] = {}
+        computing: dict[str, list[tuple[int, int]]] = {}
+        for event in events:
+            operator = operators.get(event.name.rpartition("/")[2])
+            start, finish = _times(event, chip)
+            if event.engine == HBM:
+                loads.setdefault(event.name, []).append(finish - start)
+            elif isinstance(operator, MatrixProduct | Attention) and _is_steady(event, operator):
+                computing.setdefault(event.name, []).append((start, finish))
+        for name, times in computing.items():
+            stretches += _spread(operators[name.rpartition("/")[2]], times, loads.get(name, []))
+    return stretches
+
+
+def _spread(operator: Operator, times: list[tuple[int, int]], loads: list[int]) -> list[Stretch]:
+    """An operator's arithmetic over its tiles, each over its own time or, if that is longer, its operands' stream."""
+    element = ELEMENT_BYTES[operator.precision] if isinstance(operator, MatrixProduct) else ELEMENT_BYTES["bf16"]
+    flops = float(np.max(operator.flops)) * element / ELEMENT_BYTES["bf16"]
+    whole = sum(finish - start for start, finish in times)
+    padded = loads + [0] * (len(times) - len(loads))
+    stretches = []
+    for (start, finish), load in zip(times, padded, strict=True):
+        begin = max(min(start, finish - load), 0)
+        if finish > begin:
+            stretches.append(Stretch(begin, finish, flops * (finish - start) / whole / (finish - begin) * 1e12))
+    return stretches
+
+
+def _by_name(step: Step) -> dict[str, Operator]:
+    return {operator.name: operator for operator in (*step.before, *step.decoder, *step.after)}
+
+
+def _is_steady(event: Event, operator: Operator) -> bool:
+    """Whether this is the operator at work: not its launch, not its filling and draining, not its load."""
+    label = event.label
+    return isinstance(label, Label) and event.engine != HBM and label.part == operator.part and label != LAUNCH
+
+
+def _times(event: Event, chip: int) -> tuple[int, int]:
+    start, finish = (np.atleast_1d(time) for time in (event.start_ps, event.finish_ps))
+    return int(start[chip % start.size]), int(finish[chip % finish.size])

@@ -1,0 +1,167 @@
+"""The band of a predicted time: how far measurements of such times have been from predictions of them.
+
+Belongs here: how the parts of a row compose into ``seconds_low`` and ``seconds_high``, and when two strategies are too
+close to be told apart. What each family of parts is off by is data, in ``bands.toml``, which ``loopline
+accuracy`` writes from the measured tables (``scenarios.evidence.error_bands``).
+
+A band holds the measurement in about 8 of 10 cases. It composes so:
+
+* ``matmul_s``, ``attention_s`` and ``allreduce_s`` may each be off by what held-out rows of their tables were. Within
+  a family the error does not average out: every decoder runs the same kernels, so one error is made in all of them.
+  Families were fitted apart, so their errors are independent: their half-widths add as the root of their squares.
+* Launches, filling and draining, and the small operators have no table of their own. They carry what is left of the
+  error of published runs once their kernels' bands are taken off, chosen so that 8 of 10 runs lie inside.
+* A chip whose generation nobody measured, and a dataflow chip, have the errors of a chip that was left out whole.
+* A training step is held against published steps and layers as a whole.
+
+Two strategies on the same chips share their kernels, so they share the kernels' errors: if products take 10% longer
+than predicted, they do so in both. Only the part of a family that one strategy has more of counts for the difference.
+Launches are shared in the same way between two persistent strategies, and independent between those and
+``per_operator``, whose launches are other events. Errors between chips are not compared: they share too little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from itertools import combinations
+from math import hypot
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+
+from chips.catalog_file import read_toml, validate
+from chips.spec import ChipBase, Gpu
+from scenarios.workload.operators import Quantity
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPREADS = Path(__file__).parent / "bands.toml"
+COVERAGE = 0.8
+KERNEL_PARTS = ("matmul", "attention", "allreduce")
+OVERHEAD_PARTS = ("other", "launch", "fill_drain")
+UNMEASURED = "unmeasured"
+PER_OPERATOR, PERSISTENT, DATAFLOW, TRAINING = "per_operator", "persistent", "dataflow", "training"
+
+
+class Spread(BaseModel):
+    """Measured over predicted time: ``low`` and ``high`` hold 8 of 10 of ``rows`` rows of ``tables``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: PositiveFloat
+    high: PositiveFloat
+    rows: PositiveInt
+    tables: str
+
+    @property
+    def below(self) -> float:
+        """What a predicted second may be too long, s."""
+        return max(0.0, 1.0 - self.low)
+
+    @property
+    def above(self) -> float:
+        """What a predicted second may be too short, s."""
+        return max(0.0, self.high - 1.0)
+
+    @property
+    def widest(self) -> float:
+        """The larger of ``below`` and ``above``."""
+        return max(self.below, self.above)
+
+
+class Spreads(BaseModel):
+    """``kernels``: by generation (or ``unmeasured``) and family; ``runs``: of what is no kernel, by kind of run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kernels: dict[str, dict[str, Spread]]
+    runs: dict[str, Spread]
+
+
+@cache
+def spreads(path: Path = SPREADS) -> Spreads:
+    """The spreads of the installed data file. Raises CatalogError where it is not readable."""
+    return validate(Spreads, read_toml(path), path)
+
+
+def kind_of_run(chip: ChipBase, strategy: str) -> str:
+    """Whose launches these are: of kernels an operator, of a persistent kernel, or of a dataflow chip."""
+    if not isinstance(chip, Gpu):
+        return DATAFLOW
+    return PER_OPERATOR if strategy == "per_operator" else PERSISTENT
+
+
+def kernel_spreads(chip: ChipBase, phase: str, known: Spreads) -> dict[str, Spread]:
+    """The spread of each part of ``KERNEL_PARTS`` on this chip; a request's attention is mostly that of decode."""
+    generation = chip.generation.name if isinstance(chip, Gpu) else UNMEASURED
+    families = known.kernels.get(generation, known.kernels[UNMEASURED])
+    attention = "attention_prefill" if phase == "prefill" else "attention_decode"
+    return {
+        "matmul": families["matmul"],
+        "attention": families[attention],
+        "allreduce": families["allreduce"],
+    }
+
+
+def kernel_band(parts: Mapping[str, Quantity], kernels: Mapping[str, Spread]) -> tuple[Quantity, Quantity]:
+    """How far below and above the prediction a run may come by its kernels alone, seconds."""
+    below = [parts[part] * spread.below for part, spread in kernels.items()]
+    above = [parts[part] * spread.above for part, spread in kernels.items()]
+    return np.sqrt(sum(each * each for each in below)), np.sqrt(sum(each * each for each in above))
+
+
+def band(
+    chip: ChipBase, strategy: str, phase: str, parts: Mapping[str, Quantity], bound_seconds: Quantity
+) -> tuple[Quantity, Quantity]:
+    """(``seconds_low``, ``seconds_high``) of a row whose ``parts`` (by name, without ``_s``) are seconds.
+
+    The lower end is never below the physical bound. Arrays of points side by side have arrays as bands.
+    """
+    known, whole = spreads(), sum(parts.values())
+    below: Quantity
+    above: Quantity
+    if phase == "train":
+        run = known.runs[TRAINING]
+        below, above = whole * run.below, whole * run.above
+    else:
+        run = known.runs[kind_of_run(chip, strategy)]
+        below, above = kernel_band(parts, kernel_spreads(chip, phase, known))
+        overhead = sum(parts[part] for part in OVERHEAD_PARTS)
+        below, above = below + overhead * run.below, above + overhead * run.above
+    return np.maximum(whole - below, np.minimum(bound_seconds, whole)), whole + above
+
+
+def too_close(results: pd.DataFrame, chips: Mapping[str, ChipBase]) -> list[str]:
+    """A line for each pair of strategies in ``results`` that the errors they do not share could swap, with where.
+
+    ``chips``: the chips of the frame by name. Rows that do not fit are left out.
+    """
+    from results.schema import SETTING
+
+    found: dict[str, dict[str, str]] = {}
+    for (name, count, *_), rows in results[results["fits"]].groupby(["chip", "count", *SETTING], sort=False):
+        for (_, one), (_, other) in combinations(rows.iterrows(), 2):
+            if abs(one["seconds"] - other["seconds"]) < _unsure(chips[str(name)], one, other):
+                places = found.setdefault(f"{one['strategy']} and {other['strategy']}", {})
+                places[str(name)] = f"{places.get(str(name), name)} x{count}"
+    return [f"{pair}: {', '.join(places.values())}" for pair, places in found.items()]
+
+
+def _unsure(chip: ChipBase, one: pd.Series, other: pd.Series) -> float:
+    """Seconds by which the difference of two strategies may be wrong, from what they do not share."""
+    known, phase = spreads(), str(one["phase"])
+    kinds = [TRAINING if phase == "train" else kind_of_run(chip, row["strategy"]) for row in (one, other)]
+    kernels = kernel_spreads(chip, phase, known)
+    if phase == "train":
+        kernels = dict.fromkeys(KERNEL_PARTS, known.runs[TRAINING])
+    terms = [(one[f"{part}_s"] - other[f"{part}_s"]) * spread.widest for part, spread in kernels.items()]
+    overheads = [
+        sum(row[f"{part}_s"] for part in OVERHEAD_PARTS) * known.runs[kind].widest
+        for row, kind in zip((one, other), kinds, strict=True)
+    ]
+    apart = one["strategy"] == "per_operator" or other["strategy"] == "per_operator"
+    return hypot(*terms, *(overheads if apart else [overheads[0] - overheads[1]]))

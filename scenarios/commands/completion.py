@@ -1,0 +1,104 @@
+"""What a shell offers after TAB: chips, models, scenarios, strategies and the other names that options take.
+
+``loopline --install-completion`` sets it up. The shell asks by running ``loopline`` with its words in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+ASKED = "_LOOPLINE_COMPLETE"
+# Where shells put their words: bash a list and the number of the last, the others a line.
+BASH_WORDS, BASH_LAST, LINE = "COMP_WORDS", "COMP_CWORD", "_TYPER_COMPLETE_ARGS"
+
+
+def _chips() -> Iterable[str]:
+    from chips.spec import chip_names
+
+    return chip_names()
+
+
+def _models() -> Iterable[str]:
+    from scenarios.workload.model import model_names
+
+    return model_names()
+
+
+def _scenarios() -> Iterable[str]:
+    from scenarios.sweeps.scenario_file import scenario_names
+
+    return scenario_names()
+
+
+def _strategies() -> Iterable[str]:
+    from scenarios.strategies import STRATEGIES
+
+    return STRATEGIES
+
+
+def _frameworks() -> Iterable[str]:
+    from scenarios.framework import frameworks
+
+    return frameworks()
+
+
+def _phases() -> Iterable[str]:
+    from results.schema import PHASES
+
+    return PHASES
+
+
+def _launches() -> Iterable[str]:
+    from results.schema import LAUNCHES
+
+    return LAUNCHES
+
+
+def _kinds() -> Iterable[str]:
+    from results.pictures.kinds import KINDS
+
+    return KINDS
+
+
+# By the name of an option or argument, in every command that has it.
+NAMES: dict[str, Callable[[], Iterable[str]]] = {
+    "chip": _chips,
+    "chips": _chips,
+    "model": _models,
+    "scenario": _scenarios,
+    "strategy": _strategies,
+    "framework": _frameworks,
+    "phase": _phases,
+    "launch": _launches,
+    "kind": _kinds,
+}
+
+
+def prepare(command: Any, spread: Callable[[list[str]], list[str]]) -> None:
+    """Teach the group of all commands the names that its parameters take, and ``spread`` the shell's words."""
+    for each in command.commands.values():
+        for parameter in each.params:
+            if parameter.name in NAMES:
+                setattr(parameter, "shell_complete", partial(_offer, NAMES[parameter.name]))  # noqa: B010
+    if BASH_WORDS in os.environ:
+        last = int(os.environ[BASH_LAST])
+        words = [*shlex.split(os.environ[BASH_WORDS]), ""]
+        asked = spread([*words[1:last], words[last]])
+        os.environ[BASH_WORDS], os.environ[BASH_LAST] = shlex.join([words[0], *asked]), str(len(asked))
+    elif LINE in os.environ:
+        line = os.environ[LINE]
+        words = shlex.split(line)
+        if line.endswith(" "):
+            os.environ[LINE] = shlex.join([words[0], *spread([*words[1:], ""])[:-1]]) + " "
+        else:
+            os.environ[LINE] = shlex.join([words[0], *spread(words[1:])])
+
+
+def _offer(names: Callable[[], Iterable[str]], context: object, incomplete: str) -> list[SimpleNamespace]:
+    """Names that begin so, as the shell's items."""
+    return [SimpleNamespace(value=name, type="plain", help=None) for name in names() if name.startswith(incomplete)]

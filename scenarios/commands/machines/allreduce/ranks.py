@@ -1,0 +1,223 @@
+"""AllReduces between real MPI ranks: the program of a rank, and how it is started under ``mpiexec`` or found there.
+
+Belongs here: what ranks do for ``loopline allreduce``, and that a rank that dies or hangs ends the run. How a schedule
+is carried out is in ``collectives.mpi.run``, how processes are started in ``cluster.mpiexec``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cluster.communicator import Communicator
+from cluster.errors import ClusterError
+from collectives.algorithms import ALGORITHMS
+from collectives.price import price
+from collectives.schedule import Schedule
+from scenarios.commands.machines.allreduce.prices import Links, links_of, make_schedule, schedule_row
+from scenarios.commands.machines.allreduce.watch import ending_after, late, must_start_within, watched
+
+if TYPE_CHECKING:
+    from collectives.mpi.wait import Patience
+
+Record = dict[str, object]
+RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")  # how process managers tell a process its rank,
+SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # and how many there are
+MOST_RANKS = 64  # where they do not say
+START_SECONDS_A_RANK = 1.0  # what a process may take to come up where many share few cores, beside the time-out
+STARTED = "started"  # what rank 0 reports first
+PERIOD = 251  # of the values in a payload: a prime, so that no two chunks are alike
+
+
+@dataclass(frozen=True)
+class Work:
+    """What ranks are asked to do: the algorithms and payloads (bytes of a rank's buffer), in turn.
+
+    ``calibrating``: measure the links between the ranks first, then time each in real seconds.
+    """
+
+    chip: str
+    jobs: tuple[tuple[str, int], ...]
+    timeout_seconds: float
+    calibrating: bool = False
+
+
+def rank_here() -> int | None:
+    """This process's rank if it was started under ``mpiexec``, else None."""
+    return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name, "").isdigit()), None)
+
+
+def run_under_mpiexec(work: Work, count: int, on_progress: Callable[[], None]) -> list[Record]:
+    """Start ``count`` ranks on this machine and give rank 0's records; ``on_progress`` is called as work goes on.
+
+    Raises ClusterError, in one sentence, if the buffers need more memory than there is, if the ranks do not come up in
+    time, and if one dies or hangs. No process is left.
+    """
+    from cluster.ranks import Executor, run_ranks
+
+    buffers = [_buffers(ALGORITHMS[algorithm](count)) * payload for algorithm, payload in work.jobs]
+    executor = Executor("mpi", retries=0)  # a rank that is lost is what the user wants to know
+    patience = work.timeout_seconds + count * START_SECONDS_A_RANK
+    with must_start_within(patience, count) as started:
+
+        def on_report(item: object) -> None:
+            started()
+            if item != STARTED:
+                on_progress()
+
+        try:
+            results = run_ranks(
+                all_reduces, work, count=count, executor=executor, on_report=on_report, rank_bytes=max(buffers) / count
+            )
+            return results[0]
+        except RuntimeError as error:
+            raise ClusterError(str(error)) from None
+
+
+def join(timeout_seconds: float) -> int:
+    """Join the ranks that ``mpiexec`` has started, this process being one; returns how many there are.
+
+    If they do not all come up in time, rank 0 says so, and all end.
+    """
+    told = next((int(os.environ[name]) for name in SIZE_VARIABLES if os.environ.get(name, "").isdigit()), None)
+    patience = timeout_seconds + START_SECONDS_A_RANK * (told or MOST_RANKS)
+    with watched(patience, late(told, patience)) if rank_here() == 0 else nullcontext():
+        from mpi4py import MPI  # waits for the others
+
+    return MPI.COMM_WORLD.Get_size()
+
+
+def run_as_rank(work: Work) -> list[Record]:
+    """Be the rank that this process is. Ends all ranks, with one sentence in all, if one of them hangs or fails."""
+    from mpi4py import MPI
+
+    from cluster.mpi import MpiCommunicator
+    from collectives.mpi.silent_rank import SilentRank
+
+    world = MPI.COMM_WORLD
+    try:
+        return all_reduces(MpiCommunicator(world, lambda item: None), work)
+    except Exception as error:
+        first = error.speaks if isinstance(error, SilentRank) else world.Get_rank() == 0
+        time.sleep(0 if first else 1)  # for the one that speaks: then it ends them all
+        print(f"loopline: {error}", file=sys.__stderr__, flush=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI would tell of the end, too
+        world.Abort(2)
+        raise
+
+
+def all_reduces(communicator: Communicator, work: Work) -> list[Record]:
+    """The program of a rank: every job in turn; a record each, the same on all ranks, as reported by rank 0.
+
+    It leaves MPI at the end, so that what comes after may take its time without others waiting.
+    """
+    from mpi4py import MPI
+
+    from collectives.mpi.wait import Patience
+
+    world = MPI.COMM_WORLD
+    patience = Patience(world, work.timeout_seconds)
+    patience.meet("coming up")
+    communicator.report(STARTED)
+    if work.calibrating:
+        records = _timed(communicator, work)
+    else:
+        links, records = links_of(work.chip, communicator.ranks), []
+        for algorithm, payload in work.jobs:
+            records.append(_simulated(communicator, links, algorithm, payload, patience, work.timeout_seconds))
+            communicator.report(records[-1])
+    patience.meet("leaving")
+    with ending_after(work.timeout_seconds):
+        MPI.Finalize()
+    return records
+
+
+def _simulated(
+    communicator: Communicator, links: Links, algorithm: str, payload: int, patience: Patience, timeout_seconds: float
+) -> Record:
+    """One AllReduce with simulated time. RuntimeError if its result or its clocks are not what they must be."""
+    from mpi4py import MPI
+
+    from collectives.mpi.calibrate import all_of
+    from collectives.mpi.run import run
+
+    schedule = make_schedule(links, algorithm, payload)
+    buffer, total = _values(communicator, payload)
+    begin = time.perf_counter()
+    carried = run(
+        schedule, links.topology, MPI.COMM_WORLD, buffer, timeout_seconds=timeout_seconds, **links.costs._asdict()
+    )
+    wall = all_of(np.array([time.perf_counter() - begin]), MPI.COMM_WORLD, patience).max()
+    if not np.array_equal(carried.result, total):
+        raise RuntimeError(f"rank {communicator.rank} does not hold the sum after {algorithm} of {payload} bytes.")
+    clocks = all_of(np.array([carried.finish_ps]), MPI.COMM_WORLD, patience)
+    priced = price(schedule, links.topology, payload, **links.costs._asdict())
+    if not np.array_equal(clocks, priced):
+        late = int(np.argmax(clocks != priced))
+        raise RuntimeError(
+            f"{algorithm} of {payload} bytes: rank {late} is done at {clocks[late]} ps, its price is {priced[late]} ps."
+        )
+    row = asdict(schedule_row(links, payload, algorithm)) | {"runs_as": f"{communicator.ranks} MPI ranks"}
+    return row | {"real_seconds": float(wall)}
+
+
+def _timed(communicator: Communicator, work: Work) -> list[Record]:
+    """All AllReduces in real seconds, and what is predicted from the links as measured."""
+    from mpi4py import MPI
+
+    from collectives.mpi.calibrate import Case, calibrate
+
+    cases = [Case(ALGORITHMS[algorithm](communicator.ranks), payload) for algorithm, payload in work.jobs]
+    links, measured = calibrate(
+        MPI.COMM_WORLD, cases, work.timeout_seconds, lambda: communicator.report("a round of measuring")
+    )
+    predicted = [links.seconds(schedule, payload) for schedule, payload in cases]
+    found = {
+        "ping_pong_latency_seconds": links.alone.latency_seconds,
+        "ping_pong_bytes_per_s": links.alone.bandwidth,
+        "latency_seconds": links.together.latency_seconds,
+        "bytes_per_s": links.together.bandwidth,
+        "start_seconds": links.start_seconds,
+        "message_seconds": links.message_seconds,
+        "reduce_seconds_per_byte": links.reduce_seconds_per_byte,
+    }
+    return [
+        {
+            "count": communicator.ranks,
+            "bytes": payload,
+            "algorithm": algorithm,
+            "measured_seconds": took,
+            "predicted_seconds": expected,
+            "predicted_over_measured": expected / took,
+            **found,
+        }
+        for (algorithm, payload), took, expected in zip(work.jobs, measured, predicted, strict=True)
+    ]
+
+
+def _values(communicator: Communicator, payload: int) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """This rank's buffer, and the sum over all ranks, without their buffers.
+
+    Whole numbers, so that sums are exact in any order: float32, or bytes modulo 256 where 4 do not divide the payload.
+    """
+    dtype, length = (np.float32, payload // 4) if payload % 4 == 0 else (np.uint8, payload)
+    period = np.arange(PERIOD)
+    by_rank = (period + 7 * np.arange(communicator.ranks)[:, None]) % PERIOD
+    return (
+        np.resize(by_rank[communicator.rank].astype(dtype), length),
+        np.resize(by_rank.sum(axis=0).astype(dtype), length),
+    )
+
+
+def _buffers(schedule: Schedule) -> float:
+    """Payloads in memory at once: of each rank, its sum and what to expect; messages of a step, at both ends."""
+    messages = [int(phase.messages(0).sizes().sum()) for phase in schedule.phases if phase.count]
+    return 3 * schedule.ranks + 2 * max(messages, default=0) / schedule.chunks

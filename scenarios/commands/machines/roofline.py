@@ -1,0 +1,58 @@
+"""``loopline roofline``: the operators of a model as points under the limits of chips."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def roofline(
+    model: Annotated[str, typer.Argument(help="A model of `loopline models`, or the path of a config.json.")],
+    chips: Annotated[list[str], typer.Option("--chips", help="Chips of `loopline chips`, or paths of TOML files.")],
+    count: Annotated[int, typer.Option(help="Chips in the tensor-parallel group.")] = 1,
+    phase: Annotated[str, typer.Option(help="decode | prefill | request | train")] = "decode",
+    batch: Annotated[int, typer.Option(help="Sequences side by side.")] = 1,
+    context: Annotated[int, typer.Option(help="Tokens of a sequence.")] = 4096,
+    precision: Annotated[str, typer.Option(help="Of weights and matrix products: bf16 | fp8 | int8")] = "bf16",
+    plot: Annotated[Path | None, typer.Option(help="Also draw them into this .png or .svg file.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Which operators are bound by memory, which by arithmetic, and how close does each come to its roof?
+
+    loopline roofline llama-3.1-8b --chips h100 sn40l --plot roofline.svg
+
+    loopline roofline llama-3.1-8b --chips h100 --phase prefill --json
+    """
+    from results.pictures.kinds import check_plot_path
+    from results.table import print_records
+    from scenarios.anatomy.rooflines import operator_rooflines, roofs
+    from scenarios.errors import DoesNotFit, ScenarioError
+    from scenarios.point import Options, make_point
+
+    if plot is not None:
+        check_plot_path(plot)
+    options = Options(phase=phase, batch=batch, context=context, precision=precision)
+    points = [make_point(model, chip, count, **options) for chip in chips]
+    try:
+        found = [(point, operator_rooflines(point)) for point in points]
+    except DoesNotFit as refusal:
+        raise ScenarioError(str(refusal)) from None
+    print_records([record for _, records in found for record in records], sys.stdout, json=json)
+    if plot is not None:
+        import pandas as pd
+
+        from results.pictures.roofline import roofline as draw
+
+        panels = [
+            (
+                point.chip.name if count == 1 else f"{point.chip.name}, one of {count}",
+                pd.DataFrame(records),
+                roofs(point),
+            )
+            for point, records in found
+        ]
+        draw(panels, f"{points[0].model.name}, {phase}, {precision}, batch {batch}, context {context}").save(plot)
+        print(f"wrote {plot}", file=sys.stderr)

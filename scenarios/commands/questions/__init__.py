@@ -1,0 +1,1 @@
+"""Commands that ask: compare, scenarios, run, serve, sweep, plot, report, chips, models."""

@@ -1,0 +1,120 @@
+"""``loopline scenarios`` and ``loopline run``: questions as files, and their answers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scenarios.commands.progress import points_bar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from results.table import Form
+    from scenarios.sweeps.scenario_file import Points
+
+PART = 512  # points priced between two looks at the bar
+MOST_RUN = 20_000  # points; more take minutes, and a sweep keeps what it has priced
+
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Replace a key of the file: --set 'count=[1, 8]' sample.points=100"),
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also save the rows: .parquet, .csv or .json")]
+File = Annotated[str, typer.Argument(help="A scenario of `loopline scenarios`, or the path of a .toml file.")]
+
+
+def output_form(*, csv: bool, json: bool) -> Form:
+    """What ``--csv`` and ``--json`` ask for. Raises ScenarioError where both are given."""
+    from scenarios.errors import ScenarioError
+
+    if csv and json:
+        raise ScenarioError("--csv and --json are two forms of one output; give one of them.")
+    return "json" if json else "csv" if csv else "table"
+
+
+def scenarios(
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of scenario files.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the shipped scenarios: a question each, and how many points answer it.
+
+    loopline scenarios
+
+    loopline scenarios --schema > scenario.schema.json   # for an editor
+    """
+    from json import dumps
+
+    from results.table import print_records
+    from scenarios.sweeps.scenario_file import load_scenario, points_of, scenario_names
+    from scenarios.sweeps.scenario_schema import scenario_schema
+
+    if schema:
+        print(dumps(scenario_schema(), indent=1))
+        return
+    loaded = {name: load_scenario(name) for name in scenario_names()}
+    records = [
+        {"scenario": name, "points": len(points_of(scenario)), "question": scenario.question}
+        for name, scenario in loaded.items()
+    ]
+    print_records(records, sys.stdout, json=json)
+
+
+def run(
+    scenario: File,
+    changes: Changes = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    output: Output = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw stacked bars into this .png or .svg file.")] = None,
+) -> None:
+    """Price all points of a scenario and print them. Many points: `loopline sweep`, which can be stopped.
+
+    loopline run launches-or-looping
+
+    loopline run allreduce-share --set 'batch=[1, 8]' -o share.parquet
+    """
+    from results.pictures.kinds import check_plot_path, plot_breakdown
+    from results.store import check_path, save
+    from results.table import print_comparison
+    from scenarios.errors import ScenarioError
+    from scenarios.sweeps.scenario_file import load_scenario, points_of
+
+    form = output_form(csv=csv, json=json)
+    if output is not None:
+        check_path(output)
+    if plot is not None:
+        check_plot_path(plot)
+    loaded = load_scenario(scenario, changes or ())
+    points = points_of(loaded)
+    if len(points) > MOST_RUN:
+        raise ScenarioError(f"{scenario} has {len(points):,} points; `loopline sweep {scenario} -o FOLDER` keeps them.")
+    frame = _priced(points)
+    if form == "table":
+        print(f"{loaded.question}\n")
+    print_comparison(frame, sys.stdout, form=form)
+    if output is not None:
+        save(frame, output)
+        print(f"wrote {output}", file=sys.stderr)
+    if plot is not None:
+        plot_breakdown(frame, plot)
+        print(f"wrote {plot}", file=sys.stderr)
+
+
+def _priced(points: Points) -> pd.DataFrame:
+    """A row for each point, in order; a bar on a terminal."""
+    import pandas as pd
+
+    from scenarios.sweeps.parts import model_version, price_part
+
+    parts = []
+    with points_bar() as show:
+        show(len(points), 0, 0)
+        for first in range(0, len(points), PART):
+            parts.append(price_part(points.part(first, PART), model_version()))
+            done = first + len(parts[-1])
+            show(len(points), done, done)
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,80 @@
+"""``loopline serve``: time to first token and per output token of a server under load. Parses and dispatches."""
+
+from __future__ import annotations
+
+import sys
+from itertools import product
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    model: Annotated[str, typer.Argument(help="A model of `loopline models`, or the path of a config.json.")],
+    chips: Annotated[list[str], typer.Option("--chips", help="GPUs of `loopline chips`, or paths of TOML files.")],
+    count: Annotated[list[int] | None, typer.Option(help="Chips in the tensor-parallel group (default: 1).")] = None,
+    concurrency: Annotated[
+        list[int] | None,
+        typer.Option(help="Requests kept going, each by a client that sends its next when one ends (default: 8)."),
+    ] = None,
+    input_tokens: Annotated[int, typer.Option(help="Tokens of every prompt.")] = 1024,
+    output_tokens: Annotated[int, typer.Option(help="Tokens of every answer.")] = 256,
+    requests: Annotated[
+        int | None,
+        typer.Option(help="Requests of the whole benchmark, whose start counts (default: 20 a client, at most 2,000)."),
+    ] = None,
+    framework: Annotated[
+        str, typer.Option(help="What serves: trtllm | vllm | sglang | tensorrt-llm | ... (scenarios/frameworks.toml)")
+    ] = "trtllm",
+    precision: Annotated[str, typer.Option(help="Of weights and matrix products: bf16 | fp8 | int8")] = "bf16",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """How long do users of a GPU server wait for the first token, and for each one after it?
+
+    Plays the server's scheduler (continuous batching) from the moment that all clients send at once.
+
+    loopline serve llama-3.1-8b --chips h100 --count 1 8 --concurrency 8 128
+
+    loopline serve llama-3.1-70b --chips h100 h200 --count 8 --framework vllm
+    """
+    from results.table import print_records
+    from results.units import format_seconds
+    from scenarios.point import make_point
+    from scenarios.serving.load import serving_times
+
+    records: list[dict[str, str | int | float]] = []
+    for name, ranks, clients in product(chips, count or [1], concurrency or [8]):
+        point = make_point(model, name, ranks, context=1, framework=framework, precision=precision)
+        served = serving_times(
+            point,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            concurrency=clients,
+            requests=requests,
+        )
+        turn = served.time_to_first_token + (output_tokens - 1) * served.time_per_output_token
+        records.append(
+            {
+                "chip": point.chip.name,
+                "count": ranks,
+                "concurrency": clients,
+                "first_token_seconds": served.time_to_first_token,
+                "output_token_seconds": served.time_per_output_token,
+                "output_tokens_per_s": clients * output_tokens / turn,
+            }
+        )
+    if json:
+        print_records(records, sys.stdout, json=True)
+        return
+    readable = [
+        {
+            "chip": record["chip"],
+            "count": record["count"],
+            "concurrency": record["concurrency"],
+            "time to first token": format_seconds(float(record["first_token_seconds"])),
+            "time per output token": format_seconds(float(record["output_token_seconds"])),
+            "output tokens/s": f"{record['output_tokens_per_s']:,.0f}",
+        }
+        for record in records
+    ]
+    print_records(readable, sys.stdout)

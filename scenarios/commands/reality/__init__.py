@@ -1,0 +1,1 @@
+"""Commands that hold it against reality: generate, validate, accuracy, calibrate."""

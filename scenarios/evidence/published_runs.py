@@ -1,0 +1,145 @@
+"""Predictions for published end-to-end runs: one row of a table in, seconds out.
+
+Belongs here: how a row (its framework, launch mode, batch, parallel split) becomes a point of the simulator. A row that
+the simulator has no model for raises ``Unpredictable`` with the reason, and is counted, never dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from chips.spec import CatalogError, Gpu
+from scenarios.errors import DoesNotFit, ScenarioError, Unpredictable
+from scenarios.framework import framework_named
+from scenarios.memory import sequences_that_fit
+from scenarios.outcome import Outcome
+from scenarios.point import Point, make_point
+from scenarios.pricing import run_point
+from scenarios.strategies.step_time import step_seconds
+from scenarios.training.run import run_training
+from scenarios.training.stages import training_work
+from scenarios.workload.model import Shard, load_model, shard
+from scenarios.workload.operators import Step
+from scenarios.workload.parallel import Parallel, Recompute
+
+Row = Mapping[str, Any]
+
+STRATEGY_OF_LAUNCH = {
+    "eager": ("per_operator", "eager"),
+    "graph": ("per_operator", "graph"),
+    "loop": ("kernel_loop", "graph"),
+}
+
+CHUNK_DECODERS = 4  # decoders of a chunk in an interleaved pipeline, as Megatron's recipes choose
+
+
+def predict_inference(row: Row) -> float:
+    """Seconds of one row of ``inference.csv``: an output token, the first token, or a whole static batch."""
+    _, outcomes = run_inference(row)
+    return sum(outcome.seconds for outcome in outcomes)
+
+
+def run_inference(row: Row) -> tuple[Point, list[Outcome]]:
+    """The point of one row of ``inference.csv``, and what each of the batches took that run one after the other."""
+    if int(row["n_chips"]) != int(row["tp"]):
+        raise Unpredictable(f"{row['n_chips']} chips in tensor-parallel groups of {row['tp']}")
+    if row["launch"] not in STRATEGY_OF_LAUNCH:
+        raise Unpredictable(f"launch mode '{row['launch']}'")
+    strategy, launch = STRATEGY_OF_LAUNCH[row["launch"]]
+    prompt, output = int(row["input_tokens"]), int(row["output_tokens"])
+    context = {"decode": prompt + output // 2, "prefill": prompt, "request": prompt + output}.get(row["phase"])
+    if context is None:
+        raise Unpredictable(f"phase '{row['phase']}'")
+    try:
+        point = make_point(
+            row["model"],
+            row["chip"],
+            int(row["tp"]),
+            phase=row["phase"],
+            strategy=strategy,
+            launch=launch,
+            batch=int(row["batch"]),
+            context=context,
+            output_tokens=output if row["phase"] == "request" else None,
+            framework=framework_named(str(row.get("framework", ""))).name,
+        )
+        return point, [run_point(replace(point, batch=batch)) for batch in _waves(point)]
+    except (ScenarioError, CatalogError, DoesNotFit) as refusal:
+        raise Unpredictable(str(refusal)) from None
+
+
+def _waves(point: Point) -> list[int]:
+    """Batches in which a static batch runs one after the other, because the KV cache of all does not fit at once."""
+    room = sequences_that_fit(point, shard(point.model, point.count))
+    if room < 1:
+        return [point.batch]  # the memory check then says what is needed and what is there
+    full, rest = divmod(point.batch, room)
+    return [room] * full + ([rest] if rest else [])
+
+
+def predict_training(row: Row) -> float:
+    """Seconds of one row of ``training.csv``: one decoder forward, backward or both, or a whole step."""
+    point = _training_point(row)
+    split = shard(point.model, point.layout.tensor)
+    if row["what"] == "step":
+        return run_training(point, split).seconds
+    work = training_work(point, split)
+    forward_seconds, backward_seconds = (_layer_seconds(point, split, step) for step in (work.forward, work.backward))
+    layers = {
+        "layer_forward": forward_seconds,
+        "layer_backward": backward_seconds,
+        "layer_fwd_bwd": forward_seconds + backward_seconds,
+    }
+    if row["what"] not in layers:
+        raise Unpredictable(f"what '{row['what']}'")
+    return layers[row["what"]]
+
+
+def _training_point(row: Row) -> Point:
+    tensor, stages, groups, replicas = (int(row[name]) for name in ("tp", "pp", "cp", "dp"))
+    batch, micro_batch = int(row["global_batch"]), int(row["micro_batch"])
+    recompute, sequence = _recompute(str(row["recompute"]))
+    try:
+        model = load_model(str(row["model"]))
+        chunks = max(1, round(model.layers / stages / CHUNK_DECODERS))
+        if stages == 1 or batch // (micro_batch * replicas) % stages:
+            chunks = 1
+        parallel = Parallel(tensor, stages, groups, micro_batch, chunks, recompute, sequence)
+        point = make_point(
+            model,
+            str(row["chip"]),
+            tensor * stages * groups * replicas,
+            phase="train",
+            batch=batch,
+            context=int(row["seq_len"]),
+            precision=str(row["precision"]),
+            framework=framework_named(str(row["source"]), "train").name,
+            parallel=str(parallel),
+        )
+    except (ScenarioError, CatalogError) as refusal:
+        raise Unpredictable(str(refusal)) from None
+    if not isinstance(point.chip, Gpu):
+        raise Unpredictable(f"training on {point.chip.name}")
+    return point
+
+
+def _layer_seconds(point: Point, split: Shard, step: Step) -> float:
+    """What one more decoder adds to a pass."""
+    assert isinstance(point.chip, Gpu)
+    one, two = (
+        step_seconds(point.chip, split.ranks, replace(step, layers=layers), point.framework) for layers in (1, 2)
+    )
+    return two - one
+
+
+def _recompute(text: str) -> tuple[Recompute, bool]:
+    """(recompute, sequence parallelism) from a published description such as ``selective + SP``."""
+    words = text.lower()
+    sequence = ("sequence parallel" in words or "sp" in words.replace("+", " ").replace(",", " ").split()) and (
+        "no sp" not in words
+    )
+    if "full" in words:
+        return "full", sequence
+    return ("selective" if "selective" in words else "none"), sequence

@@ -1,0 +1,1 @@
+"""Where weights come from: GGUF, safetensors, random numbers."""

@@ -1,0 +1,1 @@
+"""Text to tokens and back: vocabularies of GGUF files and of Hugging Face folders."""

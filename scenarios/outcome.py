@@ -1,0 +1,145 @@
+"""What the outcome of points becomes in the results' schema: a record of one, or columns of many.
+
+Every function here works on one point and on many of one kind side by side: then what differs between them is an array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chips.clock.time import PICOSECONDS_PER_SECOND, Picoseconds
+from scenarios.assignment import working_chips
+from scenarios.bands import band
+from scenarios.errors import DoesNotFit
+from scenarios.point import Point
+from scenarios.strategies.label import Label
+from scenarios.workload.flops import model_flops
+from scenarios.workload.operators import Count, Quantity, largest
+
+PARTS = ("matmul", "attention", "other", "allreduce", "launch", "fill_drain")
+Record = dict[str, object]
+Columns = dict[str, NDArray[Any]]
+
+ASKED: Mapping[str, Callable[[Point], object]] = {
+    "chip": lambda point: point.chip.name,
+    "count": lambda point: point.count,
+    "model": lambda point: point.model.name,
+    "phase": lambda point: point.phase,
+    "strategy": lambda point: point.strategy,
+    "launch": lambda point: point.launch,
+    "precision": lambda point: point.precision,
+    "batch": lambda point: point.batch,
+    "context": lambda point: point.context,
+    "parallel": lambda point: str(point.parallel),
+    "variation": lambda point: str(point.variation),
+}
+"""What a point was asked to be, by column."""
+
+MISSING = {"str": "", "int64": 0, "float64": float("nan"), "bool": False}
+"""What a column holds of a point that does not fit, by dtype."""
+
+
+@dataclass
+class Outcome:
+    """What a point took: picoseconds by label, the lower bound of the same work, and the bytes it had to stream.
+
+    Of points side by side each is an array over them.
+    """
+
+    spent: dict[Hashable, Picoseconds] = field(default_factory=dict)
+    bound_seconds: Quantity = 0.0
+    stream_bytes: Quantity = 0.0
+
+    @property
+    def ps(self) -> Picoseconds:
+        return sum(self.spent.values())
+
+    @property
+    def seconds(self) -> float:
+        """Of one point."""
+        return largest(self.ps / PICOSECONDS_PER_SECOND)
+
+    def of(self, place: int) -> Outcome:
+        """That of one of several points or groups of chips side by side; of one alone, itself."""
+        spent: dict[Hashable, Picoseconds] = {label: int(np.atleast_1d(ps)[place]) for label, ps in self.spent.items()}
+        return Outcome(spent, self.bound_seconds, self.stream_bytes)
+
+    @property
+    def parts(self) -> dict[str, Quantity]:
+        """Seconds of each of ``PARTS``, the columns of the results."""
+        by_part: dict[str, Picoseconds] = dict.fromkeys(PARTS, 0)
+        for label, ps in self.spent.items():
+            if isinstance(label, Label):
+                by_part[label.part] = by_part[label.part] + ps
+        return {part: ps / PICOSECONDS_PER_SECOND for part, ps in by_part.items()}
+
+    @property
+    def limiter(self) -> str | NDArray[np.object_]:
+        """What most of the time waited for."""
+        waited: dict[str, Picoseconds] = {}
+        for label, ps in self.spent.items():
+            if isinstance(label, Label):
+                waited[label.limiter] = waited.get(label.limiter, 0) + ps
+        if not isinstance(self.ps, np.ndarray):
+            return max(waited, key=lambda limiter: waited[limiter])
+        most = np.argmax(np.stack(np.broadcast_arrays(*waited.values())), axis=0)
+        names: NDArray[np.object_] = np.array(list(waited), dtype=object)
+        chosen: NDArray[np.object_] = names[most]
+        return chosen
+
+
+def record_of(point: Point, answer: Outcome | DoesNotFit, alike: Outcome | None = None) -> Record:
+    """The record of a point that has been run, or refused. ``alike``: its outcome if its chips were so, where not."""
+    from results.schema import COLUMNS
+
+    record = {name: column(point) for name, column in ASKED.items()}
+    if isinstance(answer, DoesNotFit):
+        missing = {name: MISSING[column.dtype] for name, column in COLUMNS.items() if name not in record}
+        return record | missing | {"reason": str(answer)}
+    return record | figures(point, answer, alike or answer, point.batch, point.context)
+
+
+def figures(point: Point, outcome: Outcome, alike: Outcome, batch: Count, context: Count) -> Record:
+    """The columns of what came out, of ``point`` or of many that differ from it in ``batch`` and ``context``."""
+    seconds, parts = outcome.ps / PICOSECONDS_PER_SECOND, outcome.parts
+    tokens = {"decode": 1, "request": point.output_tokens or 0}.get(point.phase, context)
+    low, high = band(point.chip, point.strategy, point.phase, parts, outcome.bound_seconds)
+    working = len(working_chips(point))
+    flops = model_flops(point.model, point.phase, batch, context, point.output_tokens)
+    return {
+        "working": working,
+        "seconds": seconds,
+        "alike_s": alike.ps / PICOSECONDS_PER_SECOND,
+        "seconds_low": np.minimum(low, seconds),
+        "seconds_high": np.maximum(high, seconds),
+        "tokens_per_s_user": tokens / seconds,
+        "tokens_per_s": batch * tokens / seconds,
+        "mfu": flops / (working * point.chip.peak_flops(point.precision)) / seconds,
+        "roofline_fraction": outcome.stream_bytes / point.chip.memory.bandwidth / seconds,
+        **{f"{part}_s": spent for part, spent in parts.items()},
+        "bound_s": outcome.bound_seconds,
+        "limiter": outcome.limiter,
+        "fits": True,
+        "reason": "",
+    }
+
+
+def unfit(count: int) -> Columns:
+    """Columns of ``count`` points of which nothing is known yet: as if none fits."""
+    from results.schema import COLUMNS
+
+    types = {"str": object, "int64": np.int64, "float64": np.float64, "bool": np.bool_}
+    return {name: np.full(count, MISSING[column.dtype], types[column.dtype]) for name, column in COLUMNS.items()}
+
+
+def asked(points: Sequence[Point]) -> Columns:
+    """Columns of points of which nothing is known but what they were asked to be."""
+    columns = unfit(len(points))
+    for name, column in ASKED.items():
+        columns[name][:] = [column(point) for point in points]
+    return columns

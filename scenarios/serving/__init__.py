@@ -1,0 +1,1 @@
+"""A server under load: its scheduler, and how long users wait."""

@@ -1,0 +1,159 @@
+"""A GPU server under load: time to first token and per output token at a number of concurrent requests.
+
+Belongs here: what an iteration of continuous batching costs on a chip, and how a row of a serving table, or a question
+of a user, becomes a schedule. The schedule itself is played in ``scenarios.serving.continuous_batching``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from chips.spec import CatalogError, Gpu
+from scenarios.errors import ScenarioError, Unpredictable
+from scenarios.framework import framework_named
+from scenarios.memory import sequences_that_fit
+from scenarios.point import Point, make_point
+from scenarios.quantities import check_count
+from scenarios.serving.continuous_batching import Schedule, Served, serve
+from scenarios.strategies.step_time import step_seconds
+from scenarios.workload.decoder import forward
+from scenarios.workload.model import Shard, shard
+from scenarios.workload.operators import Collective, Elementwise, MatrixProduct, Operator, Step
+
+PREFILL_TOKENS = 8192  # of prompts in one iteration, unless the framework says how many prompts (max_num_tokens)
+# A benchmark of N concurrent requests sends 20 N, at most 2,000: the means of the measured table are multiples of
+# 1 ns / (20 N).
+ROUNDS, MOST_REQUESTS = 20, 2000
+STEPS_AN_OCTAVE = 4  # batches between which an iteration's time is interpolated, within 0.3% of pricing every batch
+
+
+@dataclass
+class Iteration:
+    """Seconds of one iteration of a server, by its prompts and its decoding requests; each is priced once.
+
+    ``point``: the chips, the model and the framework. ``prompt``: tokens of a prompt; ``context``: of a request midway.
+    """
+
+    point: Point
+    split: Shard
+    prompt: int
+    context: int
+    known: dict[tuple[int, int], float] = field(default_factory=dict)
+
+    def __call__(self, prompts: int, decoding: int) -> float:
+        """Prompts and decoded tokens share the products. Between priced batches, time is linear in the batch.
+
+        The host's work for every decoding request comes before the pass. CUDA graphs are captured for iterations that
+        only decode, so that one with a prompt is issued call by call.
+        """
+        step = max(1, 2 ** (decoding.bit_length() - 1) // STEPS_AN_OCTAVE)
+        low = decoding // step * step
+        seconds = self._priced(prompts, low)
+        if low < decoding:
+            seconds += (self._priced(prompts, low + step) - seconds) * (decoding - low) / step
+        return seconds + decoding * self.point.framework.host_request_seconds
+
+    def _priced(self, prompts: int, decoding: int) -> float:
+        if (prompts, decoding) not in self.known:
+            model, precision, work = self.point.model, self.point.precision, []
+            if decoding:
+                work.append(forward(model, self.split, decoding, 1, self.context, precision))
+            if prompts:
+                work.append(forward(model, self.split, prompts, self.prompt, self.prompt, precision))
+            step = _together(*work) if len(work) == 2 else work[0]
+            launch = "eager" if prompts else "graph"
+            self.known[prompts, decoding] = step_seconds(
+                gpu_of(self.point), self.point.count, step, self.point.framework, launch
+            )
+        return self.known[prompts, decoding]
+
+
+def serving_times(
+    point: Point, *, input_tokens: int, output_tokens: int, concurrency: int, requests: int | None = None
+) -> Served:
+    """Seconds to the first token and per output token of a server whose clients keep ``concurrency`` requests going.
+
+    ``point``: from ``make_point``: chips, model, precision and framework count, its batch and context do not. All
+    prompts have ``input_tokens`` and all outputs ``output_tokens``. The server's batch limit is ``concurrency``, or
+    what the KV cache has room for if that is less. ``requests``: how many the benchmark sends, so how much its start,
+    at which all clients send at once, weighs in the means (default: 20 a client, at most 2,000).
+    Not modelled: prompts in the front end (reading and tokenizing them), and where its work and the engine's, both of
+    them Python, hold each other up: with many clients of a fast engine, time to first token comes out too short.
+    Raises ScenarioError if the model does not split over the chips or a sequence does not fit.
+    """
+    for option, number in (("--input-tokens", input_tokens), ("--output-tokens", output_tokens)):
+        check_count(option, number)
+    check_count("--concurrency", concurrency)
+    if requests is not None:
+        check_count("--requests", requests)
+    model, framework, length = point.model, point.framework, input_tokens + output_tokens
+    if length > model.max_context:
+        raise ScenarioError(
+            f"--input-tokens {input_tokens} and --output-tokens {output_tokens} are beyond the {model.max_context} "
+            f"tokens that {model.name} was trained for."
+        )
+    gpu, split = gpu_of(point), shard(model, point.count)
+    room = sequences_that_fit(replace(point, phase="decode", context=length), split)
+    if room < 1:
+        raise ScenarioError(
+            f"{model.name} on {point.count} x {gpu.name} has no room for a sequence of {length} tokens."
+        )
+    prompts = framework.iteration_prompts or max(1, PREFILL_TOKENS // input_tokens)
+    places = max(1, min(concurrency - framework.padding_requests, room))
+    schedule = Schedule(places, prompts, framework.overlapped, framework.front_end_token_seconds)
+    iteration = Iteration(point, split, input_tokens, input_tokens + output_tokens // 2)
+    sent = min(ROUNDS * concurrency, max(MOST_REQUESTS, concurrency)) if requests is None else requests
+    return serve(iteration, schedule, concurrency, sent, output_tokens)
+
+
+def gpu_of(point: Point) -> Gpu:
+    """The chip of ``point``. Raises CatalogError if it is no GPU."""
+    if not isinstance(point.chip, Gpu):
+        raise CatalogError(f"{point.chip.name} is no GPU; the schedulers of serving frameworks are known for GPUs.")
+    return point.chip
+
+
+def predict_serving(row: Mapping[str, Any]) -> tuple[float, float]:
+    """(time to first token, time per output token), seconds, of one row of a serving table."""
+    if int(row.get("pp_size", 1)) != 1:
+        raise Unpredictable("pipeline-parallel serving")
+    framework = framework_named(str(row.get("backend", ""))).name
+    try:
+        served = serving_times(
+            make_point(str(row["model"]), str(row["chip"]), int(row["tp_size"]), context=1, framework=framework),
+            input_tokens=int(row["input_tokens"]),
+            output_tokens=int(row["output_tokens"]),
+            concurrency=int(row["concurrency"]),
+        )
+    except (ScenarioError, CatalogError) as refusal:
+        raise Unpredictable(str(refusal)) from None
+    return served.time_to_first_token, served.time_per_output_token
+
+
+def _together(decode: Step, prefill: Step) -> Step:
+    """One iteration that carries both: operators see all rows at once, attention runs for each kind of token."""
+
+    def merged(ours: Sequence[Operator], theirs: Sequence[Operator]) -> tuple[Operator, ...]:
+        return tuple(each for pair in zip(ours, theirs, strict=True) for each in _merged(*pair))
+
+    return replace(
+        prefill,
+        before=merged(decode.before, prefill.before),
+        decoder=merged(decode.decoder, prefill.decoder),
+        after=merged(decode.after, prefill.after),
+    )
+
+
+def _merged(ours: Operator, theirs: Operator) -> list[Operator]:
+    match ours, theirs:
+        case MatrixProduct(), MatrixProduct():
+            return [replace(ours, m=ours.m + theirs.m)]
+        case Collective(), Collective():
+            return [replace(ours, payload_bytes=ours.payload_bytes + theirs.payload_bytes)]
+        case Elementwise(), Elementwise():
+            summed = ("bytes_read", "bytes_written", "operations", "special_functions")
+            return [replace(ours, **{name: getattr(ours, name) + getattr(theirs, name) for name in summed})]
+        case _:
+            return [ours, theirs]

@@ -1,0 +1,35 @@
+"""The time that no strategy can beat for one pass of a group of chips."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chips.spec import ChipBase
+from scenarios.workload.operators import Attention, Collective, MatrixProduct, Operator, Quantity, Step
+
+
+def lower_bound(chip: ChipBase, ranks: int, step: Step) -> Quantity:
+    """Seconds that no strategy can beat for one pass: the longest of three things that may overlap.
+
+    Bytes of weights and KV cache over the memory's bandwidth, operations over the matrix peak, and what collectives
+    send over the chip's links. An array where the step is several passes.
+    """
+
+    def matrix_seconds(operator: Operator) -> Quantity:
+        match operator:
+            case MatrixProduct(precision=precision):
+                return operator.flops / chip.peak_flops(precision)
+            case Attention():
+                return operator.flops / chip.peak_flops("bf16")
+            case _:
+                return 0.0
+
+    def sent_bytes(operator: Operator) -> Quantity:
+        if not isinstance(operator, Collective):
+            return 0.0
+        twice = operator.operation == "all_reduce" and not chip.link.in_switch_reduction
+        return (2.0 if twice else 1.0) * (ranks - 1) / ranks * operator.payload_bytes
+
+    memory = step.total(lambda operator: operator.stream_bytes) / chip.memory.bandwidth
+    links = step.total(sent_bytes) / chip.link.bandwidth
+    return np.maximum(np.maximum(memory, step.total(matrix_seconds)), links)

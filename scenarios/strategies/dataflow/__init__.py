@@ -1,0 +1,1 @@
+"""Strategies on dataflow chips: operators as stages, and the mappings of a fused decoder."""

@@ -1,0 +1,216 @@
+"""A decoder as a fused program for placement: its operators as stages, its tensors as buffers.
+
+A dataflow chip maps a decoder in one of two ways (``strategies/dataflow.py``). *Weight stream*: all tokens are on chip
+and stages take turns while the weights pass once. *Token stream*: weights are on chip and tiles of tokens pass through
+all stages at once. On a GPU a thread block cluster takes a tile of tokens through stages in turn, and weights stream.
+All are built here from the same operators that everything else prices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from math import ceil
+
+from chips.placement import (
+    OUTSIDE,
+    Buffer,
+    ComputeUnit,
+    Exchange,
+    FusedProgram,
+    Operand,
+    Stage,
+    product_stage,
+    vector_stage,
+)
+from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Precision
+from scenarios.errors import ScenarioError
+from scenarios.strategies.dataflow.stages import TILE_TOKENS, DataflowMachine, all_reduce_seconds, tokens_of
+from scenarios.workload.operators import (
+    ACTIVATION_BYTES,
+    Attention,
+    Collective,
+    Elementwise,
+    MatrixProduct,
+    Operator,
+    Quantity,
+    Step,
+    largest,
+)
+
+
+def weight_stream(machine: DataflowMachine, step: Step) -> FusedProgram:
+    """One decoder with all tokens on chip; every stage works on all of them while its weights pass."""
+    exchange = partial(all_reduce_seconds, machine)
+    return _Builder(machine.chip, exchange, step, tokens_of(step), stationary=False).program("weight stream")
+
+
+def token_stream(machine: DataflowMachine, step: Step) -> FusedProgram:
+    """One decoder with its weights on chip; tiles of tokens pass through all stages at once."""
+    exchange = partial(all_reduce_seconds, machine)
+    rows = min(TILE_TOKENS, tokens_of(step))
+    return _Builder(machine.chip, exchange, step, rows, stationary=True).program("token stream")
+
+
+def token_tile(chip: Gpu, step: Step, rows: int) -> FusedProgram:
+    """One decoder for a tile of ``rows`` tokens on a GPU: what one thread block cluster would do at a time.
+
+    An exchange between chips is where the cluster's kernel ends, so that it takes no time in it.
+    """
+    return _Builder(chip, lambda _: (0.0, 0.0), step, rows, stationary=False).program("token tile")
+
+
+@dataclass
+class _Builder:
+    """Stages and buffers as they are found, operator by operator, for passes of ``rows`` tokens."""
+
+    chip: Dataflow | Gpu
+    exchange: Callable[[Collective], tuple[Quantity, Quantity]]
+    """Latency and whole time of a collective."""
+    step: Step
+    rows: int
+    stationary: bool
+    stages: list[Stage] = field(default_factory=list)
+    written: list[tuple[str, float, float, int, list[int]]] = field(default_factory=list)
+    """Name, bytes, how many of them are held at once, writer and readers of every tensor."""
+    unread: list[tuple[int, float]] = field(default_factory=list)
+    """(tensor, bytes) that nobody has read yet, oldest first."""
+
+    @property
+    def part(self) -> float:
+        """Share of the operators' tokens that one pass takes."""
+        return self.rows / tokens_of(self.step)
+
+    def _unit(self, precision: Precision = "bf16") -> ComputeUnit:
+        return ComputeUnit.of(self.chip, precision)
+
+    def program(self, name: str) -> FusedProgram:
+        for operator in self.step.decoder:
+            self._add(operator)
+        leaving = {tensor for tensor, _ in self.unread}
+        buffers = tuple(
+            Buffer(tensor, size, held, source, tuple(readers), len(self.stages) if index in leaving else max(readers))
+            for index, (tensor, size, held, source, readers) in enumerate(self.written)
+        )
+        passes = ceil(1 / self.part)
+        return FusedProgram(
+            f"{name} of one decoder",
+            tuple(self.stages),
+            buffers,
+            "pipelined" if self.stationary else "in turn",
+            passes,
+            self.step.kept_bytes / passes,
+        )
+
+    def _add(self, operator: Operator) -> None:
+        match operator:
+            case MatrixProduct():
+                self._product(operator)
+            case Attention():
+                self._attention(operator)
+            case Elementwise():
+                read, written = largest(operator.bytes_read) * self.part, largest(operator.bytes_written) * self.part
+                self._read(read, operator.name)
+                self.stages.append(
+                    vector_stage(
+                        self._unit(),
+                        operator.name,
+                        written / ACTIVATION_BYTES,
+                        largest(operator.operations) * self.part,
+                        largest(operator.special_functions) * self.part,
+                        max(read, written),
+                    )
+                )
+                self._write(operator.name, written)
+            case Collective():
+                self._collective(operator)
+
+    def _product(self, operator: MatrixProduct) -> None:
+        if not operator.weights:
+            raise ScenarioError(f"'{operator.name}' multiplies activations; placement knows forward passes only.")
+        rows = largest(operator.m) * self.part
+        size = operator.n * operator.k * ELEMENT_BYTES[operator.precision] * 1.0
+        unit = self._unit(operator.precision)
+        times = unit.turns(rows)
+        operand = (
+            Operand(size, times, resident_bytes=size, loaded_bytes=size)
+            if self.stationary
+            else Operand(size, times, streamed_bytes=size)
+        )
+        self._read(rows * operator.k * ACTIVATION_BYTES, operator.name)
+        self.stages.append(product_stage(unit, operator.name, rows, operator.n, operator.k, operand=operand))
+        self._write(operator.name, rows * operator.n * ACTIVATION_BYTES)
+
+    def _attention(self, operator: Attention) -> None:
+        """Scores, softmax and values: blocks of keys pass between them, so that scores never lie on chip whole."""
+        unit = self._unit()
+        # Of one sequence up to its tile of tokens; what is left of a tile are more sequences.
+        queries = largest(operator.tokens)
+        tokens = min(queries, self.rows)
+        batch, context = largest(operator.batch), largest(operator.context)
+        sequences = max(1, round(batch * queries * self.part / tokens))
+        copies, rows = sequences * operator.kv_heads, tokens * operator.heads // operator.kv_heads
+        keys = largest(operator.flops) / (4.0 * batch * operator.heads * operator.head_dim * queries)
+        width = operator.head_dim * ACTIVATION_BYTES
+        times = unit.turns(rows)
+        read = copies * keys * width
+        # Generation reads the cache from memory. A prompt's keys are its own: of this pass, or of the passes before,
+        # which either stay on chip or have gone to memory.
+        earlier = not operator.decode and self.part < 1
+        streamed = read if operator.decode or (earlier and not self.stationary) else 0.0
+        resident = copies * context * width if earlier and self.stationary else 0.0
+        operand = Operand(read, times, resident_bytes=resident, streamed_bytes=streamed)
+        elements = copies * rows * keys
+        scores = elements * ACTIVATION_BYTES
+        block = scores * min(1.0, TILE_TOKENS / keys)
+        self._read(copies * rows * width + 2 * copies * tokens * width, operator.name)
+        self.stages.append(
+            product_stage(
+                unit, f"{operator.name} scores", rows, keys, operator.head_dim, copies=copies, operand=operand
+            )
+        )
+        self._write(f"{operator.name} scores", scores, block)
+        self._read(scores, operator.name)
+        # Scale, maximum, difference and sum beside the exponential: the online softmax.
+        self.stages.append(vector_stage(unit, f"{operator.name} softmax", elements, 4.0 * elements, elements, scores))
+        self._write(f"{operator.name} weights", scores, block)
+        self._read(scores, operator.name)
+        self.stages.append(
+            product_stage(
+                unit, f"{operator.name} values", rows, operator.head_dim, keys, copies=copies, operand=operand
+            )
+        )
+        self._write(operator.name, copies * rows * width)
+
+    def _collective(self, operator: Collective) -> None:
+        latency, seconds = (largest(each) for each in self.exchange(operator))
+        size = largest(operator.payload_bytes) * self.part
+        # In the token stream all collectives share the link at the same time.
+        streams = sum(isinstance(other, Collective) for other in self.step.decoder) if self.stationary else 1
+        added = size / ACTIVATION_BYTES
+        self._read(size, operator.name)
+        stage = vector_stage(self._unit(), operator.name, added, added, 0.0, 2 * size)
+        exchange = Exchange(size, streams * (seconds - latency) * self.part, latency)
+        self.stages.append(Stage(stage.name, stage.blocks, stage.block_seconds, exchange=exchange))
+        self._write(operator.name, size)
+
+    def _write(self, name: str, size: float, held: float | None = None) -> None:
+        self.unread.append((len(self.written), size))
+        self.written.append((name, size, size if held is None else held, len(self.stages) - 1, []))
+
+    def _read(self, size: float, name: str) -> None:
+        """The next stage reads the newest tensors that nobody has; what they do not have comes from before."""
+        reader = len(self.stages)
+        while size > 0.5:
+            if not self.unread:
+                self.written.append((f"{name} input", size, size, OUTSIDE, [reader]))
+                return
+            tensor, left = self.unread.pop()
+            own, whole, _, source, readers = self.written[tensor]
+            if left > size + 0.5:  # the rest is a tensor of its own: the residual beside what is normalised
+                self.written[tensor] = (own, size, size, source, readers)
+                self.unread.append((len(self.written), left - size))
+                self.written.append((f"{own}, kept", whole - size, whole - size, source, []))
+            readers.append(reader)
+            size -= left

@@ -1,0 +1,1 @@
+"""Strategies on GPUs: what kernels cost there, and how they follow each other."""

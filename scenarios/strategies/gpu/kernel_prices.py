@@ -1,0 +1,216 @@
+"""One chip of a group, as the strategies see it: what each operator costs on it, rounded once into picoseconds.
+
+Belongs here: the bridge from operators (shapes) to prices (``chips.kernels``, ``collectives``), cached by content.
+Does not belong here: in which order things run and what waits for what: that is a strategy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chips.clock.timeline import Picoseconds, seconds_to_ps
+from chips.kernels.attention.price import price_attention_backward, price_attention_decode, price_attention_prefill
+from chips.kernels.kernel_time import MEMORY, KernelTime
+from chips.kernels.matmul.price import price_matmul
+from chips.kernels.vector import price_vector
+from chips.spec import Gpu
+from cluster import Cluster
+from collectives.collective_time import Library
+from collectives.libraries.choice import price_collective
+from scenarios.framework import Framework
+from scenarios.strategies.label import FILL_DRAIN, LINK, Label
+from scenarios.workload.operators import Attention, Collective, Elementwise, MatrixProduct, Operator
+
+if TYPE_CHECKING:
+    from scenarios.strategies.stream import StreamStage
+
+
+DIRECT: Library = "trtllm"  # the fastest direct kernels known, and NCCL's where they do not reach
+MOST_RECENT = 64  # operators of several passes, so many as strategies that run the same passes ask for in turn
+NEVER_WAITED_FOR = 1e18  # bytes/s, or bytes a clock
+FED_VECTOR_STEP_CYCLES = 45.0  # a load from shared memory, 29 (Luo et al., arXiv 2501.12084), 8 products and 8 sums
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPrice:
+    """A GPU kernel in picoseconds: its steady state, and the filling and draining of its pipeline around it."""
+
+    label: Label
+    steady: Picoseconds
+    fill_drain: Picoseconds
+
+    def durations(self, cluster: Cluster, kernels: int = 1) -> dict[Hashable, Picoseconds]:
+        """By label, on every lane of the cluster; the same work in several kernels fills and drains several times.
+
+        A kernel takes longer by as much as what limits it does on that chip.
+        """
+        filling = cluster.stretch(kernels * self.fill_drain, "clock")
+        return {self.label: self.steady_on(cluster), FILL_DRAIN: filling}
+
+    def steady_on(self, cluster: Cluster) -> Picoseconds:
+        """The steady state on every lane. A collective has met before, and its links are in its price."""
+        if self.label.limiter == LINK:
+            return self.steady
+        return cluster.stretch(self.steady, "memory" if self.label.limiter == MEMORY else "clock")
+
+
+@dataclass
+class GpuMachine:
+    """Kernel prices on the GPUs of one tensor-parallel group under one framework, remembered by operator."""
+
+    chip: Gpu
+    cluster: Cluster
+    framework: Framework
+    stages: dict[Operator, StreamStage] = field(default_factory=dict)
+    """Operators as stages of a persistent kernel, where chips are alike; filled by the strategies."""
+    _prices: dict[Operator, KernelPrice] = field(default_factory=dict)
+    # Of several passes: by id, with the operator itself, so that its id stays its own.
+    _recent: dict[int, tuple[Operator, KernelPrice]] = field(default_factory=dict)
+
+    def kernels_of(self, operator: Operator) -> int:
+        """How many kernels the framework makes of one operator."""
+        return 1 if self.framework.fuses else operator.plain_calls
+
+    def price(self, operator: Operator) -> KernelPrice:
+        """The kernel of one operator; one of several passes is priced for all of them, which one thing limits.
+
+        Collectives are the framework's own kernels; inside a persistent kernel see ``price_inside``.
+        """
+        if operator.several:
+            if id(operator) not in self._recent:
+                if len(self._recent) == MOST_RECENT:
+                    self._recent.clear()
+                self._recent[id(operator)] = (operator, self._several(operator))
+            return self._recent[id(operator)][1]
+        if operator not in self._prices:
+            self._prices[operator] = self._price(operator)
+        return self._prices[operator]
+
+    def price_fed(self, operator: Operator) -> KernelPrice:
+        """The same where operands are in shared memory when they are needed: what the kernel's own engines take.
+
+        A stage of a persistent kernel has another engine stream its weights in meanwhile.
+        """
+        return gpu_machine(_operands_at_hand(self.chip), self.cluster, self.framework).price(operator)
+
+    def starting(self, operator: Attention | MatrixProduct) -> int:
+        """Picoseconds of filling that belong to the start of a kernel: a persistent one has started already."""
+        generation = self.chip.generation
+        product = isinstance(operator, MatrixProduct)
+        return seconds_to_ps(generation.matmul.startup_seconds if product else generation.attention.kernel_latency)
+
+    def price_inside(self, operator: Operator) -> KernelPrice:
+        """The same inside a persistent kernel, which stores to its peers directly where links allow it."""
+        return self._collective(operator, DIRECT) if isinstance(operator, Collective) else self.price(operator)
+
+    def _price(self, operator: Operator) -> KernelPrice:
+        if isinstance(operator, Collective):
+            return self._collective(operator, self.framework.collectives)
+        return _rounded(operator.part, self.kernel_time(operator))
+
+    def _several(self, operator: Operator) -> KernelPrice:
+        if isinstance(operator, Attention | Collective):
+            return self._price(operator)
+        prices, places = self._different(operator)
+        steady, filling = np.array([(price.steady, price.fill_drain) for price in prices], np.int64).T
+        return KernelPrice(prices[places[0]].label, steady[places], filling[places])
+
+    def limiters(self, operator: Attention | Elementwise | MatrixProduct) -> NDArray[np.str_]:
+        """What limits the kernel of an operator of several passes in each of them."""
+        if isinstance(operator, Attention):
+            return self.kernel_time(operator).limiter
+        prices, places = self._different(operator)
+        return np.array([price.label.limiter for price in prices])[places]
+
+    def _different(self, operator: Elementwise | MatrixProduct) -> tuple[list[KernelPrice], NDArray[np.intp]]:
+        """The price of each different kernel of several passes, remembered as any other, and which each pass has."""
+        fields = {name: getattr(operator, name) for name in operator.__slots__}
+        varying = {name: values for name, values in fields.items() if isinstance(values, np.ndarray)}
+        sizes = np.array(list(varying.values()))
+        _, first, places = np.unique(sizes[0], return_index=True, return_inverse=True)
+        assert np.array_equal(sizes[:, first[places]], sizes), "Its sizes all follow from the batch."
+        single = [replace(operator, **dict(zip(varying, each, strict=True))) for each in sizes[:, first].T.tolist()]
+        new = [place for place, each in enumerate(single) if each not in self._prices]
+        if new:
+            time = self.kernel_time(replace(operator, **dict(zip(varying, sizes[:, first[new]], strict=True))))
+            self._prices |= {single[place]: _rounded(operator.part, time[at]) for at, place in enumerate(new)}
+        return [self._prices[each] for each in single], places
+
+    def _collective(self, operator: Collective, library: Library) -> KernelPrice:
+        ranks = self.cluster.count
+        payload, places = np.unique(operator.payload_bytes, return_inverse=True)
+        chip = self.cluster.linked(self.chip)
+        cost = price_collective(chip, operator.operation, ranks, payload, library=library, mode="graph")
+        seconds = cost.seconds[places] if operator.several else float(cost.seconds[0])
+        return KernelPrice(Label("allreduce", LINK), seconds_to_ps(seconds), 0)
+
+    def kernel_time(self, operator: Attention | Elementwise | MatrixProduct) -> KernelTime:
+        """The kernel of one operator in seconds, not remembered."""
+        match operator:
+            case MatrixProduct(m=m, n=n, k=k, precision=precision, count=count, exact=exact):
+                return price_matmul(self.chip, m, n, k, precision=precision, count=count, exact=exact)
+            # The cache write is an operator of its own, with the rotary embedding.
+            case Attention(backward=True) as a:
+                # Queries that also see the keys of other groups (context parallelism) are more of the same blocks.
+                blocks = a.batch * (2 * a.context / a.tokens - 1)
+                return price_attention_backward(self.chip, blocks, a.tokens, a.heads, a.kv_heads, a.head_dim)
+            case Attention() as a if a.decode:
+                return price_attention_decode(
+                    self.chip, a.batch, a.context, a.heads, a.kv_heads, a.head_dim, writes_cache=False
+                )
+            case Attention() as a:
+                return price_attention_prefill(
+                    self.chip, a.batch, a.tokens, a.context, a.heads, a.kv_heads, a.head_dim, writes_cache=False
+                )
+            case Elementwise() as e:
+                return price_vector(
+                    self.chip,
+                    e.bytes_read,
+                    e.bytes_written,
+                    e.operations,
+                    special_functions=e.special_functions,
+                    passes=e.passes,
+                )
+
+
+def _rounded(part: str, time: KernelTime) -> KernelPrice:
+    """Into picoseconds: the whole is rounded, then its filling and draining; the steady state is what remains."""
+    whole = seconds_to_ps(time.seconds if time.seconds.ndim else float(time.seconds))
+    fill = seconds_to_ps(time.fill_drain_seconds if time.seconds.ndim else float(time.fill_drain_seconds))
+    limiter = str(time.limiter.flat[time.limiter.size // 2])
+    return KernelPrice(Label(part, limiter), whole - fill, fill)
+
+
+# By id, with the chip itself, so that its id stays its own.
+_AT_HAND: dict[int, tuple[Gpu, Gpu]] = {}
+
+
+def _operands_at_hand(chip: Gpu) -> Gpu:
+    """The chip with memory and L2 that are never waited for."""
+    if id(chip) not in _AT_HAND:
+        generation, memory = chip.generation, chip.memory.model_copy(update={"bandwidth": NEVER_WAITED_FOR})
+        ways = {"in_flight_bytes", "load_bytes_per_clock", "l2_bytes_per_clock"}
+        at_hand = dict.fromkeys(ways, NEVER_WAITED_FOR) | {"vector_step_cycles": FED_VECTOR_STEP_CYCLES}
+        matmul = generation.matmul.model_copy(update=at_hand)
+        attention = generation.attention.model_copy(update={"l2_bytes_per_clock": NEVER_WAITED_FOR})
+        families = {"matmul": matmul, "attention": attention}
+        fed = chip.model_copy(update={"memory": memory, "generation": generation.model_copy(update=families)})
+        _AT_HAND[id(chip)] = (chip, fed)
+    return _AT_HAND[id(chip)][1]
+
+
+_MACHINES: dict[tuple[int, int, float, Framework], GpuMachine] = {}
+
+
+def gpu_machine(chip: Gpu, cluster: Cluster, framework: Framework) -> GpuMachine:
+    """The machine of this cluster. Prices are those of the datasheet, computed once in the life of the process."""
+    key = (id(chip), cluster.count, cluster.slowest_link, framework)
+    if key not in _MACHINES:
+        _MACHINES[key] = GpuMachine(chip, cluster, framework)
+    machine = _MACHINES[key]
+    return machine if machine.cluster is cluster else replace(machine, cluster=cluster)

@@ -1,0 +1,133 @@
+"""A part of a sweep: some of its points as a table, each row keyed by its content and by the version of the model.
+
+Runs in workers. What the parts of a sweep are, and where they are kept, is in ``scenarios.sweeps.sweep``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from hashlib import blake2b
+from importlib.metadata import version as installed_version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chips.spec import ChipBase, Gpu
+from results.schema import frame_of_columns
+from scenarios.errors import ScenarioError
+from scenarios.outcome import Columns, asked, unfit
+from scenarios.point import Point, make_point
+from scenarios.shared_clocks import price_points
+from scenarios.sweeps.scenario_file import Request
+from scenarios.workload.model import Model
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PACKAGES = ("chips", "cluster", "collectives", "scenarios")
+DATA_SUFFIXES = (".py", ".toml")
+# What a sweep's rows have beside the schema's columns.
+MORE_COLUMNS = {
+    "key": "what the point is and which version of the model answered, as a hash",
+    "framework": "the software that runs the model on GPUs; empty where the chip is none",
+    "output_tokens": "output tokens of a request; 0 in other phases",
+}
+
+
+@cache
+def model_version() -> str:
+    """The installed version, and a hash of all code and data that a result depends on."""
+    digest = blake2b(digest_size=8)
+    for package in PACKAGES:
+        spec = find_spec(package)
+        assert spec is not None
+        assert spec.origin is not None
+        folder = Path(spec.origin).parent
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in DATA_SUFFIXES):
+            digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return f"{installed_version('loopline')}+{digest.hexdigest()}"
+
+
+def make_points(requests: Sequence[Request]) -> list[Point | ScenarioError]:
+    """Every request as a point, or why it is none. Raises CatalogError for a chip or model that cannot be read."""
+    points: list[Point | ScenarioError] = []
+    for request in requests:
+        options = dict(request)
+        try:
+            points.append(make_point(options.pop("model"), options.pop("chip"), options.pop("count"), **options))
+        except ScenarioError as error:
+            points.append(error)
+    return points
+
+
+_SORTED = json.JSONEncoder(sort_keys=True)
+
+
+def key_of(request: Request, point: Point | ScenarioError, version: str) -> str:
+    """A hash of what the point is (the chip's and the model's own numbers, not their names) and of the version."""
+    digest = blake2b(version.encode(), digest_size=12)
+    if isinstance(point, Point):
+        digest.update(_content(point.chip) + _content(point.model))
+    digest.update(_SORTED.encode(request).encode())
+    return digest.hexdigest()
+
+
+_CONTENTS: dict[int, tuple[ChipBase | Model, bytes]] = {}
+
+
+def _content(described: ChipBase | Model) -> bytes:
+    """A hash of all numbers of a chip or model, remembered with it as long as the process lives."""
+    if id(described) not in _CONTENTS:
+        text = described.model_dump_json().encode()
+        _CONTENTS[id(described)] = (described, blake2b(text, digest_size=12).digest())
+    return _CONTENTS[id(described)][1]
+
+
+def price_part(requests: Sequence[Request], version: str) -> pd.DataFrame:
+    """A row for each request, in order: the schema's columns and ``MORE_COLUMNS``. ``version``: ``model_version()``.
+
+    A point that is refused or that fails is a row that says why in ``reason``.
+    """
+    import pandas as pd
+
+    made = make_points(requests)
+    columns = unfit(len(requests))
+    valid = [number for number, point in enumerate(made) if isinstance(point, Point)]
+    for name, values in _priced([point for point in made if isinstance(point, Point)]).items():
+        columns[name][valid] = values
+    for number, (request, point) in enumerate(zip(requests, made, strict=True)):
+        if isinstance(point, ScenarioError):
+            for name, value in (request | {"reason": str(point)}).items():
+                if name in columns:
+                    columns[name][number] = value
+    more = {
+        "key": [key_of(request, point, version) for request, point in zip(requests, made, strict=True)],
+        "framework": [
+            point.framework.name if isinstance(point, Point) and isinstance(point.chip, Gpu) else "" for point in made
+        ],
+    }
+    results = frame_of_columns(columns)
+    for name, texts in more.items():
+        results[name] = pd.array(texts, dtype="str")
+    results["output_tokens"] = [(point.output_tokens or 0) if isinstance(point, Point) else 0 for point in made]
+    return results
+
+
+def _priced(points: Sequence[Point]) -> Columns:
+    """A row for each point; where something is wrong with one, it alone says so."""
+    try:
+        return price_points(points)
+    except Exception as error:
+        if len(points) == 1:
+            columns = asked(points)
+            columns["reason"][0] = (
+                str(error) if isinstance(error, ScenarioError) else f"internal error: {type(error).__name__}: {error}"
+            )
+            return columns
+    middle = len(points) // 2
+    one, other = _priced(points[:middle]), _priced(points[middle:])
+    return {name: np.concatenate([one[name], other[name]]) for name in one}

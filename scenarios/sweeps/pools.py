@@ -1,0 +1,162 @@
+"""Where the parts of a sweep are priced: processes of this machine, or tasks on a Ray cluster.
+
+A pool takes parts and gives back their tables in whatever order they come. A worker that is lost is a part that has to
+be asked for again; what was priced is kept by the caller, not here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Protocol
+
+from scenarios.sweeps.scenario_file import Request
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Pool(Protocol):
+    """Workers. ``room``: how many parts may be asked for at once."""
+
+    room: int
+
+    def ask(self, part: int, requests: Sequence[Request], version: str) -> None:
+        """Have a part priced."""
+
+    def answers(self) -> list[tuple[int, pd.DataFrame | None]]:
+        """Wait until something has come: parts with their tables, or None for a part whose worker was lost."""
+
+
+class Processes:
+    """Worker processes on this machine. They end when this process does, however it ends."""
+
+    def __init__(self, workers: int) -> None:
+        self.room = 2 * workers
+        self._workers = workers
+        self._pool = self._started()
+        self._asked: dict[Future[pd.DataFrame], int] = {}
+
+    def _started(self) -> ProcessPoolExecutor:
+        context = get_context("forkserver")
+        context.set_forkserver_preload(["scenarios.sweeps.parts"])
+        return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_end_with_parent)
+
+    def ask(self, part: int, requests: Sequence[Request], version: str) -> None:
+        try:
+            with _main_hidden():
+                self._asked[self._pool.submit(_price, requests, version)] = part
+        except BrokenProcessPool:  # noticed by the next part; the others are answered below
+            lost: Future[pd.DataFrame] = Future()
+            lost.set_exception(BrokenProcessPool())
+            self._asked[lost] = part
+
+    def answers(self) -> list[tuple[int, pd.DataFrame | None]]:
+        done, _ = wait(self._asked, return_when=FIRST_COMPLETED)
+        if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
+            # One lost worker breaks the pool: all that was asked of it is lost, but for what has come already.
+            done, _ = wait(self._asked)
+            self._pool.shutdown(wait=False)
+            self._pool = self._started()
+        answered: list[tuple[int, pd.DataFrame | None]] = []
+        for future in done:
+            part = self._asked.pop(future)
+            lost = isinstance(future.exception(), BrokenProcessPool)
+            answered.append((part, None if lost else future.result()))
+        return answered
+
+    def close(self) -> None:
+        """End the workers; what they are at is lost."""
+        workers = list((self._pool._processes or {}).values())
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.terminate()
+
+
+class RayTasks:
+    """Tasks on Ray, which runs a task again on another worker when its own is lost."""
+
+    def __init__(self, price: Any, cpus: int) -> None:
+        self.room = 2 * cpus
+        self._price = price
+        self._asked: dict[Any, int] = {}
+
+    def ask(self, part: int, requests: Sequence[Request], version: str) -> None:
+        self._asked[self._price.remote(requests, version)] = part
+
+    def answers(self) -> list[tuple[int, pd.DataFrame | None]]:
+        import ray
+        from ray.exceptions import RayError, RayTaskError
+
+        done, _ = ray.wait(list(self._asked))
+        answered: list[tuple[int, pd.DataFrame | None]] = []
+        for reference in done:
+            part = self._asked.pop(reference)
+            try:
+                answered.append((part, ray.get(reference)))
+            except RayTaskError as error:  # the worker is there, and said what is wrong
+                raise error.cause from None
+            except RayError:
+                answered.append((part, None))
+        return answered
+
+
+@contextmanager
+def open_pool(executor: str, workers: int | None, address: str | None) -> Iterator[Pool]:
+    """Workers of the kind ``executor`` (processes or ray): ``workers`` of them, or one for each CPU.
+
+    Raises ClusterError where Ray cannot be reached.
+    """
+    if executor == "processes":
+        processes = Processes(workers or os.cpu_count() or 1)
+        try:
+            yield processes
+        finally:
+            processes.close()
+        return
+    import ray
+
+    from cluster.actors import session
+
+    with session(address, workers or 0):
+        price = ray.remote(num_cpus=1, max_retries=-1)(_price)
+        yield RayTasks(price, workers or int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _price(requests: Sequence[Request], version: str) -> pd.DataFrame:
+    from scenarios.sweeps.parts import price_part
+
+    return price_part(requests, version)
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Workers that start meanwhile do not import the user's script, which would start this sweep again in each.
+
+    They need nothing of it; but that is what ``multiprocessing`` does with the module that it finds as ``__main__``.
+    """
+    main = sys.modules["__main__"]
+    hidden: dict[str, Any] = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(hidden)
+
+
+def _end_with_parent() -> None:
+    """A worker of a process that was killed would wait for work for ever."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()

@@ -1,0 +1,1 @@
+"""A training step of many chips: what its stages do, on a clock of their own."""

@@ -1,0 +1,84 @@
+"""A training step of many chips: micro-batches through pipelines of stages, in replicas that sum their gradients.
+
+Chips of one replica wait for each other in every pass, replicas where they sum gradients. Here: a step run on its clock
+(``scenarios.training.clock``), and what its time was spent on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+
+import numpy as np
+
+from chips.clock.timeline import Event, Picoseconds, Time, Timeline
+from scenarios.outcome import Outcome
+from scenarios.point import Point
+from scenarios.strategies.bound import lower_bound
+from scenarios.strategies.label import FILL_DRAIN
+from scenarios.training.clock import GRADIENTS, WORK, Stage, run_step
+from scenarios.training.stages import Spent, TrainingStages
+from scenarios.workload.model import Shard
+from scenarios.workload.operators import Step
+
+
+def run_training(point: Point, split: Shard) -> Outcome:
+    """One step of a training run. Raises DoesNotFit with numbers where a strategy does not fit the chip."""
+    step = TrainingStages(point, split)
+    finish = _run(step).now
+    times = step.micro_batches / step.layout.pipeline  # of each pass on a mean stage
+    passes = (step.work.forward, step.work.backward)
+
+    def streamed(work: Step) -> float:
+        return float(work.total(lambda operator: operator.stream_bytes))
+
+    return Outcome(
+        _told_by_the_busiest(step.stages, step.micro_batches, step.lanes, finish),
+        times * sum(float(lower_bound(point.chip, split.ranks, work)) for work in passes),
+        times * sum(map(streamed, passes)),
+    )
+
+
+def trace_training(point: Point, split: Shard) -> list[Event]:
+    """The passes, collectives and optimizers of all stages as they ran, in the replica that is busy longest."""
+    step = TrainingStages(point, split)
+    events = _run(step, record=True).events
+    if step.lanes == 1:
+        return events
+    busy = sum(np.asarray(event.finish_ps) - event.start_ps for event in events if event.label == WORK)
+    slowest = int(np.argmax(busy))
+
+    def there(time: Picoseconds) -> int:
+        return int(np.broadcast_to(time, step.lanes)[slowest])
+
+    return [replace(event, start_ps=there(event.start_ps), finish_ps=there(event.finish_ps)) for event in events]
+
+
+def _run(step: TrainingStages, *, record: bool = False) -> Timeline:
+    overlapped = step.point.framework.overlaps_gradients
+    return run_step(step.stages, step.micro_batches, step.lanes, step.norm_ps, overlapped=overlapped, record=record)
+
+
+def _told_by_the_busiest(stages: list[Stage], micro_batches: int, lanes: int, finish: Time) -> Spent:
+    """Where the time went, as the busiest stage of the slowest replica tells it.
+
+    Its own passes by label; the collectives of gradients and parameters on the critical path, which nothing hides. The
+    rest of the time it waits for other stages: the bubble of the pipeline, which fills and drains.
+    """
+    busy: list[Spent] = []
+    for stage in stages:
+        spent: Spent = dict(stage.optimizer)
+        for passes in (passes for run in stage.runs for passes in (run.forward, run.backward)):
+            for label, ps in passes.items():
+                spent[label] = spent.get(label, 0) + micro_batches * ps
+        busy.append(spent)
+    totals = np.array([np.broadcast_to(sum(spent.values()), lanes) for spent in busy])
+    busiest, lane = np.unravel_index(int(totals.argmax()), totals.shape)
+    told: dict[Hashable, int] = {
+        label: int(np.broadcast_to(ps, lanes)[lane]) for label, ps in busy[int(busiest)].items()
+    }
+    waiting = int(np.max(finish.ps)) - sum(told.values())
+    exposed = min(waiting, int(np.max(finish.parts.get(GRADIENTS, 0))))
+    for label, ps in ((GRADIENTS, exposed), (FILL_DRAIN, waiting - exposed)):
+        told[label] = told.get(label, 0) + ps
+    return dict(told)

@@ -1,0 +1,220 @@
+"""What each stage of a training step does and how long: its passes, the gradients it shares, its optimizer.
+
+The passes are those of ``scenarios.workload.training_step`` under the point's strategy, timed on the chips of each
+tensor-parallel group. How stages and replicas wait for each other is in ``scenarios.training.clock``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import ceil
+
+import numpy as np
+
+from chips.clock.time import IntArray, Picoseconds
+from chips.clock.timeline import seconds_to_ps
+from chips.spec import Gpu, Link, Systolic
+from cluster import Cluster, Slowdown
+from collectives.collective_time import Operation
+from collectives.libraries.choice import price_collective
+from collectives.topology import every_nth
+from scenarios.assignment import chips_of_stages, clusters_of_groups
+from scenarios.point import Point
+from scenarios.strategies import run_strategy
+from scenarios.strategies.label import LINK, Label
+from scenarios.training.clock import Bucket, Run, Stage
+from scenarios.workload.model import Shard
+from scenarios.workload.operators import ACTIVATION_BYTES, Step
+from scenarios.workload.parallel import Parallel
+from scenarios.workload.pipeline_schedule import decoders_of, parameters_of
+from scenarios.workload.training_step import GRADIENT_BYTES, WEIGHT_BYTES, TrainingStep, optimizer_step, training_step
+
+Spent = dict[Hashable, Picoseconds]
+# Megatron Core's default: a bucket of gradients holds the larger of these, so that none is all latency.
+LEAST_BUCKET, BUCKET_PER_REPLICA = 40e6, 1e6
+
+
+def training_work(point: Point, split: Shard) -> TrainingStep:
+    """The passes of one micro-batch on one chip, with all decoders; the optimizer over all parameters."""
+    layout, fused = point.layout, point.strategy != "per_operator"
+    return training_step(
+        point.model,
+        split,
+        layout.micro_batch,
+        point.context,
+        point.precision,
+        recompute=layout.recompute,
+        sequence=layout.sequence,
+        fused_attention=point.framework.fused_attention,
+        fused_add=fused,
+        fused_loss=fused or not isinstance(point.chip, Gpu) or point.framework.fuses_loss,
+        context_parallel=layout.context,
+    )
+
+
+@dataclass(frozen=True)
+class TrainingStages:
+    """The stages of one step of ``point``; times are arrays over replicas where their chips differ."""
+
+    point: Point
+    shard: Shard
+
+    @cached_property
+    def layout(self) -> Parallel:
+        return self.point.layout
+
+    @cached_property
+    def chips(self) -> list[IntArray]:
+        """Of each stage (replicas, context groups, tensor ranks)."""
+        return chips_of_stages(self.point)
+
+    @property
+    def replicas(self) -> int:
+        return int(self.chips[0].shape[0])
+
+    @property
+    def sharing(self) -> int:
+        """Chips that hold the same parameters: they sum their gradients."""
+        return self.replicas * self.layout.context
+
+    @cached_property
+    def micro_batches(self) -> int:
+        """Of each replica; where some have failed, of the one that got the most."""
+        return -(-self.point.batch // (self.replicas * self.layout.micro_batch))
+
+    @cached_property
+    def differ(self) -> bool:
+        """Whether any chip is not as fast as its datasheet."""
+        return any(self._slowdown(stage) is not None for stage in self.chips)
+
+    def _slowdown(self, chips: IntArray) -> Slowdown | None:
+        return self.point.variation.slowdown(chips.ravel().tolist())
+
+    @property
+    def lanes(self) -> int:
+        """Replicas that the clock keeps apart."""
+        return self.replicas if self.differ else 1
+
+    @cached_property
+    def work(self) -> TrainingStep:
+        return training_work(self.point, self.shard)
+
+    @cached_property
+    def stages(self) -> list[Stage]:
+        """What each stage does."""
+        stages, chunks = self.layout.pipeline, self.layout.interleaved
+        runs = stages * chunks
+        decoders, parameters = decoders_of(self.point.model.layers, runs), parameters_of(self.point.model, runs)
+        passes: dict[Hashable, tuple[Spent, Spent]] = {}
+        made = []
+        for stage in range(stages):
+            held = []
+            for run in range(stage, runs, stages):
+                alike = (decoders[run], run == 0, run == runs - 1, stage if self.differ else 0)
+                if alike not in passes:
+                    passes[alike] = self._passes(stage, decoders[run], first=run == 0, last=run == runs - 1)
+                forward, backward = passes[alike]
+                send = self._send(stage)
+                held.append(
+                    Run(
+                        forward=forward if run == runs - 1 else _with(forward, send),
+                        backward=backward if run == 0 else _with(backward, send),
+                        buckets=self._buckets(stage, decoders[run], parameters[run] / self.layout.tensor),
+                    )
+                )
+            own = sum(parameters[stage::stages]) / self.layout.tensor
+            share = own / (self.sharing if self.point.framework.shards_optimizer else 1)
+            made.append(Stage(held, self._spent(stage, optimizer_step(share))))
+        return made
+
+    @cached_property
+    def norm_ps(self) -> int:
+        """All chips sum the norm of their gradients before any updates a parameter."""
+        chips = self.sharing * self.layout.tensor * self.layout.pipeline
+        if chips == self.layout.tensor:
+            return 0  # one group: a kernel's time among its passes
+        return self._collective("all_reduce", chips, GRADIENT_BYTES, self._link(0))
+
+    def _passes(self, stage: int, decoders: int, *, first: bool, last: bool) -> tuple[Spent, Spent]:
+        """Forward and backward of one micro-batch through one run of decoders."""
+        ahead, back = self.work.forward, self.work.backward
+        ahead = replace(ahead, before=ahead.before if first else (), after=ahead.after if last else (), layers=decoders)
+        back = replace(back, before=back.before if last else (), after=back.after if first else (), layers=decoders)
+        return self._spent(stage, ahead), self._spent(stage, back)
+
+    def _spent(self, stage: int, step: Step) -> Spent:
+        """Picoseconds of one pass by label: a number, or where chips differ of each replica, its slowest group's."""
+        point, ranks = self.point, self.layout.tensor
+        clusters, places = clusters_of_groups(point, self.chips[stage].reshape(-1, ranks))
+        found: dict[Hashable, IntArray] = {}
+        groups = sum(cluster.passes for cluster in clusters)
+        before = 0
+        for cluster in clusters:
+            clock = cluster.start_clock()
+            finish = run_strategy(clock, cluster, point.strategy, step, point.launch, point.framework)
+            for label, ps in cluster.meet(clock, finish).parts.items():
+                of_groups = found.setdefault(label, np.zeros(groups, np.int64))
+                of_groups[before : before + cluster.passes] = np.atleast_1d(ps)[:: cluster.lanes]
+            before += cluster.passes
+        if groups == 1:
+            return {label: int(ps[0]) for label, ps in found.items()}
+        of_replica = places.reshape(self.replicas, -1)
+        whole = np.sum(list(found.values()), axis=0)
+        slowest = np.take_along_axis(of_replica, whole[of_replica].argmax(axis=1)[:, None], axis=1)[:, 0]
+        if self.lanes == 1:
+            return {label: int(ps[slowest[0]]) for label, ps in found.items()}
+        return {label: ps[slowest] for label, ps in found.items()}
+
+    def _send(self, stage: int) -> Spent:
+        """Activations of a micro-batch to the next stage, or their gradients to the one before.
+
+        The ranks of a tensor-parallel group hold the same and send a share each (Narayanan et al. 2021, 4.1).
+        """
+        layout, point = self.layout, self.point
+        tokens = layout.micro_batch * point.context / layout.context
+        share = tokens * point.model.hidden * ACTIVATION_BYTES / layout.tensor
+        link = self._link(stage)
+        between = 2 * layout.tensor * self.sharing > link.domain
+        seconds = link.network_latency + share / link.network_bandwidth if between else share / link.bandwidth
+        return {Label("allreduce", LINK): seconds_to_ps(seconds)}
+
+    def _buckets(self, stage: int, decoders: int, parameters: float) -> list[Bucket]:
+        """The gradients of one run, in the order in which its backward pass gives them."""
+        if self.sharing == 1:
+            return []
+        apiece, each = parameters / decoders, decoders
+        if self.point.framework.overlaps_gradients:
+            each = min(decoders, ceil(max(LEAST_BUCKET, BUCKET_PER_REPLICA * self.sharing) / apiece))
+        sizes = [each] * (decoders // each)
+        if decoders % each:
+            sizes.append(decoders % each)
+        link = every_nth(self._link(stage), self.layout.tensor)
+        return [self._bucket(size, size * apiece, link) for size in sizes]
+
+    def _bucket(self, decoders: int, parameters: float, link: Link) -> Bucket:
+        gradients, weights = GRADIENT_BYTES * parameters, WEIGHT_BYTES * parameters
+        if not self.point.framework.shards_optimizer:
+            return Bucket(decoders, self._collective("all_reduce", self.sharing, gradients, link), 0)
+        return Bucket(
+            decoders,
+            self._collective("reduce_scatter", self.sharing, gradients, link),
+            self._collective("all_gather", self.sharing, weights, link),
+        )
+
+    def _collective(self, operation: Operation, ranks: int, payload_bytes: float, link: Link) -> int:
+        chip = self.point.chip
+        assert not isinstance(chip, Systolic)
+        linked = chip.model_copy(update={"link": link})
+        library = self.point.framework.collectives if isinstance(chip, Gpu) else None
+        return seconds_to_ps(float(price_collective(linked, operation, ranks, payload_bytes, library=library).seconds))
+
+    def _link(self, stage: int) -> Link:
+        """The slowest links of a stage."""
+        chips = self.chips[stage]
+        return Cluster(self.point.chip, chips.size, self._slowdown(chips)).slowed(self.point.chip.link)
+
+
+def _with(spent: Spent, more: Spent) -> Spent:
+    return {label: spent.get(label, 0) + more.get(label, 0) for label in spent | more}

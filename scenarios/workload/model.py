@@ -1,0 +1,204 @@
+"""Decoder-only language models: their shapes, what they weigh, and how tensor parallelism splits them.
+
+A model of the catalog is one TOML file in ``scenarios/workload/models``, every number with its source; any Hugging Face
+``config.json`` is read as well. What a decoder computes is in ``operators.py``.
+"""
+
+from __future__ import annotations
+
+import glob
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, PositiveInt
+
+from chips.catalog_file import CatalogError, nearest_names, read_toml, validate
+from chips.datasheet import read_sources
+from chips.spec import ELEMENT_BYTES, Precision
+from scenarios.errors import ScenarioError
+from scenarios.workload.hugging_face import catalog_name, read_config
+
+CATALOG = Path(__file__).parent / "models"
+
+
+class Model(BaseModel):
+    """The shape of a decoder-only transformer.
+
+    ``intermediate``: width of the MLP, which has three matrices when ``gated_mlp`` (SwiGLU) and two otherwise (GPT).
+    ``rotary``: positions by rotation of queries and keys; otherwise learned, one vector for each of ``max_context``.
+    ``qk_norm``: RMSNorm over each head's query and key (Qwen3).
+    ``biases``: which projections add one: those for query, key and value, those of attention, or all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str
+    layers: PositiveInt
+    hidden: PositiveInt
+    heads: PositiveInt
+    kv_heads: PositiveInt
+    head_dim: PositiveInt
+    intermediate: PositiveInt
+    vocabulary: PositiveInt
+    max_context: PositiveInt
+    gated_mlp: bool
+    tied_embeddings: bool
+    rotary: bool
+    qk_norm: bool
+    norm: Literal["rmsnorm", "layernorm"]
+    biases: Literal["none", "qkv", "attention", "all"]
+
+    @property
+    def decoder_parameters(self) -> int:
+        """Weights, biases and normalisation gains of one decoder."""
+        query, kept = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        attention = self.hidden * (2 * query + 2 * kept)
+        mlp = (3 if self.gated_mlp else 2) * self.hidden * self.intermediate
+        norms = 2 * self._norm_parameters + (2 * self.head_dim if self.qk_norm else 0)
+        biases = {
+            "none": 0,
+            "qkv": query + 2 * kept,
+            "attention": query + 2 * kept + self.hidden,
+            "all": query + 2 * kept + 2 * self.hidden + self.intermediate,
+        }
+        return attention + mlp + norms + biases[self.biases]
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, exactly; tied embeddings count once."""
+        embeddings = (1 if self.tied_embeddings else 2) * self.vocabulary * self.hidden
+        positions = 0 if self.rotary else self.max_context * self.hidden
+        return self.layers * self.decoder_parameters + embeddings + positions + self._norm_parameters
+
+    @property
+    def _norm_parameters(self) -> int:
+        return self.hidden * (2 if self.norm == "layernorm" else 1)
+
+    def weight_bytes(self, precision: Precision) -> int:
+        """Bytes of all parameters, the decoders' in ``precision``, embedding and head in 16 bits."""
+        decoders = self.layers * self.decoder_parameters
+        return decoders * ELEMENT_BYTES[precision] + (self.parameters - decoders) * ELEMENT_BYTES["bf16"]
+
+    def kv_bytes_per_token(self, precision: Precision = "bf16") -> int:
+        """Bytes that a token adds to the KV cache, all layers together."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * ELEMENT_BYTES[precision]
+
+
+class Shard(BaseModel):
+    """One rank's part of a model split over ``ranks`` tensor-parallel chips: its heads, its width, its vocabulary."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ranks: PositiveInt
+    heads: PositiveInt
+    kv_heads: PositiveInt
+    intermediate: PositiveInt
+    vocabulary: PositiveInt
+
+
+@cache
+def tensor_parallel_counts(model: Model) -> tuple[int, ...]:
+    """The numbers of chips over which ``model`` splits evenly, smallest first.
+
+    They divide the heads and the MLP's width, and divide the KV heads or are a multiple of them: beyond one KV head a
+    chip, each is held by several (Megatron-LM, vLLM). The vocabulary is padded, so any number divides it.
+    """
+    return tuple(
+        ranks
+        for ranks in range(1, model.heads + 1)
+        if model.heads % ranks == model.intermediate % ranks == 0
+        and (model.kv_heads % ranks == 0 or ranks % model.kv_heads == 0)
+    )
+
+
+def shard(model: Model, ranks: int) -> Shard:
+    """The part of ``model`` on each of ``ranks`` chips. Raises ScenarioError, with the counts that would divide it."""
+    counts = tensor_parallel_counts(model)
+    if ranks not in counts:
+        raise ScenarioError(
+            f"{model.name} cannot be split over {ranks} chips ({model.heads} heads, {model.kv_heads} KV heads, "
+            f"MLP width {model.intermediate}); the counts that divide it: {', '.join(map(str, counts))}."
+        )
+    return Shard(
+        ranks=ranks,
+        heads=model.heads // ranks,
+        kv_heads=max(1, model.kv_heads // ranks),
+        intermediate=model.intermediate // ranks,
+        vocabulary=-(-model.vocabulary // ranks),
+    )
+
+
+def model_names() -> list[str]:
+    """Names in the catalog, in alphabetical order."""
+    return sorted(path.stem for path in CATALOG.rglob("*.toml"))
+
+
+def model_path(name: str) -> Path:
+    """The file of a model: of the catalog by its name or its Hugging Face repository's, or where ``name`` points.
+
+    Raises CatalogError for an unknown name.
+    """
+    if name.endswith((".toml", ".json")):
+        return Path(name)
+    short = catalog_name(name)
+    for path in CATALOG.rglob(f"{glob.escape(short)}.toml"):
+        return path
+    if Path(name).is_dir():
+        return Path(name) / "config.json"
+    known = nearest_names(short, model_names())
+    raise CatalogError(f"unknown model '{name}'; {known}, and no file or folder is called so.")
+
+
+@cache
+def load_model(name: str) -> Model:
+    """A model of the catalog by its name or its Hugging Face repository's, or a ``config.json`` or TOML file by path.
+
+    Raises CatalogError in one sentence: unknown name (with the nearest ones), or file, key and what was expected.
+    """
+    path = model_path(name)
+    fields = read_config(path) if path.suffix == ".json" else {"name": path.stem} | read_toml(path)
+    model = validate(Model, fields, path)
+    if model.heads % model.kv_heads:
+        raise CatalogError(
+            f"{path}: kv_heads is {model.kv_heads}; expected a divisor of the {model.heads} heads that share them."
+        )
+    return model
+
+
+def model_figures() -> list[dict[str, object]]:
+    """The catalog at a glance, a record a model; sizes in bf16, GB is 1e9 bytes."""
+    return [
+        {
+            "model": model.name,
+            "parameters_billion": round(model.parameters / 1e9, 3),
+            "weights_gb": round(model.weight_bytes("bf16") / 1e9, 1),
+            "kv_cache_kb_per_token": round(model.kv_bytes_per_token() / 1e3, 1),
+            "layers": model.layers,
+            "hidden": model.hidden,
+            "heads": model.heads,
+            "kv_heads": model.kv_heads,
+            "head_dim": model.head_dim,
+            "intermediate": model.intermediate,
+            "vocabulary": model.vocabulary,
+            "max_context": model.max_context,
+        }
+        for model in map(load_model, sorted(model_names(), key=lambda name: load_model(name).parameters))
+    ]
+
+
+def model_card(name: str) -> list[dict[str, object]]:
+    """One model as (key, value, source) records: its fields, what it weighs, and the counts that divide it."""
+    model = load_model(name)
+    path = model_path(name)
+    sources = {key[0]: source for key, _, source in read_sources(path)} if path.suffix == ".toml" else {}
+    derived = {
+        "parameters": model.parameters,
+        "decoder_parameters": model.decoder_parameters,
+        "weight_bytes (bf16)": model.weight_bytes("bf16"),
+        "kv_bytes_per_token (bf16)": model.kv_bytes_per_token(),
+        "tensor-parallel counts": ", ".join(map(str, tensor_parallel_counts(model))),
+    }
+    fields = [{"key": key, "value": value, "source": sources.get(key, path.name)} for key, value in model]
+    return fields + [{"key": key, "value": value, "source": "computed"} for key, value in derived.items()]

@@ -1,0 +1,192 @@
+"""The four kinds of operator that one chip computes, with their FLOPs and bytes, and a pass made of them.
+
+Not here: which operators a decoder has (``scenarios.workload.decoder``), what anything costs in time, how operators
+become kernels. All bytes and FLOPs are of one chip.
+
+An operator may stand for several passes side by side that differ in batch or context: these are then arrays (passes,),
+and so is what follows from them (``several``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chips.spec import ELEMENT_BYTES, Precision
+
+ACTIVATION_BYTES = 2  # activations and KV cache stay in bf16, whatever the precision of the weights
+Quantity = float | NDArray[np.float64]
+Count = int | NDArray[np.float64]
+Part = Literal["matmul", "attention", "other", "allreduce"]
+
+
+def largest(quantity: Quantity) -> float:
+    """The quantity itself, or of several passes side by side the largest."""
+    return float(quantity.max()) if isinstance(quantity, np.ndarray) else quantity
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixProduct:
+    """C[m,n] = A[m,k] B[k,n] with B the weights; ``weights`` False when B is an activation or gradient.
+
+    ``count`` independent products of this shape are one kernel. ``exact``: FP8 products are added in fp32.
+    """
+
+    name: str
+    m: Count
+    n: int
+    k: int
+    precision: Precision
+    plain_calls: int = 1
+    part: Part = "matmul"
+    weights: bool = True
+    count: int = 1
+    exact: bool = False
+
+    @property
+    def several(self) -> bool:
+        return isinstance(self.m, np.ndarray)
+
+    @property
+    def flops(self) -> Quantity:
+        return 2.0 * self.count * self.m * self.n * self.k
+
+    @property
+    def stream_bytes(self) -> float:
+        """Bytes that only this operator reads and that live in off-chip memory: its weights."""
+        return float(self.n * self.k * ELEMENT_BYTES[self.precision]) if self.weights else 0.0
+
+    @property
+    def activation_bytes(self) -> Quantity:
+        """Bytes of input and output that cross memory when the operator is a kernel of its own."""
+        return 1.0 * self.count * (self.m * self.k + self.m * self.n) * ACTIVATION_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Scaled dot-product attention of ``tokens`` query tokens a sequence over ``context`` keys (causal)."""
+
+    name: str
+    batch: Count
+    tokens: Count
+    context: Count
+    heads: int
+    kv_heads: int
+    head_dim: int
+    backward: bool = False
+    plain_calls: int = 1
+    part: Part = "attention"
+
+    @property
+    def several(self) -> bool:
+        return any(isinstance(size, np.ndarray) for size in (self.batch, self.tokens, self.context))
+
+    @property
+    def decode(self) -> bool:
+        return isinstance(self.tokens, int) and self.tokens == 1
+
+    @property
+    def flops(self) -> Quantity:
+        """Two products over the keys that causality leaves; the backward pass has five (FlashAttention-2)."""
+        hidden_keys = self.tokens * (self.tokens - 1) / 2
+        forward = 4.0 * self.batch * self.heads * self.head_dim * (self.tokens * self.context - hidden_keys)
+        return 2.5 * forward if self.backward else forward
+
+    @property
+    def exponentials(self) -> Quantity:
+        return self.flops / (4.0 * self.head_dim)
+
+    @property
+    def stream_bytes(self) -> Quantity:
+        """KV cache read from memory; in prefill the keys are this layer's own activations."""
+        if not self.decode:
+            return 0.0
+        return 2.0 * self.batch * self.context * self.kv_heads * self.head_dim * ACTIVATION_BYTES
+
+    @property
+    def activation_bytes(self) -> Quantity:
+        rows = self.batch * self.tokens * self.head_dim
+        return 1.0 * rows * (2 * self.heads + 2 * self.kv_heads) * ACTIVATION_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Elementwise:
+    """A memory-bound operator: normalisation, rotary embedding, SiLU-multiply, residual add, sampling, optimizer."""
+
+    name: str
+    bytes_read: Quantity
+    bytes_written: Quantity
+    operations: Quantity
+    special_functions: Quantity = 0.0
+    passes: int = 1
+    plain_calls: int = 1
+    part: Part = "other"
+
+    @property
+    def several(self) -> bool:
+        return isinstance(self.bytes_read, np.ndarray)
+
+    @property
+    def flops(self) -> Quantity:
+        return self.operations
+
+    @property
+    def stream_bytes(self) -> float:
+        return 0.0
+
+    @property
+    def activation_bytes(self) -> Quantity:
+        return self.bytes_read + self.bytes_written
+
+
+@dataclass(frozen=True, slots=True)
+class Collective:
+    """A collective between the chips of the group; ``payload_bytes`` as nccl-tests counts it."""
+
+    name: str
+    operation: Literal["all_reduce", "all_gather", "reduce_scatter"]
+    payload_bytes: Quantity
+    plain_calls: int = 1
+    part: Part = "allreduce"
+
+    @property
+    def several(self) -> bool:
+        return isinstance(self.payload_bytes, np.ndarray)
+
+    @property
+    def flops(self) -> float:
+        return 0.0
+
+    @property
+    def stream_bytes(self) -> float:
+        return 0.0
+
+    @property
+    def activation_bytes(self) -> Quantity:
+        return 2.0 * self.payload_bytes
+
+
+Operator = MatrixProduct | Attention | Elementwise | Collective
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One pass through the model on one chip: what comes before the decoders, one decoder, how many, what comes after.
+
+    ``kept_bytes``: activations of a decoder that a training step writes for its backward pass, or reads there.
+    """
+
+    before: tuple[Operator, ...]
+    decoder: tuple[Operator, ...]
+    layers: int
+    after: tuple[Operator, ...]
+    kept_bytes: float = 0.0
+
+    def total(self, quantity: Callable[[Operator], Quantity]) -> Quantity:
+        """Sum of ``quantity`` over all operators of the pass; an array where it is of several passes."""
+        once = sum(quantity(operator) for operator in self.before + self.after)
+        return once + self.layers * sum(quantity(operator) for operator in self.decoder)

@@ -1,0 +1,296 @@
+"""A training step as operators: forward and backward passes of a decoder, and the optimizer.
+
+The backward pass of a product is two products (for its input and for its weights), so a step has three times the
+forward FLOPs; activations are kept, or computed again by ``recompute`` (Korthikanti et al. 2022, arXiv 2205.05198):
+``none``, ``selective`` (only attention's inner part), ``full`` (the whole decoder).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from chips.spec import Precision
+from scenarios.workload.decoder import forward
+from scenarios.workload.model import Model, Shard
+from scenarios.workload.operators import (
+    ACTIVATION_BYTES,
+    Attention,
+    Collective,
+    Elementwise,
+    MatrixProduct,
+    Operator,
+    Quantity,
+    Step,
+)
+from scenarios.workload.parallel import Recompute
+
+# How names end: of casts, of products for the weights' gradient, and of what adds their results up.
+TO_FP8, WEIGHT_GRADIENT, ACCUMULATION = " to FP8", " weight gradient", " gradient accumulation"
+ADDING = ("attention normalisation", "MLP normalisation")  # of a decoder: those that follow a residual add
+
+# Mixed-precision Adam as Megatron-LM runs it: 16-bit weight, fp32 gradient, master weight and two moments are held, 18
+# bytes a parameter (Rajbhandari et al. 2020, arXiv 1910.02054, with a 16-bit gradient: 16). The last may be shared.
+WEIGHT_BYTES, GRADIENT_BYTES, OPTIMIZER_STATE_BYTES = 2, 4, 12
+
+
+class ElementPass(NamedTuple):
+    """What a kernel that passes once over an array does for each of its elements."""
+
+    bytes_read: float
+    bytes_written: float
+    operations: float
+    special_functions: float = 0.0
+
+
+# The passes of its optimizer over the parameters, named as its timers.
+OPTIMIZER_PASSES = {
+    "clip-main-grad, norm": ElementPass(4, 0, 2),
+    "clip-main-grad, scale": ElementPass(4, 4, 2),
+    "inner-step": ElementPass(16, 12, 12),  # Adam: gradient, master weight and two moments
+    "copy-main-to-model-params": ElementPass(4, 2, 2),
+    "zero gradients": ElementPass(0, 4, 2),
+}
+# The loss over a split vocabulary as Megatron-LM computes it unless told to fuse it: passes over the logits in fp32.
+LOSS_PASSES = {
+    "cast": ElementPass(2, 4, 1),
+    "maximum": ElementPass(4, 0, 1),
+    "subtraction": ElementPass(4, 4, 1),
+    "exponential": ElementPass(4, 4, 1, special_functions=1),
+    "sum": ElementPass(4, 0, 1),
+    "division": ElementPass(4, 4, 1),
+}
+LOSS_BACKWARD_PASSES = {"product": ElementPass(4, 4, 1), "cast": ElementPass(4, 2, 1)}
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """The three stretches of one step on one chip: forward and backward of a micro-batch, and the optimizer once."""
+
+    forward: Step
+    backward: Step
+    optimizer: Step
+
+
+def training_step(
+    model: Model,
+    shard: Shard,
+    batch: int,
+    tokens: int,
+    precision: Precision,
+    *,
+    recompute: Recompute = "none",
+    sequence: bool = False,
+    fused_attention: bool = True,
+    fused_add: bool = True,
+    fused_loss: bool = True,
+    context_parallel: int = 1,
+) -> TrainingStep:
+    """One step on ``batch`` sequences of ``tokens`` tokens, the model split over ``shard.ranks`` chips.
+
+    ``context_parallel`` groups share each sequence: a group has its part of the tokens, and its queries attend to half
+    of the others' keys on average (causal, balanced), which travel around while it computes. ``fused_add``: residual
+    adds ride with the normalisation after them, as a strategy that fuses has them; Megatron-LM's do not.
+    ``fused_loss``: the loss reads the logits once, as they are.
+    """
+    own = tokens // context_parallel
+    context = (tokens + own) // 2
+    ahead = forward(
+        model,
+        shard,
+        batch,
+        own,
+        context,
+        precision,
+        every_logit=True,
+        sequence=sequence,
+        fused_attention=fused_attention,
+    )
+    dropout = not fused_attention
+    kept = kept_activation_bytes(model, shard, batch, own, recompute, sequence=sequence, dropout=dropout)
+    layer = [back for operator in reversed(ahead.decoder) for back in backward(operator)]
+    ahead = replace(ahead, decoder=_with_casts(ahead.decoder), kept_bytes=kept)
+    if not fused_add:
+        apart = (part for operator in ahead.decoder for part in _add_apart(operator, dropout=dropout))
+        ahead = replace(ahead, decoder=tuple(apart))
+    if recompute == "full":
+        layer = [operator for operator in ahead.decoder if not _last_exchange(operator, ahead)] + layer
+    elif recompute == "selective":
+        layer = [operator for operator in ahead.decoder if operator.part == "attention"] + layer
+    ahead = replace(ahead, decoder=tuple(_gathered_in_fp8(ahead.decoder, shard.ranks)))
+    layer = _gathered_in_fp8(layer, shard.ranks)
+    back = Step(
+        before=tuple(b for operator in reversed(ahead.after) for b in backward(operator)),
+        decoder=tuple(layer),
+        layers=model.layers,
+        after=tuple(b for operator in reversed(ahead.before) for b in backward(operator)),
+        kept_bytes=kept,
+    )
+    if not fused_loss:
+        ahead = replace(ahead, after=_in_passes(ahead.after, "loss", LOSS_PASSES))
+        back = replace(back, before=_in_passes(back.before, "loss backward", LOSS_BACKWARD_PASSES))
+    return TrainingStep(ahead, back, optimizer_step(model.parameters / shard.ranks))
+
+
+def _passes(name: str, passes: Mapping[str, ElementPass], elements: Quantity) -> list[Operator]:
+    """A kernel for each of ``passes`` over an array of so many elements."""
+    return [
+        Elementwise(
+            f"{name} {each}",
+            **{field: amount * elements for field, amount in done._asdict().items()},
+            plain_calls=1,
+        )
+        for each, done in passes.items()
+    ]
+
+
+def _in_passes(operators: Sequence[Operator], name: str, passes: Mapping[str, ElementPass]) -> tuple[Operator, ...]:
+    """The same with the operator of this name in so many passes over as many logits as it reads."""
+    made: list[Operator] = []
+    for operator in operators:
+        if operator.name != name:
+            made.append(operator)
+            continue
+        assert isinstance(operator, Elementwise)
+        made += _passes(f"{name},", passes, operator.bytes_read / ACTIVATION_BYTES)
+    return tuple(made)
+
+
+def _add_apart(operator: Operator, *, dropout: bool) -> list[Operator]:
+    """A normalisation as training runs it forward: the residual add before it is a kernel of its own.
+
+    Megatron-LM's adds bias and residual, and where there is ``dropout`` writes its mask, a byte an element. Of the
+    backward pass the sum of two gradients is as much as the fused add: it stays.
+    """
+    if not (isinstance(operator, Elementwise) and operator.name in ADDING):
+        return [operator]
+    unit = operator.bytes_read / 2
+    mask = unit / ACTIVATION_BYTES if dropout else 0.0
+    add = replace(
+        operator,
+        name=f"residual add before {operator.name}",
+        bytes_written=unit + mask,
+        operations=2.0 * unit / ACTIVATION_BYTES,
+        special_functions=0.0,
+        passes=1,
+    )
+    return [add, replace(operator, bytes_read=unit, bytes_written=unit)]
+
+
+def _with_casts(decoder: tuple[Operator, ...]) -> tuple[Operator, ...]:
+    """A decoder whose products take FP8, as Transformer Engine casts for them.
+
+    A normalisation writes its output as two FP8 arrays, one of them transposed for the weight gradient, in the bytes of
+    the 16-bit one; the input of any other product is cast by a kernel of its own.
+    """
+    made: list[Operator] = []
+    before: Operator | None = None
+    for operator in decoder:
+        normalised = isinstance(before, Elementwise) and before.name in ADDING
+        if isinstance(operator, MatrixProduct) and operator.precision == "fp8" and not normalised:
+            assert isinstance(operator.m, int)
+            made.append(_cast(f"{operator.name} input", operator.m * operator.k))
+        made.append(operator)
+        if not isinstance(operator, Collective):
+            before = operator
+    return tuple(made)
+
+
+def _gathered_in_fp8(operators: Sequence[Operator], ranks: int) -> list[Operator]:
+    """Under sequence parallelism what a product takes in FP8 is cast before it is gathered: a rank's share, half of the
+    bytes (Transformer Engine).
+    """
+    made = list(operators)
+    for place, gather in enumerate(made[:-1]):
+        if not (isinstance(gather, Collective) and gather.operation == "all_gather"):
+            continue
+        taken = made[place + 1]
+        half = replace(gather, payload_bytes=gather.payload_bytes / 2)
+        if isinstance(taken, MatrixProduct) and taken.precision == "fp8":
+            made[place] = half
+        elif taken.name.endswith(TO_FP8):
+            assert isinstance(taken, Elementwise)
+            share = {key: getattr(taken, key) / ranks for key in ("bytes_read", "bytes_written", "operations")}
+            made[place : place + 2] = [replace(taken, **share), half]
+    return made
+
+
+def _cast(name: str, elements: int) -> Elementwise:
+    """16-bit elements as two FP8 arrays, one of them transposed."""
+    return Elementwise(f"{name}{TO_FP8}", 2.0 * elements, 2.0 * elements, 2.0 * elements, plain_calls=1)
+
+
+def backward(operator: Operator) -> list[Operator]:
+    """The kernels of an operator's backward pass."""
+    match operator:
+        case MatrixProduct(name=name, m=m, n=n, k=k, precision=precision):
+            assert isinstance(m, int)  # passes of training are not side by side
+            # dA[m,k] = dC[m,n] B^T reads the weights again; dB[k,n] = A^T dC does not.
+            gradients: list[Operator] = [_cast(f"{name} output gradient", m * n)] if precision == "fp8" else []
+            gradients += [
+                replace(operator, name=f"{name} input gradient", n=k, k=n, exact=True, plain_calls=1),
+                replace(
+                    operator, name=f"{name}{WEIGHT_GRADIENT}", m=k, n=n, k=m, weights=False, exact=True, plain_calls=1
+                ),
+            ]
+            return [*gradients, _accumulation(operator)] if operator.weights else gradients
+        case Attention():
+            return [replace(operator, name="attention backward", backward=True)]
+        case Collective(name=name, operation="all_gather"):
+            return [replace(operator, name=f"{name} backward", operation="reduce_scatter")]
+        case Collective(name=name, operation="reduce_scatter"):
+            return [replace(operator, name=f"{name} backward", operation="all_gather")]
+        case Collective(name=name):
+            return [replace(operator, name=f"{name} backward")]
+        case Elementwise(name=name):
+            return [
+                replace(
+                    operator,
+                    name=f"{name} backward",
+                    bytes_read=operator.bytes_read + operator.bytes_written,
+                    bytes_written=operator.bytes_read,
+                    operations=2 * operator.operations,
+                )
+            ]
+
+
+def _accumulation(product: MatrixProduct) -> Elementwise:
+    """Weight gradients are summed in fp32 over micro-batches: read and written, less what the product has written."""
+    parameters = float(product.count * product.n * product.k)
+    return Elementwise(
+        f"{product.name}{ACCUMULATION}",
+        bytes_read=4.0 * parameters,
+        bytes_written=2.0 * parameters,
+        operations=parameters,
+        plain_calls=1,
+    )
+
+
+def kept_activation_bytes(
+    model: Model, shard: Shard, batch: int, tokens: int, recompute: Recompute, *, sequence: bool, dropout: bool
+) -> float:
+    """Activations that one decoder keeps for its backward pass, on one chip.
+
+    What Korthikanti et al. 2022 (table 2) count for a GPT, by the model's own widths. Of the hidden state every chip
+    keeps four (or its part of them under sequence parallelism): the inputs of two normalisations and of the products
+    after them, and a byte for each of two masks of dropout; inside the parallel parts queries, keys, values and
+    attention's output, the MLP's inner state before and after its activation. Attention scores are not counted, because
+    FlashAttention and selective recomputation do not keep them. Full recomputation keeps only the input.
+    """
+    rows = float(batch * tokens)
+    if recompute == "full":
+        return ACTIVATION_BYTES * rows * model.hidden
+    replicated = (4 * ACTIVATION_BYTES + (2 if dropout else 0)) * model.hidden / (shard.ranks if sequence else 1)
+    attention = 2 * (shard.heads + shard.kv_heads) * model.head_dim
+    return rows * (replicated + ACTIVATION_BYTES * (attention + (3 if model.gated_mlp else 2) * shard.intermediate))
+
+
+def _last_exchange(operator: Operator, step: Step) -> bool:
+    """The decoder's closing collective need not be computed again: the next decoder's input was kept."""
+    return isinstance(operator, Collective) and operator is step.decoder[-1]
+
+
+def optimizer_step(parameters: float) -> Step:
+    """The optimizer on one chip that updates so many parameters."""
+    return Step((), (), 0, tuple(_passes("optimizer", OPTIMIZER_PASSES, parameters)))

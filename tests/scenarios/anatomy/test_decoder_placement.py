@@ -1,0 +1,175 @@
+"""Decoders placed: shares near what is published, agreement with the strategies, limits that move the right way."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from chips.placement import fits, place
+from chips.spec import Dataflow, load_chip
+from cluster import Cluster
+from scenarios import simulate
+from scenarios.anatomy.placement import kernels_needed, largest_hidden, limits, place_decoder
+from scenarios.commands.main import main
+from scenarios.errors import ScenarioError
+from scenarios.point import make_point
+from scenarios.strategies.dataflow.fused_program import token_stream, weight_stream
+from scenarios.strategies.dataflow.stages import DataflowMachine, activation_bytes, resident_bytes
+from scenarios.workload.decoder import forward
+from scenarios.workload.model import load_model, shard
+from scenarios.workload.operators import MatrixProduct, Step
+
+
+def machine(name: str, count: int = 1) -> DataflowMachine:
+    chip = load_chip(name)
+    assert isinstance(chip, Dataflow)
+    return DataflowMachine(chip, Cluster(chip, count))
+
+
+def step(model: str, count: int, phase: str, batch: int, context: int) -> Step:
+    loaded = load_model(model)
+    return forward(loaded, shard(loaded, count), batch, 1 if phase == "decode" else context, context, "bf16")
+
+
+@pytest.mark.parametrize("phase", ["decode", "prefill"])
+def test_a_fused_llama_2_7b_uses_about_nine_tenths_of_both_kinds_of_unit(phase: str) -> None:
+    """arXiv 2405.07518, section VI-C: one kernel a decoder, about 90% of PCUs and PMUs."""
+    found = place_decoder(make_point("llama-2-7b", "sn40l", 8, phase=phase))
+    assert found.fits
+    kernel = found.sections[0]
+    assert kernel.compute_share == pytest.approx(0.9, abs=0.1)
+    assert kernel.memory_share == pytest.approx(0.9, abs=0.1)
+
+
+def test_a_program_has_all_the_decoders_work_and_weights() -> None:
+    decode = step("llama-2-7b", 8, "decode", 1, 4096)
+    weights = sum(o.stream_bytes for o in decode.decoder if isinstance(o, MatrixProduct))
+    cache = sum(float(o.stream_bytes) for o in decode.decoder) - weights
+    program = weight_stream(machine("sn40l", 8), decode)
+    assert sum(s.operand.streamed_bytes for s in program.stages if s.operand) == pytest.approx(weights + cache)
+    prefill = step("llama-2-7b", 8, "prefill", 1, 4096)
+    program = token_stream(machine("sn40l", 8), prefill)
+    chip = machine("sn40l").chip
+    rate = chip.peak_flops("bf16") / chip.compute.units * chip.timing.matrix_efficiency
+    flops = sum(float(o.flops) for o in prefill.decoder if o.part in ("matmul", "attention"))
+    work = program.passes * sum(stage.unit_seconds for stage in program.stages if stage.operand) * rate
+    assert 1 <= work / flops < 1.1  # 64 rows are 11 turns of 6, keys come in lanes
+    assert sum(s.operand.loaded_bytes for s in program.stages if s.operand) == pytest.approx(weights)
+
+
+def test_the_decode_of_a_layer_takes_what_the_strategy_says() -> None:
+    """Two ways to one number: the clock's tile by tile, and placement's by stages in turn."""
+    for count in (1, 8):
+        found = place_decoder(make_point("llama-2-7b", "sn40l", count))
+        row = simulate("llama-2-7b", "sn40l", count, strategy="fused_decoder").iloc[0]
+        layer = float(row["seconds"]) / load_model("llama-2-7b").layers
+        assert found.seconds == pytest.approx(layer, rel=0.15)
+
+
+CASES = [("decode", batch, 4096) for batch in (1, 64, 1024, 4096)] + [
+    ("prefill", 1, 512), ("prefill", 1, 4096), ("prefill", 1, 32768), ("prefill", 16, 4096),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("chip", ["sn40l", "sn10"])
+@pytest.mark.parametrize("model", ["llama-3.2-1b", "llama-2-7b", "llama-2-70b", "llama-3.1-405b"])
+def test_what_a_strategy_holds_as_a_weight_stream_placement_holds(chip: str, model: str) -> None:
+    for count in (1, 4, 8):
+        on = machine(chip, count)
+        for case in CASES:
+            work = step(model, count, *case)
+            if activation_bytes(on, work) <= resident_bytes(on.chip):
+                assert fits(weight_stream(on, work), on.chip), case
+
+
+def test_fewer_kernels_on_a_larger_chip_and_on_more_chips() -> None:
+    prefill = [step("llama-2-70b", count, "prefill", 1, 4096) for count in (1, 2, 4, 8)]
+    on_sn40l, on_sn10 = (
+        [
+            len(place(token_stream(machine(chip, count), work), machine(chip).chip).sections)
+            for count, work in zip((1, 2, 4, 8), prefill, strict=True)
+        ]
+        for chip in ("sn40l", "sn10")
+    )
+    assert on_sn40l == sorted(on_sn40l, reverse=True)
+    assert on_sn10 == sorted(on_sn10, reverse=True)
+    assert all(large <= small for large, small in zip(on_sn40l, on_sn10, strict=True))
+    assert on_sn40l[-1] == 1
+
+
+def test_the_largest_hidden_size_is_the_last_that_fits() -> None:
+    on = machine("sn10")
+    largest = largest_hidden(on, token_stream, "prefill", 1, 4096)
+    record = limits([on.chip], 1, [largest, largest + 128], [("prefill", 1, 4096)])[0]
+    assert record["token_stream"] == largest
+    assert record[f"kernels_at_{largest}"] == 1
+    assert largest_hidden(on, token_stream, "prefill", 1, 8192) <= largest
+    assert largest_hidden(machine("sn40l"), token_stream, "prefill", 1, 4096) >= largest
+
+
+def test_sections_take_longer_than_one_kernel_would() -> None:
+    """Same work on the same chip, in two kernels instead of one: the drawback of what does not fit."""
+    one = place_decoder(make_point("llama-2-7b", "sn40l", 1, phase="prefill"))
+    two = place_decoder(make_point("llama-2-7b", "sn10", 1, phase="prefill"))
+    assert (len(one.sections), len(two.sections)) == (1, 2)
+    assert kernels_needed(machine("sn10"), step("llama-2-7b", 1, "prefill", 1, 4096)) == 1  # slower, as a weight stream
+    assert two.seconds > 2 * one.seconds
+
+
+def test_a_gpu_lays_nothing_out_in_space() -> None:
+    with pytest.raises(ScenarioError, match="h100 lays no kernels out in space"):
+        place_decoder(make_point("llama-2-7b", "h100", 1))
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", *arguments])
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), captured.out, captured.err
+
+
+def test_the_command_prints_kernels_with_their_stages(capsys: pytest.CaptureFixture[str], tmp_path) -> None:  # type: ignore[no-untyped-def]
+    picture = tmp_path / "mesh.png"
+    code, out, err = run(capsys, "llama-2-7b", "--chips", "sn40l", "--count", "8", "--json", "--plot", str(picture))
+    (record,) = json.loads(out)
+    assert code == 0
+    assert record["kernel"] == "1 of 1"
+    assert sum(stage["pcus"] for stage in record["stage_records"]) == record["pcus"]
+    assert picture.stat().st_size > 10_000
+    assert err == f"wrote {picture}\n"
+
+
+def test_the_command_prints_limits_and_clusters(capsys: pytest.CaptureFixture[str], tmp_path) -> None:  # type: ignore[no-untyped-def]
+    picture = tmp_path / "limits.svg"
+    code, out, _ = run(
+        capsys, "--chips", "sn10", "--context", "4096", "--hidden", "4096", "--json", "--plot", str(picture)
+    )
+    assert code == 0
+    assert {record["phase"] for record in json.loads(out)} == {"decode", "prefill"}
+    assert picture.exists()
+    code, out, _ = run(capsys, "llama-2-7b", "--chips", "h100", "--phase", "prefill", "--json")
+    assert code == 0
+    assert {record["tokens"] for record in json.loads(out)} == {16, 32, 64, 128}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--chips", "h100"], "h100 lays no kernels out in space"),
+        (["--hidden", "1000", "--context", "4096"], "--hidden 1000 is not heads of 128; choose a multiple of 128"),
+        (["--hidden", "0", "--context", "4096"], "--hidden 0 is not heads of 128; choose a multiple of 128"),
+        (["--phase", "train"], "--phase train: without a model it is decode or prefill"),
+        (["llama-2-7b", "--chips", "a100"], "a100 has no thread block clusters"),
+        (["llama-2-7b", "--chips", "sn40l", "--precision", "fp8"], "sn40l has no fp8 matrix unit"),
+        (["llama-2-7b", "--plot", "mesh.pdf"], "a picture is a .png or .svg file"),
+        (["llama-2-7b", "--count", "3"], "cannot be split over 3 chips"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert err.count("\n") == 1

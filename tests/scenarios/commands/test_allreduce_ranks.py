@@ -1,0 +1,139 @@
+"""``loopline allreduce`` between real MPI ranks, started by it or by mpiexec; what happens when one dies or hangs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cluster.mpiexec import mpiexec_command
+from scenarios.commands.machines.allreduce.prices import links_of, schedule_row
+
+LOOPLINE = [sys.executable, "-c", "from scenarios.commands.main import main; main()", "allreduce"]
+TIMEOUT = 1.0
+# What else an end may take: processes that start, and rank that say that they live, on a machine that is busy.
+SLACK = 60.0
+STARTS = {
+    "loopline": lambda ranks: [*LOOPLINE, "--executor", "mpi", "--ranks", str(ranks)],
+    "mpiexec": lambda ranks: [*mpiexec_command(ranks)[:-1], *LOOPLINE],
+}
+
+
+def run(start: str, ranks: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*STARTS[start](ranks), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_simulated_times_of_ranks_are_the_prices(start):
+    done = run(start, 3, "--algorithm", "ring", "two_shot", "--bytes", "1", "1001", "64KiB", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [(row["algorithm"], row["bytes"]) for row in rows] == [
+        (name, size) for size in (1, 1001, 65536) for name in ("ring", "two_shot")
+    ]
+    for row in rows:
+        assert row["seconds"] == schedule_row(links_of("h100", 3), row["bytes"], row["algorithm"]).seconds
+        assert row["runs_as"] == "3 MPI ranks"
+
+
+def test_all_algorithms_between_ranks_drawn_and_traced(tmp_path: Path):
+    plot, trace = tmp_path / "plot.svg", tmp_path / "trace.json"
+    done = run("loopline", 2, "--compare", "--bytes", "8KiB", "--plot", str(plot), "--trace", str(trace))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" right ") > 8
+    assert plot.stat().st_size
+    processes = {event["pid"] for event in json.loads(trace.read_text())["traceEvents"]}
+    assert len(processes) >= 2 * done.stdout.count(" right ")  # one a rank
+
+
+def test_calibration_puts_predicted_beside_measured(tmp_path: Path):
+    plot = tmp_path / "plot.png"
+    arguments = ("--calibrate", "--algorithm", "ring", "one_shot", "--bytes", "8KiB", "256KiB")
+    done = run("loopline", 2, *arguments, "--json", "--plot", str(plot))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert len(rows) == 4
+    for row in rows:
+        assert row["predicted_over_measured"] == pytest.approx(row["predicted_seconds"] / row["measured_seconds"])
+        assert min(row["bytes_per_s"], row["ping_pong_bytes_per_s"], row["measured_seconds"]) > 0
+        assert row["predicted_seconds"] >= 2e-9
+    assert plot.stat().st_size
+
+
+def test_a_mistake_is_told_once_by_ranks_that_mpiexec_started():
+    done = run("mpiexec", 3, "--bytes", "8XB")
+    assert done.returncode == 2
+    assert (
+        done.stderr.strip() == "loopline: --bytes 8XB: expected a whole number of bytes, such as 65536, 64KiB or 1MB."
+    )
+    done = run("mpiexec", 3, "--ranks", "4")
+    assert "--ranks 4: ranks run one number at a time, here 3" in done.stderr
+
+
+def test_buffers_that_do_not_fit_this_machine_are_refused():
+    done = run("loopline", 8, "--algorithm", "ring", "--bytes", "1TiB")
+    assert done.returncode == 2
+    assert "8 ranks need" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def ranks_below(process: int) -> list[int]:
+    """The processes of Python under ``process``, children of children included; not the one that started mpiexec."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,stat=,comm="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=3) for line in listed.splitlines()]
+    children = {int(pid): int(parent) for pid, parent, _, _ in rows}
+
+    def under(pid: int) -> bool:
+        return pid == process or (pid in children and under(children[pid]))
+
+    def alive(state: str) -> bool:
+        return not state.startswith("Z")
+
+    proxies = {int(pid) for pid, _, _, name in rows if name.startswith("hydra")}
+    return sorted(
+        int(pid) for pid, parent, state, _ in rows if int(parent) in proxies and under(int(pid)) and alive(state)
+    )
+
+
+def exists(pid: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("start", "how", "said"),
+    [
+        ("loopline", signal.SIGKILL, ["was lost: Killed (signal 9)"]),
+        ("loopline", signal.SIGSTOP, ["died or hangs: nothing came for 1 s", "did not all come up within"]),
+        ("mpiexec", signal.SIGKILL, ["Killed (signal 9)"]),
+        ("mpiexec", signal.SIGSTOP, ["died or hangs: nothing came for 1 s", "did not all come up within"]),
+    ],
+)
+def test_a_rank_that_dies_or_hangs_ends_the_run_and_nothing_is_left(start, how, said):
+    ranks = 3
+    command = [*STARTS[start](ranks), "--timeout", str(TIMEOUT), "--algorithm", "ring", "--bytes"]
+    process = subprocess.Popen(
+        [*command, *map(str, range(1, 20_001))], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + SLACK
+    while len(found := ranks_below(process.pid)) < ranks and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(found) == ranks
+    time.sleep(1.0)
+    os.kill(found[1], how)
+    out, error = process.communicate(timeout=TIMEOUT + SLACK)
+    assert process.returncode != 0
+    assert any(sentence in error + out for sentence in said), (out, error)
+    assert sum(line.startswith("loopline: ") for line in error.splitlines()) == (
+        0 if "mpiexec" in start and how == 9 else 1
+    )
+    assert "Traceback" not in error
+    time.sleep(0.2)
+    assert not [pid for pid in found if exists(pid)]

@@ -1,0 +1,136 @@
+"""One rule for each option in every command, and a sentence that helps where a user expects another."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from scenarios.commands.main import SEVERAL, app, main
+
+GROUP: Any = typer.main.get_command(app)
+COMMANDS: dict[str, Any] = GROUP.commands
+WIDTH_OF_A_TERMINAL = 80
+MARGIN = 2  # that the help leaves
+
+
+def options_of(command: Any) -> dict[str, Any]:
+    return {
+        name: parameter
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+        if name.startswith("-")
+    }
+
+
+def takes_a_path(parameter: Any) -> bool:
+    return hasattr(parameter, "type_descriptor") and parameter.type_descriptor.annotation is Path
+
+
+def examples() -> list[tuple[str, str]]:
+    return [
+        (name, line.strip())
+        for name, command in COMMANDS.items()
+        for line in (command.help or "").splitlines()
+        if line.strip().startswith("loopline ")
+    ]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_chips_are_several_and_chip_is_one(name: str) -> None:
+    options = options_of(COMMANDS[name])
+    assert not {"--chip", "--chips"} <= set(options)
+    assert "--chips" not in options or options["--chips"].multiple
+    assert "--chip" not in options or not options["--chip"].multiple
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_that_take_several_values_take_them_after_one_mention(name: str) -> None:
+    several = {option for option, parameter in options_of(COMMANDS[name]).items() if getattr(parameter, "multiple", 0)}
+    assert several <= set(SEVERAL)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_files_are_named_by_the_same_options(name: str) -> None:
+    """A result goes to -o, a picture beside a printed result to --plot, a trace to --trace."""
+    options = options_of(COMMANDS[name])
+    files = {option for option, parameter in options.items() if takes_a_path(parameter)}
+    assert files <= {"--output", "-o", "--plot", "--trace", "--data", "--spreads"}
+    assert ("-o" in options) == ("--output" in options)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_teaches_with_examples(name: str) -> None:
+    assert [line for command, line in examples() if command == name]
+
+
+@pytest.mark.parametrize(("name", "line"), examples())
+def test_an_example_can_be_copied_from_a_terminal_of_usual_width(name: str, line: str) -> None:
+    assert len(line) <= WIDTH_OF_A_TERMINAL - MARGIN
+    words = shlex.split(line, comments=True)
+    assert words[0] == "loopline"
+    options = {option for known in (name, words[1]) if known in COMMANDS for option in options_of(COMMANDS[known])}
+    assert all(word in options for word in words if word.startswith("-"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("compare llama-3.1-8b --chip h100", "`loopline compare` has no --chip; it takes one or more: --chips."),
+        ("tiles matmul --chips h100", "`loopline tiles` has no --chips; it takes one: --chip."),
+        ("bandwidth llama-3.1-8b --chip h100 sn40l", "'sn40l' is one too many: --chip takes one value."),
+        ("chips h100 sn40l", "'sn40l' is one word too many"),
+        ("roofline llama-3.1-8b --chips h100 -o roof.svg", "--plot FILE draws it"),
+        ("compare llama-3.1-8b --chips h100 --contxt 8", "did you mean --context?"),
+        ("compare llama-3.1-8b --chips h100 --zoom", "`loopline compare --help`"),
+        ("compare --chips h100 llama-3.1-8b", "right after `loopline compare`"),
+        ("compar llama-3.1-8b", "Did you mean 'compare'?"),
+        ("compare llama-3.1-8b --chips h100 -o rows.txt", ".parquet, .csv, .json"),
+        ("run training -o nowhere/rows.csv", "the folder 'nowhere' does not exist"),
+    ],
+)
+def test_a_wrong_option_is_answered_with_the_right_one(
+    arguments: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split(arguments))
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        ("compare llama-3.1-8b --chips h100 --count 0", "--count"),
+        ("roofline llama-3.1-8b --chips h100 --count 0", "--count"),
+        ("bandwidth llama-3.1-8b --chip h100 --batch 0", "--batch"),
+        ("allreduce --ranks 0", "--count"),
+        ("schedule --ranks 0", "--count"),
+        ("fit --count 0", "--count"),
+        ("fit --batch 0", "--batch"),
+        ("fit llama-2-7b --context 0", "--context"),
+        ("generate --prompt x --weights llama-3.2-1b --count 0", "--count"),
+        ("generate --prompt x --weights llama-3.2-1b --tokens 0", "--tokens"),
+        ("sweep training -o folder --workers 0", "--workers"),
+    ],
+)
+def test_what_is_counted_is_at_least_1_in_the_same_words(
+    arguments: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split(arguments))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"loopline: {option} is 0; it must be at least 1.\n"
+
+
+@pytest.mark.parametrize("command", ["allreduce", "schedule"])
+def test_nothing_to_send_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--bytes", "0"])
+    assert ended.value.code == 2
+    assert "at least 1 byte" in capsys.readouterr().err

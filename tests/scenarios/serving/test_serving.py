@@ -1,0 +1,100 @@
+"""Serving under load on real chips: measured rows, memory, a framework's scheduler, and the command that asks."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import chips
+from chips.spec import CatalogError
+from scenarios.commands.main import main
+from scenarios.errors import ScenarioError, Unpredictable
+from scenarios.evidence.validation import DATA
+from scenarios.framework import framework_named
+from scenarios.point import make_point
+from scenarios.serving.load import predict_serving, serving_times
+
+CATALOG = Path(chips.__file__).parent / "catalog"
+MEASURED = DATA / "measured" / "serving_llama.csv"
+ROW = {"chip": "h100", "model": "meta-llama/Llama-3.1-8B-Instruct", "tp_size": 2, "pp_size": 1}
+ROW |= {"input_tokens": 1024, "output_tokens": 256, "backend": "trtllm"}
+
+
+def times(**changes):
+    asked = {"input_tokens": 1024, "output_tokens": 128, "concurrency": 8} | changes
+    model, ranks = asked.pop("model", "llama-3.1-8b"), asked.pop("ranks", 1)
+    return serving_times(make_point(model, asked.pop("chip", "h100"), ranks, framework="trtllm"), **asked)
+
+
+def test_measured_times_are_met_at_every_degree_of_tensor_parallelism_and_every_low_concurrency():
+    first, token = defaultdict(list), defaultdict(list)
+    for row in csv.DictReader(MEASURED.open()):
+        seconds = predict_serving({name: row[name].removesuffix(".0") for name in row})
+        errors = [
+            abs(ours * 1e3 / float(row[name]) - 1) for ours, name in zip(seconds, ("ttft_ms", "tpot_ms"), strict=True)
+        ]
+        first[float(row["concurrency"])].append(errors[0])
+        token[float(row["tp_size"])].append(errors[1])
+    assert all(np.mean(errors) < 0.08 for errors in token.values())
+    assert all(np.mean(first[concurrency]) < limit for concurrency, limit in {8: 0.08, 16: 0.08, 32: 0.15}.items())
+
+
+def test_pipeline_parallel_serving_is_counted_not_guessed():
+    with pytest.raises(Unpredictable, match="pipeline-parallel"):
+        predict_serving(ROW | {"pp_size": 2, "concurrency": 1})
+
+
+def test_more_concurrent_requests_take_longer_a_token():
+    tokens = [predict_serving(ROW | {"concurrency": number})[1] for number in (1, 8, 64)]
+    assert tokens == sorted(tokens)
+
+
+def test_host_work_for_every_request_delays_every_token():
+    row = ROW | {"tp_size": 8, "output_tokens": 512}
+    few, many = (predict_serving(row | {"concurrency": number})[1] for number in (8, 32))
+    assert many - few > 24 * framework_named("trtllm").host_request_seconds > 0
+
+
+def test_no_more_requests_run_than_the_cache_has_room_for():
+    """Llama 3.1 8B leaves 57 GB of an H100 for keys and values: 12 sequences of 36,000 tokens."""
+    served = times(input_tokens=35_000, output_tokens=1000, concurrency=64, requests=64)
+    assert 8 < served.running < 13
+    assert served.time_to_first_token > 10 * served.time_per_output_token
+
+
+def test_a_benchmark_of_one_round_is_mostly_its_start():
+    """Who sends once waits for half of all prompts; in later rounds the prompts come one by one."""
+    once, often = (times(concurrency=32, requests=number, ranks=2) for number in (32, 640))
+    assert once.time_to_first_token > 2 * often.time_to_first_token
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ranks": 3}, "counts that divide"),
+        ({"model": "llama-3.1-70b"}, "no room"),
+        ({"concurrency": 0}, "--concurrency"),
+    ],
+)
+def test_what_cannot_be_served_is_told_in_a_sentence(changes, words):
+    with pytest.raises((ScenarioError, CatalogError), match=words):
+        times(**changes)
+
+
+def test_the_command_prints_a_row_a_question_and_reads_a_chip_of_the_users_own(capsys, tmp_path):
+    mine = tmp_path / "mine.toml"
+    mine.write_text((CATALOG / "h100.toml").read_text().replace('name = "h100"', 'name = "mine"', 1))
+    arguments = ["serve", "llama-3.1-8b", "--chips", "h100", str(mine), "--count", "2", "--concurrency", "8", "16"]
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--output-tokens", "64", "--json"])
+    assert not end.value.code
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["chip"], row["concurrency"]) for row in rows] == [("h100", 8), ("h100", 16), ("mine", 8), ("mine", 16)]
+    served = times(ranks=2, output_tokens=64, concurrency=8)
+    assert rows[0]["first_token_seconds"] == rows[2]["first_token_seconds"] == served.time_to_first_token
+    assert rows[1]["output_token_seconds"] > rows[0]["output_token_seconds"] == served.time_per_output_token

@@ -1,0 +1,103 @@
+"""Bands: they hold the measurements they should, and what two strategies share cannot swap them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from chips.spec import load_chip
+from scenarios import compare
+from scenarios.bands import COVERAGE, SPREADS, Spread, band, spreads, too_close
+from scenarios.commands.main import main
+from scenarios.evidence.accuracy import predict_left_out, predict_tables
+from scenarios.evidence.error_bands import as_toml, compute_spreads
+from scenarios.evidence.published_runs import run_inference
+from scenarios.evidence.validation import DATA
+from scenarios.outcome import PARTS
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return predict_tables(DATA)
+
+
+def test_the_committed_spreads_are_those_of_the_tables(tables):
+    written = as_toml(compute_spreads(tables, predict_left_out(DATA)))
+    hint = "run: loopline accuracy -o docs/accuracy.md --spreads scenarios/bands.toml"
+    assert written == SPREADS.read_text(), hint
+
+
+def test_bands_hold_at_least_the_share_of_published_runs_that_they_claim(tables):
+    rows = next(table for table in tables if table.table == "inference").rows.to_dict("records")
+    inside = []
+    for row in rows:
+        point, outcomes = run_inference(row)
+        parts = {part: sum(outcome.parts[part] for outcome in outcomes) for part in PARTS}
+        low, high = band(point.chip, point.strategy, point.phase, parts, 0.0)
+        inside.append(low <= float(row["seconds"]) <= high)
+    assert COVERAGE <= np.mean(inside) <= 0.97, "narrow enough to say something"
+
+
+@pytest.mark.parametrize("phase", ["decode", "prefill", "request", "train"])
+def test_a_band_lies_around_its_time_and_above_its_bound(phase):
+    frame = compare("llama-3.1-8b", ["h100", "a100", "b200", "sn40l"], [8, 16], phase=phase, context=2048)
+    frame = frame[frame["fits"]]
+    assert (frame["seconds_low"] <= frame["seconds"]).all()
+    assert (frame["seconds"] < frame["seconds_high"]).all()
+    assert (frame["seconds_low"] >= frame["bound_s"]).all()
+
+
+def test_a_chip_of_a_generation_that_nobody_measured_has_a_wider_band():
+    frame = compare("llama-3.1-8b", ["h100", "b200"], strategy="per_operator", phase="prefill").set_index("chip")
+    width = (frame["seconds_high"] - frame["seconds_low"]) / frame["seconds"]
+    assert width["b200"] > 1.5 * width["h100"]
+
+
+def test_errors_of_one_family_do_not_average_out_and_those_of_two_do():
+    chip, nothing = load_chip("h100"), dict.fromkeys(PARTS, 0.0)
+    one, other = (nothing | {part: 1.0} for part in ("matmul", "attention"))
+    both = nothing | {"matmul": 1.0, "attention": 1.0}
+    above = [band(chip, "per_operator", "decode", parts, 0.0)[1] - sum(parts.values()) for parts in (one, other, both)]
+    assert above[2] == pytest.approx(np.hypot(above[0], above[1]))
+    twice = band(chip, "per_operator", "decode", nothing | {"matmul": 2.0}, 0.0)[1] - 2.0
+    assert twice == pytest.approx(2 * above[0])
+
+
+def row(**changes):
+    frame = compare("llama-3.1-8b", ["h100"], [8], strategy=["fused_decoder", "kernel_loop"])
+    for name, value in changes.items():
+        frame[name] = value
+    return frame
+
+
+def test_what_two_strategies_share_does_not_make_them_close():
+    """The same products in both: however wrong, they cannot swap strategies that differ in launches alone."""
+    frame = row(matmul_s=[1.0, 1.0], attention_s=[0.1, 0.1], other_s=0.0, allreduce_s=0.0, fill_drain_s=0.0)
+    frame["launch_s"] = [2e-3, 1e-3]
+    frame["seconds"] = frame["matmul_s"] + frame["attention_s"] + frame["launch_s"]
+    assert too_close(frame, {"h100": load_chip("h100")}) == []
+    bands = spreads().kernels["hopper"]["matmul"]
+    assert frame["seconds"].iloc[0] * bands.above > 10 * 1e-3, "their own bands overlap by far"
+
+
+def test_a_gain_that_rests_on_less_than_the_error_of_a_family_is_named():
+    frame = row(matmul_s=[1.0, 0.5], attention_s=[0.1, 0.6], other_s=0.0, allreduce_s=0.0, fill_drain_s=0.0)
+    frame["launch_s"] = [2e-3, 1e-3]
+    frame["seconds"] = frame["matmul_s"] + frame["attention_s"] + frame["launch_s"]
+    assert too_close(frame, {"h100": load_chip("h100")}) == ["fused_decoder and kernel_loop: h100 x8"]
+
+
+def test_a_biased_family_has_a_band_on_one_side():
+    spread = Spread(low=1.02, high=1.1, rows=19, tables="training")
+    assert (spread.below, spread.above) == (0.0, pytest.approx(0.1))
+
+
+def test_the_compare_table_names_what_its_bands_cannot_tell_apart(capsys):
+    request = ["compare", "llama-3.1-8b", "--chips", "h100", "sn40l", "--count", "8", "--phase"]
+    with pytest.raises(SystemExit):
+        main([*request, "prefill"])
+    notes = capsys.readouterr().out.partition("too close")[2]
+    assert "per_operator and fused_decoder: h100 x8" in notes
+    with pytest.raises(SystemExit):
+        main([*request, "decode", "--csv"])
+    assert ",seconds,seconds_low,seconds_high," in capsys.readouterr().out
