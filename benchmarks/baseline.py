@@ -1,7 +1,7 @@
 """Fingerprints of what the program answers, so that a change that must move no number can prove it.
 
     python benchmarks/baseline.py write before.json     on the tree as it was
-    python benchmarks/baseline.py compare before.json   on the tree as it is
+    python benchmarks/baseline.py compare before.json   on the tree as it is; names behind it choose commands
 
 A fingerprint is the sha256 of what a command prints or writes: the main job, every scenario, traces, the accuracy page,
 all commands that print JSON, and every shown block and picture of the documentation. Rows of a sweep are without their
@@ -124,20 +124,21 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def all_fingerprints() -> dict[str, dict[str, str]]:
-    """Of every command, two at a time."""
-    asked = dict(commands())
+def fingerprints(chosen: list[str]) -> dict[str, dict[str, str]]:
+    """Of the commands whose names begin with one of ``chosen``, or of all; two at a time."""
+    asked = {name: command for name, command in commands() if name.startswith(tuple(chosen or [""]))}
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(asked, pool.map(fingerprint, asked.values()), strict=True))
 
 
 def main() -> None:
     task, path = sys.argv[1], Path(sys.argv[2])
-    found = all_fingerprints()
+    found = fingerprints(sys.argv[3:])
     if task == "write":
         path.write_text(json.dumps(found, indent=1) + "\n")
         return
     before = json.loads(path.read_text())
+    before = {name: parts for name, parts in before.items() if not sys.argv[3:] or name in found}
     moved = [
         f"{name}: {part}"
         for name in sorted({*found, *before})

@@ -20,12 +20,13 @@ from collectives.price import price
 from collectives.schedule import Schedule, once
 from collectives.topology import Level, Topology
 from collectives.verify import verify
-from scenarios import compare, framework, model, simulate
+from scenarios import compare, framework, simulate
 from scenarios.commands.main import main
 from scenarios.point import make_point
 from scenarios.pricing import point_steps
 from scenarios.strategies import STRATEGIES, registry, run_strategy
 from scenarios.strategies.gpu.kernel_prices import GpuMachine
+from scenarios.workload import model
 from scenarios.workload.model import load_model, model_figures, model_names, shard
 from scenarios.workload.operators import Elementwise, Step
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chips.pipeline import spatial_control as spatial
 from chips.pipeline.metapipeline import Buffer, Metapipeline, Stage, chain
-from chips.pipeline.metapipeline import spatial_control as spatial
 
 STAGES = [10, 30, 20]
 
