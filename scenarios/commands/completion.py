@@ -79,12 +79,15 @@ NAMES: dict[str, Callable[[], Iterable[str]]] = {
 }
 
 
-def prepare(command: Any, spread: Callable[[list[str]], list[str]]) -> None:
-    """Teach the group of all commands the names that its parameters take, and ``spread`` the shell's words."""
-    for each in command.commands.values():
-        for parameter in each.params:
-            if parameter.name in NAMES:
-                setattr(parameter, "shell_complete", partial(_offer, NAMES[parameter.name]))  # noqa: B010
+def offer_names(command: Any) -> None:
+    """Teach a command the names that its parameters take."""
+    for parameter in command.params:
+        if parameter.name in NAMES:
+            parameter.shell_complete = partial(_offer, NAMES[parameter.name])
+
+
+def spread_words(spread: Callable[[list[str]], list[str]]) -> None:
+    """Put the shell's words as the parser takes them, which ``spread`` does."""
     if BASH_WORDS in os.environ:
         last = int(os.environ[BASH_LAST])
         words = [*shlex.split(os.environ[BASH_WORDS]), ""]

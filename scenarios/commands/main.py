@@ -1,4 +1,4 @@
-"""The command line: ``loopline`` and the list of its commands, which are modules of ``scenarios.commands``.
+"""The command line: ``loopline``, whose commands are those of ``scenarios.commands.registry``.
 
 Results go to standard output or the file asked for, everything else to standard error. A user's mistake is answered
 in one sentence and exit code 2. Imports stay inside the commands, so that help and errors come at once.
@@ -12,13 +12,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from scenarios.commands.completion import ASKED, prepare
-from scenarios.commands.machines import bandwidth, fit, roofline, schedule, systolic, tiles, tpu_v1, training
-from scenarios.commands.machines.allreduce import command as allreduce
+from scenarios.commands.completion import ASKED, spread_words
 from scenarios.commands.mistakes import told
-from scenarios.commands.questions import catalog, compare, plot, report, run, serve, sweep
 from scenarios.commands.quiet import errors_only
-from scenarios.commands.reality import accuracy, calibrate, generate, validate
+from scenarios.commands.registry import HELP_NAMES, LazyCommands
 
 QUIET = ("--quiet", "-q")
 
@@ -26,7 +23,8 @@ app = typer.Typer(
     help="What kernel boundaries cost when a cluster of AI accelerators runs Llama, and what removing them wins.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_NAMES,
+    cls=LazyCommands,
 )
 
 # Options that take one or more values after a single mention: --count 1 2 4 8
@@ -48,21 +46,13 @@ SEVERAL = (
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of ``loopline``. Always ends in SystemExit, with the exit code of the command."""
-    from chips.spec import CatalogError
-    from cluster.errors import ClusterError
-    from results.atomic_file import OutputError
-    from results.errors import ReadError, SchemaError
-    from scenarios.errors import ScenarioError
-
     words = sys.argv[1:] if arguments is None else arguments
     try:
         given = _spread(_quiet_first(words))
         command = typer.main.get_command(app)
         if ASKED in os.environ:
-            prepare(command, _spread)
+            spread_words(_spread)
         sys.exit(command(args=given, prog_name="loopline", standalone_mode=False))
-    except (CatalogError, ClusterError, OutputError, ReadError, SchemaError, ScenarioError) as error:
-        _refuse(str(error))
     except typer.TyperException as error:
         _refuse(told(error, words))
     except (KeyboardInterrupt, typer.Abort):
@@ -70,6 +60,18 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        if not isinstance(error, _kinds_of_mistakes()):
+            raise
+        _refuse(str(error))
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"loopline {version('loopline')}")
+        raise typer.Exit
 
 
 @app.callback()
@@ -79,9 +81,23 @@ def common(
         bool,
         typer.Option(*QUIET, help="Of every command: only results and errors, no notes, no progress."),
     ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     if quiet:
         context.with_resource(errors_only(sys.stderr))
+
+
+def _kinds_of_mistakes() -> tuple[type[Exception], ...]:
+    """Imported when something went wrong: they bring pydantic along."""
+    from chips.spec import CatalogError
+    from cluster.errors import ClusterError
+    from results.atomic_file import OutputError
+    from results.errors import ReadError, SchemaError
+    from scenarios.errors import ScenarioError
+
+    return CatalogError, ClusterError, OutputError, ReadError, SchemaError, ScenarioError
 
 
 def _refuse(sentence: str) -> NoReturn:
@@ -112,28 +128,3 @@ def _spread(arguments: list[str]) -> list[str]:
         if valued:
             spread.append(argument)
     return spread[:-1]
-
-
-QUESTIONS, MACHINES, TRUST = "Ask", "Look inside of a machine", "Hold it against reality"
-app.command("compare", rich_help_panel=QUESTIONS)(compare.compare)
-app.command("scenarios", rich_help_panel=QUESTIONS)(run.scenarios)
-app.command("run", rich_help_panel=QUESTIONS)(run.run)
-app.command("serve", rich_help_panel=QUESTIONS)(serve.serve)
-app.command("sweep", rich_help_panel=QUESTIONS)(sweep.sweep)
-app.command("plot", rich_help_panel=QUESTIONS)(plot.plot)
-app.command("report", rich_help_panel=QUESTIONS)(report.report)
-app.command("chips", rich_help_panel=QUESTIONS)(catalog.chips)
-app.command("models", rich_help_panel=QUESTIONS)(catalog.models)
-app.command("bandwidth", rich_help_panel=MACHINES)(bandwidth.bandwidth)
-app.command("roofline", rich_help_panel=MACHINES)(roofline.roofline)
-app.command("training", rich_help_panel=MACHINES)(training.training)
-app.command("allreduce", rich_help_panel=MACHINES)(allreduce.allreduce)
-app.command("schedule", rich_help_panel=MACHINES)(schedule.schedule)
-app.command("fit", rich_help_panel=MACHINES)(fit.fit)
-app.command("tiles", rich_help_panel=MACHINES)(tiles.tiles)
-app.command("systolic", rich_help_panel=MACHINES)(systolic.systolic)
-app.command("tpu-v1", rich_help_panel=MACHINES)(tpu_v1.tpu_v1)
-app.command("generate", rich_help_panel=TRUST)(generate.generate)
-app.command("validate", rich_help_panel=TRUST)(validate.validate)
-app.command("accuracy", rich_help_panel=TRUST)(accuracy.accuracy)
-app.command("calibrate", rich_help_panel=TRUST)(calibrate.calibrate)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from scenarios.commands.main import SEVERAL, app, main
+from scenarios.commands.main import SEVERAL, main
+from scenarios.commands.registry import COMMANDS as REGISTERED
+from scenarios.commands.registry import load_command
 
-GROUP: Any = typer.main.get_command(app)
-COMMANDS: dict[str, Any] = GROUP.commands
+COMMANDS: dict[str, Any] = {name: load_command(name) for name in REGISTERED}
 WIDTH_OF_A_TERMINAL = 80
 MARGIN = 2  # that the help leaves
 
@@ -37,6 +40,30 @@ def examples() -> list[tuple[str, str]]:
         for line in (command.help or "").splitlines()
         if line.strip().startswith("loopline ")
     ]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
+    assert REGISTERED[name].help == COMMANDS[name].help.partition("\n")[0]
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_the_list_of_commands_imports_none_of_them(argument: str) -> None:
+    program = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print(*sys.modules))\n"
+        f"from scenarios.commands.main import main; main(['{argument}'])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    heavy = {"numpy", "pandas", "pydantic"} | {known.module for known in REGISTERED.values()}
+    assert not heavy & set(ran.stdout.splitlines()[-1].split())
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert not ended.value.code
+    assert capsys.readouterr().out == f"loopline {version('loopline')}\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
