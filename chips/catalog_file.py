@@ -16,11 +16,13 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from annotated_types import Gt, Le
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from results.errors import LooplineError
+
 Key = tuple[str, ...]
 Validated = TypeVar("Validated")
 
 
-class CatalogError(ValueError):
+class CatalogError(LooplineError, ValueError):
     """A datasheet cannot be read; the message is one sentence naming the file, the key and what was expected."""
 
 

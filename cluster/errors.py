@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pickle
 
+from results.errors import LooplineError
 
-class ClusterError(RuntimeError):
+
+class ClusterError(LooplineError, RuntimeError):
     """Ranks could not be started, or one was lost while the others waited for it; the message says which and why."""
 
 

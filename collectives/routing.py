@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from collectives.schedule import Integers
 from collectives.topology import Level, Topology
+from results.errors import LooplineError
 
 Floats = NDArray[np.float64]
 LOOPS = ("ring", "line")
 
 
-class MissingLink(ValueError):
+class MissingLink(LooplineError, ValueError):
     """A message has no way from its source to its destination; the sentence names both."""
 
 

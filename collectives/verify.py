@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from collectives.routing import MissingLink, route
 from collectives.schedule import SWITCH, Integers, Messages, Schedule
 from collectives.topology import Topology
+from results.errors import LooplineError
 
 Sets = NDArray[np.uint64]  # sets of ranks, 64 a word, in the last axis
 
 
-class ScheduleError(ValueError):
+class ScheduleError(LooplineError, ValueError):
     """A schedule does not do what a collective must; the message names the step."""
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from results.analysis import OWN_WORDS, crossovers, inputs_of, speedups
 from results.pictures.canvas.palette import PART_COLOURS, readable
-from results.schema import PARTS
+from results.schema import PART_COLUMNS
 from results.units import format_seconds, percent, three_digits
 
 FAST, SLOW = "kernel_loop", "per_operator"
@@ -122,7 +122,7 @@ def _fastest(fitting: pd.DataFrame) -> str:
     """The shortest time of the first phase that is there, and what takes most of it."""
     same = fitting.loc[fitting["phase"] == fitting["phase"].iloc[0]]
     best = same.iloc[int(same["seconds"].to_numpy().argmin())]
-    largest = max(PARTS, key=lambda part: best[part])
+    largest = max(PART_COLUMNS, key=lambda part: best[part])
     share = percent(best[largest] / best["seconds"])
     return (
         f"The shortest time {PER[best['phase']]} is {format_seconds(best['seconds'])}, on {best['count']} "

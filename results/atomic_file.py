@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from results.errors import LooplineError
 
-class OutputError(ValueError):
+
+class OutputError(LooplineError, ValueError):
     """A result cannot be written where it was asked for; the message is one sentence that names the file."""
 
 

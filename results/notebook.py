@@ -8,7 +8,7 @@ import pandas as pd
 
 from results.analysis import inputs_of, varied
 from results.pictures.canvas.palette import PART_COLOURS, readable
-from results.schema import PARTS
+from results.schema import PART_COLUMNS
 from results.units import format_seconds, percent, three_digits
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def show(results: pd.DataFrame) -> Styler:
     """
     rows = results.head(MOST_ROWS)
     inputs = list(dict.fromkeys(["chip", "count", "strategy", *varied(results)]))
-    titles = {part: PART_COLOURS[part][0] for part in PARTS}
-    shares = rows[list(PARTS)].div(rows["seconds"], axis=0)
+    titles = {part: PART_COLOURS[part][0] for part in PART_COLUMNS}
+    shares = rows[list(PART_COLUMNS)].div(rows["seconds"], axis=0)
     table = pd.concat([rows[[*inputs, "seconds", "tokens_per_s_user"]], shares, rows[["limiter"]]], axis=1)
     names = {name: readable(name) for name in inputs}
     columns = names | {"seconds": "time", "tokens_per_s_user": "tokens/s a user", "limiter": "limited by"} | titles
@@ -34,7 +34,7 @@ def show(results: pd.DataFrame) -> Styler:
     forms |= dict.fromkeys(titles.values(), percent)
     style = table.rename(columns=columns).style.format(forms, na_rep="does not fit").hide(axis="index")
     style = style.set_table_styles([{"selector": "td", "props": "white-space: nowrap"}])
-    for part in PARTS:
+    for part in PART_COLUMNS:
         title, colour = PART_COLOURS[part]
         style = style.bar(subset=[title], color=colour + PALE, vmin=0.0, vmax=1.0)
     common = {name: results[name].iloc[0] for name in inputs_of(results) if results[name].nunique() == 1}

@@ -21,15 +21,16 @@ from results.atomic_file import written_beside
 from results.errors import SchemaError
 from results.pictures.canvas.palette import readable, strategy_styles
 from results.pictures.kinds import plot
-from results.schema import COLUMNS, PARTS, SETTING
+from results.schema import COLUMNS, PART_COLUMNS, SETTING
 from results.units import format_seconds, percent, three_digits
+from results.words import HOST_LAUNCHES
 
 # The page stays quick with so many rows in its chart and table; a sweep has more, and its pictures show all.
 MOST_ROWS = 2000
 MOST_COMMANDS = 12
 MOST_BARS = 60  # more are longer than a screen
 MOST_CHOICES = 24  # values of an input that are offered as check boxes
-NUMBERS = ("seconds", "tokens_per_s_user", "tokens_per_s", "roofline_fraction", *PARTS)
+NUMBERS = ("seconds", "tokens_per_s_user", "tokens_per_s", "roofline_fraction", *PART_COLUMNS)
 SHOWN = ("tokens_per_s_user", "tokens_per_s", "seconds", "roofline_fraction", "mfu")
 CAPTIONS = {
     "breakdown": "Where the time of each point goes.",
@@ -194,7 +195,7 @@ def toml_of(scenario: dict[str, Any]) -> str:
 
 def _commands(results: pd.DataFrame) -> list[str]:
     """Commands that compute these rows again, one for each setting beside chips, counts and strategies."""
-    by_host = results["launch"].isin(["eager", "software"]).rename("launch_by_host")
+    by_host = results["launch"].isin(HOST_LAUNCHES).rename("launch_by_host")
     commands = []
     for (model, phase, precision, batch, context, parallel, variation, host), rows in results.groupby(
         [*SETTING, by_host], sort=False

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from results.errors import SchemaError
 from results.units import PICOSECONDS_PER_SECOND
+from results.words import LAUNCH_NAMES, PARTS, PHASES
 
 Dtype = Literal["str", "int64", "float64", "bool"]
 
@@ -36,16 +37,13 @@ class Column:
     categories: tuple[str, ...] = ()
 
 
-PHASES = ("decode", "prefill", "request", "train")
-LAUNCHES = ("eager", "graph", "software", "hardware")  # the first and third: by the host; the others: on the device
-
 COLUMNS: dict[str, Column] = {
     "chip": Column("name of the chip in the catalog", "", "str"),
     "count": Column("chips in all: the tensor-parallel group, where parallel says nothing else", "chips", "int64"),
     "model": Column("name of the model", "", "str"),
     "phase": Column("decode, prefill, request (prefill and all output tokens) or train (one step)", "", "str", PHASES),
     "strategy": Column("per_operator, fused_decoder or kernel_loop", "", "str"),
-    "launch": Column("who sequences the launches, in the chip's own word", "", "str", LAUNCHES),
+    "launch": Column("who sequences the launches, in the chip's own word", "", "str", LAUNCH_NAMES),
     "precision": Column("of weights and matrix products", "", "str"),
     "batch": Column("sequences side by side", "sequences", "int64"),
     "context": Column("tokens of a sequence that the phase sees", "tokens", "int64"),
@@ -74,7 +72,7 @@ COLUMNS: dict[str, Column] = {
 # What a point was asked to be; the columns after these are what came out.
 INPUTS = tuple(COLUMNS)[: list(COLUMNS).index("variation") + 1]
 SETTING = ("model", "phase", "precision", "batch", "context", "parallel", "variation")  # in which chips are compared
-PARTS = ("matmul_s", "attention_s", "other_s", "allreduce_s", "launch_s", "fill_drain_s")
+PART_COLUMNS = tuple(f"{part}_s" for part in PARTS)
 BAND = ("seconds_low", "seconds_high")
 EXACT_SECONDS = 4096.0
 # A bound is a float, a time a sum of rounded picoseconds: what rounding alone can put below a bound, relative to it.
@@ -170,7 +168,7 @@ def to_picoseconds(results: pd.DataFrame) -> pd.DataFrame:
     The parts of a row sum to its ``seconds`` exactly. Raises SchemaError for times of 4096 s and more, which float64
     no longer holds to the picosecond.
     """
-    seconds = results[["seconds", *PARTS]]
+    seconds = results[["seconds", *PART_COLUMNS]]
     if (seconds["seconds"] >= EXACT_SECONDS).any():
         longest = seconds["seconds"].max()
         raise SchemaError(f"a time of {longest:.0f} s is not exact to the picosecond; below {EXACT_SECONDS:.0f} s is.")
@@ -209,7 +207,7 @@ def _check_fit(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]])
         "seconds",
         "alike_s",
         *BAND,
-        *PARTS,
+        *PART_COLUMNS,
         "bound_s",
         "mfu",
         "roofline_fraction",
@@ -218,7 +216,7 @@ def _check_fit(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]])
     ):
         known = np.isfinite(columns[name].astype(np.float64))
         _refuse(result, known != fits, f"must have a finite '{name}' if it fits, and NaN if it does not")
-    for name in PARTS:
+    for name in PART_COLUMNS:
         _refuse(result, columns[name].astype(np.float64) < 0, f"has a negative '{name}'")
     low, seconds, high = (columns[name].astype(np.float64) for name in ("seconds_low", "seconds", "seconds_high"))
     _refuse(result, (low > seconds) | (high < seconds), "must have 'seconds' between 'seconds_low' and 'seconds_high'")
@@ -227,7 +225,9 @@ def _check_fit(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]])
 def _check_sums(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]]) -> None:
     whole = columns["seconds"].astype(np.float64)
     picoseconds = np.rint(whole * PICOSECONDS_PER_SECOND)
-    parts = np.sum([np.rint(columns[name].astype(np.float64) * PICOSECONDS_PER_SECOND) for name in PARTS], axis=0)
+    parts = np.sum(
+        [np.rint(columns[name].astype(np.float64) * PICOSECONDS_PER_SECOND) for name in PART_COLUMNS], axis=0
+    )
     lost = np.where(whole < EXACT_SECONDS, 0.0, ROUNDING * picoseconds)
     _refuse(result, np.abs(parts - picoseconds) > lost, "has parts that do not sum to its 'seconds'")
 

@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from results.schema import COLUMNS, PARTS, SETTING
+from results.schema import COLUMNS, PART_COLUMNS, SETTING
 from results.units import format_seconds, percent, three_digits
 
 Form = Literal["table", "csv", "json"]
@@ -128,7 +128,7 @@ def _cells(row: pd.Series) -> list[str]:
     if not row["fits"]:
         return [*names, "does not fit"]
     speeds = [three_digits(row["tokens_per_s_user"]), three_digits(row["tokens_per_s"])]
-    shares = [percent(row[part] / row["seconds"]) for part in PARTS]
+    shares = [percent(row[part] / row["seconds"]) for part in PART_COLUMNS]
     longer = [percent(row["seconds"] / row["alike_s"] - 1)] if row["variation"] else []
     used = percent(row["mfu" if row["phase"] in COMPUTING else "roofline_fraction"])
     return [*names, format_seconds(row["seconds"]), *speeds, used, *shares, row["limiter"], *longer]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chips.clock.time import PICOSECONDS_PER_SECOND, Picoseconds
+from results.words import PARTS
 from scenarios.assignment import working_chips
 from scenarios.bands import band
 from scenarios.errors import DoesNotFit
@@ -21,7 +22,6 @@ from scenarios.strategies.label import Label
 from scenarios.workload.flops import model_flops
 from scenarios.workload.operators import Count, Quantity, largest
 
-PARTS = ("matmul", "attention", "other", "allreduce", "launch", "fill_drain")
 Record = dict[str, object]
 Columns = dict[str, NDArray[Any]]
 

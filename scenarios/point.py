@@ -8,17 +8,16 @@ from typing import TypedDict, cast
 
 from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Precision, Systolic, load_chip
 from cluster import Variation
+from results.words import BY_DEVICE, BY_HOST, HOST_LAUNCHES, LAUNCH_NAMES, LAUNCHES, PHASES
 from scenarios.errors import ScenarioError
 from scenarios.framework import Framework, default_framework, frameworks
 from scenarios.quantities import check_count
-from scenarios.strategies import BY_DEVICE, BY_HOST, LAUNCHES, STRATEGIES
+from scenarios.strategies import STRATEGIES
 from scenarios.workload.model import Model, load_model
 from scenarios.workload.parallel import Parallel
 
-PHASES = ("decode", "prefill", "request", "train")
 ALIKE = Variation()
 WHOLE = Parallel()
-LAUNCH_NAMES = ("eager", "graph", "software", "hardware")
 
 
 class Options(TypedDict, total=False):
@@ -121,7 +120,7 @@ def make_point(
     if split.trains and phase != "train":
         raise ScenarioError(f"--parallel {split}: but for tensor=CHIPS it belongs to --phase train, not {phase}.")
     split.of(count, batch, context, known_model)  # refuses what does not divide
-    by_host = launch in ("eager", "software")
+    by_host = launch in HOST_LAUNCHES
     if framework is not None:
         _one_of("framework", framework, tuple(frameworks()))
     return Point(

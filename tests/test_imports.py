@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# The root of all errors and the words that all say: light, open to every package.
+SHARED = {"results.errors", "results.words"}
 BELOW = {
     "chips": set(),
     "collectives": {"chips"},
@@ -16,6 +18,24 @@ BELOW = {
     "results": set(),
     "scenarios": {"chips", "collectives", "cluster", "results"},
 }
+# The rooms of ``scenarios``: each imports itself, those above it in this list, and those on its line.
+ROOMS = (
+    ("errors",),
+    ("quantities",),
+    ("framework", "workload"),
+    ("strategies",),
+    ("point",),
+    ("assignment", "memory"),
+    ("bands", "outcome"),
+    ("training",),
+    ("pricing", "shared_clocks"),
+    ("anatomy",),
+    ("serving",),
+    ("sweeps",),
+    ("llama",),
+    ("evidence",),
+    ("commands",),
+)
 
 
 def modules(package: str) -> dict[str, Path]:
@@ -46,6 +66,23 @@ def test_packages_import_downwards(package):
         f"{name} imports {other}"
         for name, path in modules(package).items()
         for other in imported(path)
-        if other.partition(".")[0] not in {package} | BELOW[package]
+        if other not in SHARED and other.partition(".")[0] not in {package} | BELOW[package]
+    }
+    assert not wrong
+
+
+def test_shared_words_import_nothing():
+    assert not {other for name in SHARED for other in imported(EVERY[name])}
+
+
+def test_rooms_of_scenarios_import_downwards():
+    level = {room: number for number, rooms in enumerate(ROOMS) for room in rooms}
+    places = {name: name.split(".")[1] for name in EVERY if name.startswith("scenarios.")}
+    assert set(places.values()) == level.keys()
+    wrong = {
+        f"{name} imports {other}"
+        for name, room in places.items()
+        for other in imported(EVERY[name])
+        if other in places and level[places[other]] > level[room]
     }
     assert not wrong

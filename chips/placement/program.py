@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 
+from results.errors import LooplineError
+
 OUTSIDE = -1
 """The source of a buffer that is filled from off-chip memory, by the kernel before."""
 Control = Literal["in turn", "pipelined"]
 
 
-class TooLarge(ValueError):
+class TooLarge(LooplineError, ValueError):
     """No number of kernels holds the program; the message names the stage and what it needs."""
 
 

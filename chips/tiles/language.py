@@ -23,13 +23,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from results.errors import LooplineError
+
 Array = NDArray[np.floating]
 Shape = tuple[int, int]
 Kind = Literal["load", "store", "matmul", "vector", "constant", "transpose", "buffer", "write", "read"]
 HERE = __file__
 
 
-class TileError(ValueError):
+class TileError(LooplineError, ValueError):
     """A mistake in a tile program; the message begins with its file and line."""
 
 

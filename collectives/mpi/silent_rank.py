@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from results.errors import LooplineError
 
-class SilentRank(RuntimeError):
+
+class SilentRank(LooplineError, RuntimeError):
     """Ranks died, hang, or wait for each other. The sentence names them; the communicator is of no use any more.
 
     ``speaks``: true on exactly one of the ranks that raise it, the one to tell the user.

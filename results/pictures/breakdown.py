@@ -10,7 +10,7 @@ from results.analysis import inputs_of, varied
 from results.errors import SchemaError
 from results.pictures.canvas.palette import FAINT, PART_COLOURS, readable
 from results.pictures.canvas.picture import Picture, plain_axes
-from results.schema import PARTS
+from results.schema import PART_COLUMNS
 from results.units import seconds_unit, three_digits
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def breakdown(results: pd.DataFrame) -> Picture:
     picture = Picture(11, 1.6 + INCHES_PER_BAR * (places[-1] + 1), _description(bars, groups))
     axes = picture.add_subplot()
     left = pd.Series(0.0, index=bars.index)
-    for part in PARTS:
+    for part in PART_COLUMNS:
         title, colour = PART_COLOURS[part]
         widths = bars[part].fillna(0.0) / size
         axes.barh(places, widths, BAR_HEIGHT, left=left, color=colour, label=title, linewidth=0)

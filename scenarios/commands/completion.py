@@ -48,15 +48,15 @@ def _frameworks() -> Iterable[str]:
 
 
 def _phases() -> Iterable[str]:
-    from results.schema import PHASES
+    from results.words import PHASES
 
     return PHASES
 
 
 def _launches() -> Iterable[str]:
-    from results.schema import LAUNCHES
+    from results.words import LAUNCH_NAMES
 
-    return LAUNCHES
+    return LAUNCH_NAMES
 
 
 def _kinds() -> Iterable[str]:

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from results.errors import LooplineError
 from scenarios.commands.completion import ASKED, spread_words
 from scenarios.commands.mistakes import told
 from scenarios.commands.quiet import errors_only
@@ -53,6 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
         if ASKED in os.environ:
             spread_words(_spread)
         sys.exit(command(args=given, prog_name="loopline", standalone_mode=False))
+    except LooplineError as error:
+        _refuse(str(error))
     except typer.TyperException as error:
         _refuse(told(error, words))
     except (KeyboardInterrupt, typer.Abort):
@@ -60,10 +63,6 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
-    except Exception as error:
-        if not isinstance(error, _kinds_of_mistakes()):
-            raise
-        _refuse(str(error))
 
 
 def _print_version(asked: bool) -> None:
@@ -87,17 +86,6 @@ def common(
 ) -> None:
     if quiet:
         context.with_resource(errors_only(sys.stderr))
-
-
-def _kinds_of_mistakes() -> tuple[type[Exception], ...]:
-    """Imported when something went wrong: they bring pydantic along."""
-    from chips.spec import CatalogError
-    from cluster.errors import ClusterError
-    from results.atomic_file import OutputError
-    from results.errors import ReadError, SchemaError
-    from scenarios.errors import ScenarioError
-
-    return CatalogError, ClusterError, OutputError, ReadError, SchemaError, ScenarioError
 
 
 def _refuse(sentence: str) -> NoReturn:

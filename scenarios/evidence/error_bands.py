@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chips.spec import Gpu, load_chip
+from results.words import PARTS
 from scenarios.bands import (
     COVERAGE,
     DATAFLOW,
@@ -33,7 +34,6 @@ from scenarios.errors import ScenarioError, Unpredictable
 from scenarios.evidence.held_out import held_out
 from scenarios.evidence.published_runs import Row, run_inference
 from scenarios.evidence.tables import Predictions
-from scenarios.outcome import PARTS
 from scenarios.workload.operators import largest
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from importlib import import_module
 from pkgutil import walk_packages
 
 from scenarios.strategies.registry import STRATEGIES
-from scenarios.strategies.run import BY_DEVICE, BY_HOST, LAUNCHES, run_strategy, side_by_side
+from scenarios.strategies.run import run_strategy, side_by_side
 
-__all__ = ["BY_DEVICE", "BY_HOST", "LAUNCHES", "STRATEGIES", "run_strategy", "side_by_side"]
+__all__ = ["STRATEGIES", "run_strategy", "side_by_side"]
 
 for _module in walk_packages(__path__, f"{__name__}."):
     import_module(_module.name)

@@ -12,10 +12,6 @@ from scenarios.strategies.gpu.kernel_prices import GpuMachine, gpu_machine
 from scenarios.strategies.registry import STRATEGIES
 from scenarios.workload.operators import Step
 
-# The two ways to sequence launches, as users of each kind of chip call them: by the host, or on the device.
-LAUNCHES = {"gpu": ("eager", "graph"), "dataflow": ("software", "hardware"), "systolic": ("software", "hardware")}
-BY_HOST, BY_DEVICE = 0, 1
-
 
 def run_strategy(
     clock: Timeline,
@@ -27,8 +23,8 @@ def run_strategy(
 ) -> Time:
     """Issue one pass of ``step`` on every chip of ``cluster``; the time at which its last kernel ends.
 
-    ``launch`` is one of the chip's two words in ``LAUNCHES``. Raises DoesNotFit with numbers when the strategy does not
-    fit the chip.
+    ``launch`` is one of the chip's two words in ``results.words.LAUNCHES``. Raises DoesNotFit with numbers when the
+    strategy does not fit the chip.
     """
     chip = cluster.chip
     machine: GpuMachine | DataflowMachine

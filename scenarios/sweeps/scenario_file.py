@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from chips.catalog_file import CatalogError
 from chips.spec import ELEMENT_BYTES, load_chip
 from cluster import Variation
+from results.words import LAUNCH_NAMES, PHASES
 from scenarios.errors import ScenarioError
 from scenarios.framework import frameworks
-from scenarios.point import LAUNCH_NAMES, PHASES
 from scenarios.strategies import STRATEGIES
 from scenarios.workload.model import load_model
 from scenarios.workload.parallel import Parallel

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from results.errors import SchemaError
-from results.schema import BAND, COLUMNS, PARTS, PhysicsError, frame, to_picoseconds
+from results.schema import BAND, COLUMNS, PART_COLUMNS, PhysicsError, frame, to_picoseconds
 
 picoseconds = st.integers(min_value=0, max_value=10**14)
 
 
 def record(parts=(1, 2, 3, 4, 5, 6), **changes):
     """A row whose parts are so many picoseconds."""
-    values = dict(zip(PARTS, (part / 1e12 for part in parts), strict=True))
+    values = dict(zip(PART_COLUMNS, (part / 1e12 for part in parts), strict=True))
     whole = sum(parts) / 1e12
     row = {name: values.get(name, "") for name in COLUMNS}
     row |= {"chip": "h100", "count": 8, "model": "m", "phase": "decode", "strategy": "kernel_loop", "batch": 1}
@@ -27,7 +27,7 @@ def record(parts=(1, 2, 3, 4, 5, 6), **changes):
 
 
 def unfit(**changes):
-    known = ("seconds", "alike_s", *BAND, *PARTS, "bound_s", "tokens_per_s", "tokens_per_s_user")
+    known = ("seconds", "alike_s", *BAND, *PART_COLUMNS, "bound_s", "tokens_per_s", "tokens_per_s_user")
     return (
         record(
             **dict.fromkeys((*known, "mfu", "roofline_fraction"), float("nan")),
@@ -39,10 +39,10 @@ def unfit(**changes):
     )
 
 
-@given(st.tuples(*[picoseconds] * len(PARTS)).filter(any))
+@given(st.tuples(*[picoseconds] * len(PART_COLUMNS)).filter(any))
 def test_picoseconds_come_back_as_the_integers_they_were(parts):
     whole = to_picoseconds(frame([record(parts)])).iloc[0]
-    assert [whole[name] for name in PARTS] == list(parts)
+    assert [whole[name] for name in PART_COLUMNS] == list(parts)
     assert whole["seconds"] == sum(parts)
 
 

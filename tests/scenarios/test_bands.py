@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from chips.spec import load_chip
+from results.words import PARTS
 from scenarios import compare
 from scenarios.bands import COVERAGE, SPREADS, Spread, band, spreads, too_close
 from scenarios.commands.main import main
@@ -13,7 +14,6 @@ from scenarios.evidence.accuracy import predict_left_out, predict_tables
 from scenarios.evidence.error_bands import as_toml, compute_spreads
 from scenarios.evidence.published_runs import run_inference
 from scenarios.evidence.validation import DATA
-from scenarios.outcome import PARTS
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from results.schema import PARTS
+from results.schema import PART_COLUMNS
 from scenarios import compare
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "main_job.csv"
@@ -22,7 +22,7 @@ def test_the_main_job_gives_its_golden_figures():
     golden = pd.read_csv(GOLDEN, keep_default_na=False).set_index(KEYS)
     now = compare("llama-3.1-8b", ["h100", "sn40l"], [1, 2, 4, 8, 16], batch=1, context=4096).set_index(KEYS)
     assert list(now.index) == list(golden.index)
-    for column in ["seconds", *PARTS, "bound_s", "roofline_fraction"]:
+    for column in ["seconds", *PART_COLUMNS, "bound_s", "roofline_fraction"]:
         pd.testing.assert_series_equal(now[column], golden[column].astype(float), rtol=1e-6, atol=1e-12)
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from chips.clock.timeline import Timeline
 from chips.spec import load_chip
 from cluster import Cluster, Slowdown
+from results.words import PARTS
 from scenarios import compare, simulate
 from scenarios.errors import ScenarioError
 from scenarios.framework import default_framework
-from scenarios.outcome import PARTS
 from scenarios.point import make_point
 from scenarios.pricing import run_point
 from scenarios.strategies import run_strategy
