@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from scenarios.commands.output import Json, check_files, show, write
 
 if TYPE_CHECKING:
     from chips.clock.timeline import Event
@@ -30,7 +31,7 @@ def bandwidth(
     launch: Annotated[str, typer.Option(help="eager | graph, or software | hardware")] = "graph",
     layers: Annotated[int, typer.Option(help="Layers that the picture shows, from the middle of the pass.")] = 4,
     plot: Annotated[Path | None, typer.Option(help="Also draw it over time into this .png or .svg file.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """How busy is a chip's memory, and how long does it wait at kernel boundaries?
 
@@ -38,38 +39,31 @@ def bandwidth(
 
     loopline bandwidth llama-3.1-8b --chip h100 --launch eager --plot eager.png
     """
-    from results.pictures.kinds import check_plot_path
-    from results.table import print_records
     from scenarios.anatomy.hbm_and_power import hbm_bandwidth
-    from scenarios.errors import DoesNotFit, ScenarioError
+    from scenarios.errors import ScenarioError
     from scenarios.point import Options, make_point
     from scenarios.pricing import trace_passes
     from scenarios.strategies import STRATEGIES
 
-    if plot is not None:
-        check_plot_path(plot)
+    check_files(plot=plot)
     options = Options(phase=phase, batch=batch, context=context, launch=launch)
     points = [make_point(model, chip, count, strategy=name, **options) for name in strategy or STRATEGIES]
     if not 1 <= layers <= points[0].model.layers:
         raise ScenarioError(f"--layers is {layers}; {points[0].model.name} has 1 to {points[0].model.layers}.")
     records: list[dict[str, object]] = []
     windows: list[Window] = []
-    try:
-        for point in points:
-            passes = trace_passes(point)
-            series = hbm_bandwidth(point, passes)
-            records.append(_record(point, series))
-            windows.append(_window(point, series, passes[0][1], layers))
-    except DoesNotFit as refusal:
-        raise ScenarioError(str(refusal)) from None
-    print_records(records, sys.stdout, json=json)
+    for point in points:
+        passes = trace_passes(point)
+        series = hbm_bandwidth(point, passes)
+        records.append(_record(point, series))
+        windows.append(_window(point, series, passes[0][1], layers))
+    show(records, json=json)
     if plot is not None:
         from results.pictures.bandwidth import bandwidth as draw
 
         of = f"one of {count} {points[0].chip.name}" if count > 1 else points[0].chip.name
         title = f"{points[0].model.name}, {phase}, batch {batch}, context {context}: {layers} layers on {of}"
-        draw(windows, title).save(plot)
-        print(f"wrote {plot}", file=sys.stderr)
+        write(plot, draw(windows, title).save)
 
 
 def _record(point: Point, series: StepSeries) -> dict[str, object]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from scenarios.commands.output import Json, check_files, show, write
 
 if TYPE_CHECKING:
     from chips.placement import ClusterKernel, FusedProgram, PlacedKernel, Placement
@@ -43,7 +45,7 @@ def fit(
     plot: Annotated[
         Path | None, typer.Option(help="Also draw the mesh, or the limits, into this .png or .svg.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Place a fused decoder on a chip: units, links, rates, and the fewest kernels that hold it.
 
@@ -57,12 +59,10 @@ def fit(
 
     loopline fit --chips sn40l sn10 --count 1 8 --plot limits.png
     """
-    from results.pictures.kinds import check_plot_path
     from scenarios.point import Options, make_point
     from scenarios.quantities import check_count
 
-    if plot is not None:
-        check_plot_path(plot)
+    check_files(plot=plot)
     for option, value in (("--batch", batch), ("--context", context), *(("--count", number) for number in count)):
         if value is not None:
             check_count(option, value)
@@ -78,7 +78,6 @@ def _model(points: list[Point], plot: Path | None, json: bool) -> None:
     """A model's decoder on every chip and count."""
     from chips.spec import Gpu
     from results.pictures.placement import plot_mesh
-    from results.table import print_records
     from scenarios.anatomy.placement import cluster_decoder, place_decoder
     from scenarios.errors import DoesNotFit
 
@@ -99,17 +98,13 @@ def _model(points: list[Point], plot: Path | None, json: bool) -> None:
         for number, kernel in enumerate(placement.sections, 1):
             record = start | {"kernel": f"{number} of {len(placement.sections)}"} | _record(kernel)
             records.append(record | ({"stage_records": _stages(kernel)} if json else {}))
-    if json:
-        print_records(records + on_clusters, sys.stdout, json=True)
-    else:
-        for table in (records, on_clusters, *_stage_tables(placed)):
-            if table:
-                print_records([_readable(record) for record in table], sys.stdout)
+    tables = [[_readable(record) for record in table] for table in (records, on_clusters, *_stage_tables(placed))]
+    show(records + on_clusters, json=json, tables=[table for table in tables if table])
     if plot is not None and placed:
         drawn = [_picture(name, found, kernel) for name, found in placed for kernel in found.sections]
-        plot_mesh(drawn[:MOST_DRAWN], plot)
         left_out = len(drawn) - MOST_DRAWN
-        print(f"wrote {plot}" + (f" (without {left_out} more kernels)" if left_out > 0 else ""), file=sys.stderr)
+        note = f" (without {left_out} more kernels)" if left_out > 0 else ""
+        write(plot, partial(plot_mesh, drawn[:MOST_DRAWN]), note)
     if not placed and not on_clusters:
         raise typer.Exit(1)
 
@@ -208,7 +203,6 @@ def _limits(
 ) -> None:
     """How large a Llama's decoder may be, and how many kernels larger ones take."""
     from results.pictures.placement import plot_limits
-    from results.table import print_records
     from scenarios.anatomy.placement import limits
     from scenarios.errors import ScenarioError
 
@@ -226,7 +220,7 @@ def _limits(
     ]
     specs = [_dataflow(chip) for chip in chips]
     records = [record for count in counts for record in limits(specs, count, hidden, cases)]
-    print_records(records, sys.stdout, json=json)
+    show(records, json=json)
     if plot is None:
         return
     panels: dict[str, dict[str, list[tuple[int, int]]]] = {}
@@ -238,8 +232,7 @@ def _limits(
             size, largest = record["batch" if decode else "context"], record[mapping]
             if isinstance(size, int) and isinstance(largest, int) and largest:
                 panels.setdefault(axis, {}).setdefault(name, []).append((size, largest))
-    plot_limits(panels, plot, "How large a Llama decoder one kernel holds")
-    print(f"wrote {plot}", file=sys.stderr)
+    write(plot, lambda path: plot_limits(panels, path, "How large a Llama decoder one kernel holds"))
 
 
 def _dataflow(name: str) -> Dataflow:

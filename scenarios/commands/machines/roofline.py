@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from scenarios.commands.output import Json, check_files, show, write
 
 
 def roofline(
@@ -18,7 +19,7 @@ def roofline(
     context: Annotated[int, typer.Option(help="Tokens of a sequence.")] = 4096,
     precision: Annotated[str, typer.Option(help="Of weights and matrix products: bf16 | fp8 | int8")] = "bf16",
     plot: Annotated[Path | None, typer.Option(help="Also draw them into this .png or .svg file.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Which operators are bound by memory, which by arithmetic, and how close does each come to its roof?
 
@@ -26,21 +27,14 @@ def roofline(
 
     loopline roofline llama-3.1-8b --chips h100 --phase prefill --json
     """
-    from results.pictures.kinds import check_plot_path
-    from results.table import print_records
     from scenarios.anatomy.rooflines import operator_rooflines, roofs
-    from scenarios.errors import DoesNotFit, ScenarioError
     from scenarios.point import Options, make_point
 
-    if plot is not None:
-        check_plot_path(plot)
+    check_files(plot=plot)
     options = Options(phase=phase, batch=batch, context=context, precision=precision)
     points = [make_point(model, chip, count, **options) for chip in chips]
-    try:
-        found = [(point, operator_rooflines(point)) for point in points]
-    except DoesNotFit as refusal:
-        raise ScenarioError(str(refusal)) from None
-    print_records([record for _, records in found for record in records], sys.stdout, json=json)
+    found = [(point, operator_rooflines(point)) for point in points]
+    show([record for _, records in found for record in records], json=json)
     if plot is not None:
         import pandas as pd
 
@@ -54,5 +48,5 @@ def roofline(
             )
             for point, records in found
         ]
-        draw(panels, f"{points[0].model.name}, {phase}, {precision}, batch {batch}, context {context}").save(plot)
-        print(f"wrote {plot}", file=sys.stderr)
+        title = f"{points[0].model.name}, {phase}, {precision}, batch {batch}, context {context}"
+        write(plot, draw(panels, title).save)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from scenarios.commands.output import Json, check_files, show, write
+
 if TYPE_CHECKING:
     from chips.clock.time import IntArray
     from collectives.collective_time import Operation
@@ -47,7 +49,7 @@ def schedule(
     ] = True,
     step_cost: Annotated[str, typer.Option(help="Software cost of a step on every rank.")] = "0us",
     late: Annotated[list[str] | None, typer.Option(help="Stragglers: rank=time, as in --late 3=20us 5=1ms")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw every rank's steps into this .png or .svg file.")] = None,
 ) -> None:
     """Prove and price collectives as schedules on any links: what each costs, and where a straggler is felt.
@@ -59,13 +61,10 @@ def schedule(
     loopline schedule --operation all_to_all --topology fat_tree:8x4
     """
     from collectives.step_times import Costs
-    from results.pictures.kinds import check_plot_path
-    from results.table import print_records
     from scenarios.errors import ScenarioError
     from scenarios.quantities import parse_bytes, parse_seconds
 
-    if plot is not None:
-        check_plot_path(plot)
+    check_files(plot=plot)
     kind, names = _named(operation, algorithms)
     costs, delay = Costs(parse_seconds(step_cost, "--step-cost")), parse_seconds(latency, "--latency")
     questions = []
@@ -89,12 +88,11 @@ def schedule(
         rows.append(row)
         if plot is not None:
             panels.append(_steps(made, question))
-    print_records([asdict(row) if json else row.readable(bool(late)) for row in rows], sys.stdout, json=json)
+    show([asdict(row) for row in rows], json=json, tables=[[row.readable(bool(late)) for row in rows]])
     if plot is not None:
         from results.pictures.steps import steps_picture
 
-        steps_picture(panels).save(plot)
-        print(f"wrote {plot}", file=sys.stderr)
+        write(plot, steps_picture(panels).save)
 
 
 class Question(NamedTuple):

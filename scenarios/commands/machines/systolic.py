@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from scenarios.commands.output import Json, check_files, show, write
 
 if TYPE_CHECKING:
     from chips.systolic.array import Cycle, Run, SystolicArray
@@ -31,7 +32,7 @@ def systolic(
     plot: Annotated[
         Path | None, typer.Option(help="Also draw every clock into this .png or .svg file, or moving into a .gif.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Walk a product through a systolic array: what sits in every element at every clock, and how many work.
 
@@ -41,8 +42,6 @@ def systolic(
     """
     from chips.systolic.array import Dataflow, SystolicArray
     from results.pictures.grid import plot_moving, plot_panels, text
-    from results.pictures.kinds import check_plot_path
-    from results.table import print_records
     from scenarios.errors import ScenarioError
 
     kinds: dict[str, Dataflow] = {"weight": "weight", "output": "output", "input": "input"}
@@ -50,8 +49,7 @@ def systolic(
         raise ScenarioError(f"--dataflow {dataflow}: expected weight, output or input.")
     if matvec and product is not None:
         raise ScenarioError("--matvec is a product of its own; give either it or --product.")
-    if plot is not None:
-        check_plot_path(plot, ".png", ".svg", ".gif")
+    check_files(plot=plot, pictures=(".png", ".svg", ".gif"))
     rows, columns = _sizes(size, "the array", 2)
     array = SystolicArray(rows, columns, kinds[dataflow], double_buffered)
     m, k, n = _sizes(product, "--product", 3) if product else (1 if matvec else rows, rows, columns)
@@ -71,23 +69,19 @@ def systolic(
     }
     reasons = _reasons(array, m, k, n)
     if not shown:
-        print_records([record | {"why": reasons}] if json else [record], sys.stdout, json=json)
+        show([record | {"why": reasons}], json=json, tables=[[record]])
         if not json:
             print(f"\n{reasons}")
         return
     run, frames, clocks = _walk(array, m, k, n)
-    if json:
-        more = {"utilisation": run.utilisation.tolist(), "result": run.product.tolist(), "clocks": clocks}
-        print_records([record | more | {"why": reasons}], sys.stdout, json=True)
-    else:
+    more = {"utilisation": run.utilisation.tolist(), "result": run.product.tolist(), "clocks": clocks}
+    if not json:
         print(text(frames))
-        print_records([record], sys.stdout)
+    show([record | more | {"why": reasons}], json=json, tables=[[record]])
+    if not json:
         print(f"\n{reasons}")
     title = f"({m}, {k}) x ({k}, {n}) on {rows}x{columns}, {dataflow}-stationary"
-    if plot is not None:
-        draw = plot_moving if plot.suffix.lower() == ".gif" else plot_panels
-        draw(frames, plot, title)
-        print(f"wrote {plot}", file=sys.stderr)
+    write(plot, lambda path: (plot_moving if path.suffix.lower() == ".gif" else plot_panels)(frames, path, title))
 
 
 def _sizes(given: str, what: str, count: int) -> tuple[int, ...]:

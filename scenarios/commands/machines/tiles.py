@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from scenarios.commands.output import Json, check_files, show, write
 
 if TYPE_CHECKING:
     from chips.tiles.compiler import Compiled
@@ -29,7 +31,7 @@ def tiles(
         list[str] | None, typer.Option("--shape", help="Tensors of your own program: --shape x=4096x4096 y=4096x4096")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw the pipeline diagram into this .png or .svg.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Compile a tile program to a metapipeline on a chip: who limits it, what it buffers, how busy each engine is.
 
@@ -42,12 +44,9 @@ def tiles(
     from chips.spec import Dataflow, Gpu, load_chip
     from chips.tiles.compiler import compile_program
     from chips.tiles.language import TileError
-    from results.pictures.kinds import check_plot_path
-    from results.table import print_records
     from scenarios.errors import ScenarioError
 
-    if plot is not None:
-        check_plot_path(plot)
+    check_files(plot=plot)
     spec = load_chip(chip)
     if not isinstance(spec, Dataflow | Gpu):
         raise ScenarioError(f"{spec.name} runs no tile programs; choose a GPU or a dataflow chip.")
@@ -58,16 +57,15 @@ def tiles(
         found = compile_program(function, spec, asynchronous, **shapes)
     except TileError as error:
         raise ScenarioError(str(error)) from None
-    if json:
-        print_records([_record(found) | {"engines": found.engines, "stages": found.stages}], sys.stdout, json=True)
-    else:
-        summary = [{"": name.replace("_", " "), "value": value} for name, value in _record(found).items()]
-        print_records(summary, sys.stdout)
-        print_records([{"engine": name, "busy": f"{share:.1%}"} for name, share in found.engines.items()], sys.stdout)
-        print_records(found.stages, sys.stdout)
-    if plot is not None:
-        _draw(found, plot)
-        print(f"wrote {plot}", file=sys.stderr)
+    record = _record(found)
+    summary = [{"": name.replace("_", " "), "value": value} for name, value in record.items()]
+    engines = [{"engine": name, "busy": f"{share:.1%}"} for name, share in found.engines.items()]
+    show(
+        [record | {"engines": found.engines, "stages": found.stages}],
+        json=json,
+        tables=[summary, engines, found.stages],
+    )
+    write(plot, partial(_draw, found))
 
 
 def _program(

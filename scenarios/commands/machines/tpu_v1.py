@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from scenarios.commands.output import Json, show
 
 if TYPE_CHECKING:
     from chips.systolic import Application, Performance
@@ -13,26 +12,24 @@ if TYPE_CHECKING:
 COUNTERS = ("active", "useful", "weight_stall", "weight_shift", "non_matrix")
 
 
-def tpu_v1(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def tpu_v1(json: Json = False) -> None:
     """TPU v1 whole: TOPS and clocks of the array for the six applications of its paper, beside the measured ones.
 
     loopline tpu-v1
     """
     from chips.spec import Systolic, load_chip
     from chips.systolic import APPLICATIONS, run
-    from results.table import print_records
 
     chip = load_chip("tpu-v1")
     assert isinstance(chip, Systolic)
     found = {name: run(application, chip) for name, application in APPLICATIONS.items()}
     if json:
-        records = [_record(name, application, found[name]) for name, application in APPLICATIONS.items()]
-        print_records(records, sys.stdout, json=True)
+        show([_record(name, application, found[name]) for name, application in APPLICATIONS.items()], json=True)
         return
     print("TOPS\n")
-    print_records([_speed(name, application, found[name]) for name, application in APPLICATIONS.items()], sys.stdout)
+    show([_speed(name, application, found[name]) for name, application in APPLICATIONS.items()], json=False)
     print("\nThe array's clocks, % here / % published (useful is part of active; the other four sum to 100)\n")
-    print_records([_clocks(name, application, found[name]) for name, application in APPLICATIONS.items()], sys.stdout)
+    show([_clocks(name, application, found[name]) for name, application in APPLICATIONS.items()], json=False)
     print(
         "\nPublished: Jouppi et al. 2017, tables 1 and 3. Shapes of layers are assumed: "
         "chips/systolic/applications.toml."

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from scenarios.commands.output import Json, check_files, show, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,7 +40,7 @@ def training(
     precision: Annotated[str, typer.Option(help="Of weights and matrix products: bf16 | fp8 | int8")] = "bf16",
     variation: Annotated[str, typer.Option(help="How chips differ, as in compare: straggler=0.1@3,failed=5")] = "",
     plot: Annotated[Path | None, typer.Option(help="Also draw the step over time into this .png or .svg file.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """What does each stage of a training step hold and do, and how long does it wait?
 
@@ -47,15 +48,11 @@ def training(
 
     loopline training llama-2-7b --chip sn40l --count 4 --parallel pipeline=4
     """
-    from results.pictures.kinds import check_plot_path
-    from results.table import print_records
-    from scenarios.errors import DoesNotFit, ScenarioError
     from scenarios.point import make_point
     from scenarios.pricing import price_point, split_model
     from scenarios.training.run import trace_training
 
-    if plot is not None:
-        check_plot_path(plot)
+    check_files(plot=plot)
     point = make_point(
         model,
         chip,
@@ -70,27 +67,20 @@ def training(
         precision=precision,
         variation=variation,
     )
-    try:
-        split = split_model(point)
-        events = trace_training(point, split)
-        whole = price_point(point)
-    except DoesNotFit as refusal:
-        raise ScenarioError(str(refusal)) from None
+    split = split_model(point)
+    events = trace_training(point, split)
+    whole = price_point(point)
     bars = list(_bars(events))
     stages = _stages(point, split, bars)
     known = ("chip", "count", "strategy", "seconds", "seconds_low", "seconds_high", "tokens_per_s", "mfu", "limiter")
     step = {name: whole[name] for name in known} | _numbers(point, split)
-    if json:
-        print_records([step | {"stages": stages}], sys.stdout, json=True)
-    else:
-        print_records([{"": name.replace("_", " "), "value": value} for name, value in step.items()], sys.stdout)
-        print_records(stages, sys.stdout)
+    readable = [{"": name.replace("_", " "), "value": value} for name, value in step.items()]
+    show([step | {"stages": stages}], json=json, tables=[readable, stages])
     if plot is not None:
         from results.pictures.training import training as draw
 
         title = f"{point.model.name} on {count:,} × {point.chip.name}, {batch:,} sequences of {context:,}"
-        draw(bars, f"{title}: {parallel or 'one group'}").save(plot)
-        print(f"wrote {plot}", file=sys.stderr)
+        write(plot, draw(bars, f"{title}: {parallel or 'one group'}").save)
 
 
 def _numbers(point: Point, split: Shard) -> dict[str, object]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+from scenarios.commands.output import Json, show
 
 
 def chips(
@@ -21,9 +20,8 @@ def chips(
     loopline chips sn40l
     """
     from chips.datasheet import datasheet, key_figures
-    from results.table import print_records
 
-    print_records(key_figures() if name is None else datasheet(name), sys.stdout, json=json)
+    show(key_figures() if name is None else datasheet(name), json=json)
 
 
 def models(
@@ -36,7 +34,6 @@ def models(
 
     loopline models path/to/config.json --json
     """
-    from results.table import print_records
     from scenarios.workload.model import model_card, model_figures
 
-    print_records(model_figures() if name is None else model_card(name), sys.stdout, json=json)
+    show(model_figures() if name is None else model_card(name), json=json)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from scenarios.commands.output import check_files, write
 from scenarios.commands.questions.dataset import Dataset, Where, read_dataset
 
 
@@ -34,13 +34,11 @@ def plot(
     loopline plot sweep/ --kind heatmap --rows context --columns batch -o map.png
     """
     import results
-    from results.pictures.kinds import check_plot_path
     from scenarios.errors import ScenarioError
 
-    check_plot_path(output)
+    check_files(plot=output)
     options = {"rows": rows, "columns": columns, "fast": fast, "slow": slow}
     given = {name: value for name, value in options.items() if value is not None}
     if given and kind != "heatmap":
         raise ScenarioError(f"--{next(iter(given))} belongs to --kind heatmap; the kind is {kind}.")
-    results.plot(read_dataset(dataset, where), kind, **given).save(output)
-    print(f"wrote {output}", file=sys.stderr)
+    write(output, results.plot(read_dataset(dataset, where), kind, **given).save)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from scenarios.commands.output import write
 from scenarios.commands.questions.dataset import Dataset, Where, read_dataset
 
 
@@ -33,5 +33,5 @@ def report(
         raise OutputError(f"{output}: a report is an .html file, not '{output.suffix or output.name}'.")
     if not output.parent.is_dir():
         raise OutputError(f"{output}: the folder '{output.parent}' does not exist.")
-    write_report(read_dataset(dataset, where), output, dataset.name)
-    print(f"wrote {output}", file=sys.stderr)
+    rows = read_dataset(dataset, where)
+    write(output, lambda path: write_report(rows, path, dataset.name))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import product
 from typing import Annotated
 
 import typer
+
+from scenarios.commands.output import Json, show
 
 
 def serve(
@@ -27,7 +28,7 @@ def serve(
         str, typer.Option(help="What serves: trtllm | vllm | sglang | tensorrt-llm | ... (scenarios/frameworks.toml)")
     ] = "trtllm",
     precision: Annotated[str, typer.Option(help="Of weights and matrix products: bf16 | fp8 | int8")] = "bf16",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """How long do users of a GPU server wait for the first token, and for each one after it?
 
@@ -37,7 +38,6 @@ def serve(
 
     loopline serve llama-3.1-70b --chips h100 h200 --count 8 --framework vllm
     """
-    from results.table import print_records
     from results.units import format_seconds
     from scenarios.point import make_point
     from scenarios.serving.load import serving_times
@@ -63,9 +63,6 @@ def serve(
                 "output_tokens_per_s": clients * output_tokens / turn,
             }
         )
-    if json:
-        print_records(records, sys.stdout, json=True)
-        return
     readable = [
         {
             "chip": record["chip"],
@@ -77,4 +74,4 @@ def serve(
         }
         for record in records
     ]
-    print_records(readable, sys.stdout)
+    show(records, json=json, tables=[readable])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from scenarios.commands.output import write
 
 
 def accuracy(
@@ -41,7 +44,5 @@ def accuracy(
     plot_error_by_size(panels, pictures / "error_by_size.svg")
     with written_beside(output) as beside:
         beside.write_text(text)
-    if spreads is not None:
-        write_spreads(bands, spreads)
-        print(f"wrote {spreads}", file=sys.stderr)
+    write(spreads, partial(write_spreads, bands))
     print(f"wrote {output}, {pictures}/scatter.png and {pictures}/error_by_size.svg", file=sys.stderr)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from scenarios.commands.output import Json, write
 
 if TYPE_CHECKING:
     from scenarios.evidence.calibration import Fit
@@ -22,7 +25,7 @@ def calibrate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The TOML file to write (default: NAME.toml).")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Fit a chip's physical constants to your own measurements, and write a chip that inherits the catalog's.
 
@@ -48,12 +51,12 @@ def calibrate(
     with Console(stderr=True).status("fitting") as status:
         fits = fit(known, read, lambda family: status.update(f"fitting {family}"))
     inherits = str(Path(chip).resolve()) if chip.endswith(".toml") else chip
-    write_chip(as_toml(known, inherits, title, fits), path)
+    text = as_toml(known, inherits, title, fits)
     _print(fits, json)
     for found in fits:
         if not found.helps:
             print(f"{found.family}: not better on held-out rows, the constants of {chip} are kept", file=sys.stderr)
-    print(f"wrote {path}", file=sys.stderr)
+    write(path, partial(write_chip, text))
 
 
 def _print(fits: list[Fit], json: bool) -> None:

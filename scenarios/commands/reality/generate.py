@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scenarios.commands.executors import AddressOption, ExecutorOption, PlacementOption, make_executor
+from scenarios.commands.output import check_files, write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +55,6 @@ def generate(
 
     loopline generate --weights llama-3.2-1b --tokens 8 --prompt "random weights"
     """
-    from results.pictures.kinds import check_plot_path
     from scenarios.errors import DoesNotFit
     from scenarios.llama import Generation, open_vocabulary, open_weights
     from scenarios.llama.number_format import number_format
@@ -64,8 +64,7 @@ def generate(
     from scenarios.strategies import STRATEGIES
     from scenarios.workload.model import shard
 
-    if plot is not None:
-        check_plot_path(plot)
+    check_files(plot=plot)
     source = open_weights(weights, seed)
     vocabulary, model = open_vocabulary(source), source.config.model
     request = Generation(
@@ -146,8 +145,7 @@ def _run(
     if plot is not None:
         simulated = {machine.name: seconds[machine.name] for machine in machines}
         title = f"{machines[0].point.model.name}: {len(tokens)} tokens after a prompt of {len(request.prompt)}"
-        plot_tokens(simulated, title, plot)
-        print(f"wrote {plot}", file=sys.stderr)
+        write(plot, lambda path: plot_tokens(simulated, title, path))
 
 
 def _whole_requests(machines: list[SimulatedMachine], prompt: int, generated: int) -> pd.DataFrame:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scenarios.commands.output import Json, check_files, write
+
 if TYPE_CHECKING:
     from scenarios.commands.machines.allreduce.prices import Links
     from scenarios.commands.machines.allreduce.ranks import Record
@@ -59,7 +61,7 @@ def allreduce(
     timeout: Annotated[
         float, typer.Option(help="Seconds without a sign of life after which MPI ranks are given up.")
     ] = 60.0,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw time against bytes into this .png or .svg file.")] = None,
     trace: Annotated[Path | None, typer.Option(help="Also write a Perfetto trace into this .json file.")] = None,
 ) -> None:
@@ -75,7 +77,6 @@ def allreduce(
 
     loopline allreduce --calibrate --ranks 4
     """
-    from results.pictures.kinds import check_plot_path
     from scenarios.commands.machines.allreduce import view
     from scenarios.commands.machines.allreduce.ranks import rank_here
     from scenarios.commands.machines.allreduce.trace import write_trace_of
@@ -84,8 +85,7 @@ def allreduce(
     between_ranks = executor == "mpi" or calibrate or rank_here() is not None
     if rank_here():
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (to the end): a mistake is rank 0's to tell
-    if plot is not None:
-        check_plot_path(plot)
+    check_files(plot=plot, trace=trace)
     _check(executor, timeout, library, mode, compare, calibrate, between_ranks, trace)
     payloads = [parse_bytes(text) for text in payload or (RANK_PAYLOADS if between_ranks else PAYLOADS)]
     if between_ranks:
@@ -106,16 +106,13 @@ def allreduce(
         view.print_rows(records)
     if plot is not None:
         if calibrate:
-            view.draw_calibration(records, plot)
+            write(plot, partial(view.draw_calibration, records))
         else:
             as_schedule = compare or between_ranks
             price = partial(_priced, library=SCHEDULE if as_schedule else library, mode=mode)
             curves = _curves(chip, records, view.dense_payloads(payloads), algorithm, price, compare)
-            view.draw(records, curves, plot, by_algorithm=compare or algorithm is not None)
-        print(f"wrote {plot}", file=sys.stderr)
-    if trace is not None:
-        write_trace_of(records, trace)
-        print(f"wrote {trace}", file=sys.stderr)
+            write(plot, partial(view.draw, records, curves, by_algorithm=compare or algorithm is not None))
+    write(trace, partial(write_trace_of, records))
 
 
 def _check(
