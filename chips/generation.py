@@ -9,18 +9,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from chips.frozen import Frozen
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
-class Coefficients(BaseModel):
-    """A family's coefficients: immutable, strict keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LaunchCoefficients(Coefficients):
+class LaunchCoefficients(Frozen):
     """What it costs to start a kernel.
 
     ``graph_gap``: device-side time from the end of a kernel to the start of the next in a CUDA graph (an empty kernel).
@@ -40,7 +36,7 @@ class LaunchCoefficients(Coefficients):
     graph_launch: PositiveFloat
 
 
-class CollectiveProtocol(Coefficients):
+class CollectiveProtocol(Frozen):
     """One of NCCL's protocols: how a chunk is handed from rank to rank.
 
     ``startup``: kernel, first flags and last store, once a collective, without the gap between kernels.
@@ -53,7 +49,7 @@ class CollectiveProtocol(Coefficients):
     bandwidth: PositiveFloat | None = None
 
 
-class CollectiveCoefficients(Coefficients):
+class CollectiveCoefficients(Frozen):
     """What collectives cost between the chips of one NVLink domain, and beyond it.
 
     ``sync``: flags of all ranks written over the link, seen by a polling kernel, with the fences around it.
@@ -93,7 +89,7 @@ class CollectiveCoefficients(Coefficients):
     simple: CollectiveProtocol
 
 
-class AttentionCoefficients(Coefficients):
+class AttentionCoefficients(Frozen):
     """How FlashAttention runs.
 
     ``asynchronous``: the library's kernel overlaps matrix unit and softmax (FlashAttention-3), or takes them in turn.
@@ -144,7 +140,7 @@ class AttentionCoefficients(Coefficients):
     joules_per_score: PositiveFloat
 
 
-class MatmulCoefficients(Coefficients):
+class MatmulCoefficients(Frozen):
     """How the library's matrix products run.
 
     ``tile_sides``: sides of the result tiles that the library has compiled kernels for.
@@ -206,7 +202,7 @@ class MatmulCoefficients(Coefficients):
     joules_per_byte: PositiveFloat
 
 
-class VectorCoefficients(Coefficients):
+class VectorCoefficients(Frozen):
     """How memory-bound kernels run.
 
     ``startup_seconds``: blocks start, read their arguments, and retire.
@@ -225,7 +221,7 @@ class VectorCoefficients(Coefficients):
     resident_share: Fraction
 
 
-class GpuGeneration(Coefficients):
+class GpuGeneration(Frozen):
     """All coefficients of one generation; ``serving_library`` is whose collectives its serving stack runs."""
 
     name: str

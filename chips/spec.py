@@ -12,21 +12,16 @@ from functools import cache, reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from chips.catalog_file import CatalogError as CatalogError
 from chips.catalog_file import Key, nearest_names, read_toml, validate
+from chips.frozen import Frozen
 from chips.generation import GpuGeneration
 
 CATALOG = Path(__file__).parent / "catalog"
 ELEMENT_BYTES = {"bf16": 2, "fp8": 1, "int8": 1}
 Precision = Literal["bf16", "fp8", "int8"]
-
-
-class Frozen(BaseModel):
-    """A record of a datasheet: immutable, and a key that it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Compute(Frozen):

@@ -6,14 +6,15 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from chips.frozen import Frozen
 from collectives.collective_time import Library
 
 CATALOG = Path(__file__).parent / "frameworks.toml"
 
 
-class Framework(BaseModel):
+class Framework(Frozen):
     """``collectives``: the library of its AllReduce kernels; ``host_step_seconds``: host work between two passes.
 
     ``host_request_seconds``: what each running request adds to that work under continuous batching (its tokens
@@ -32,8 +33,6 @@ class Framework(BaseModel):
     ``fuses_loss``: whether training computes its loss in one pass over the logits, not in several in fp32.
     ``named``: other names of it in published rows.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     title: str

@@ -95,8 +95,7 @@ def _kin(points: Sequence[Point]) -> Iterable[list[int]]:
 
 def _work(point: Point) -> Hashable:
     """What a point computes on what, but for its batch and context."""
-    owners = (id(point.chip), id(point.model), point.framework.name)
-    return (*owners, point.count, point.phase, point.precision)
+    return point.chip, point.model, point.framework, point.count, point.phase, point.precision
 
 
 def _recordable(point: Point) -> bool:

@@ -13,7 +13,8 @@ from pydantic import Field, PositiveInt, TypeAdapter
 from chips.catalog_file import CatalogError, read_toml
 from chips.clock.time import Time
 from chips.clock.timeline import Buffer
-from chips.spec import Frozen, Systolic
+from chips.frozen import Frozen
+from chips.spec import Systolic
 from chips.systolic.tpu_v1 import Machine
 
 FILE = Path(__file__).with_name("applications.toml")

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chips.spec import ChipBase, Gpu
+from chips.spec import Gpu
 from results.schema import frame_of_columns
 from scenarios.errors import ScenarioError
 from scenarios.outcome import Columns, asked, unfit
 from scenarios.point import Point, make_point
 from scenarios.shared_clocks import price_points
 from scenarios.sweeps.scenario_file import Request
-from scenarios.workload.model import Model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,20 +70,9 @@ def key_of(request: Request, point: Point | ScenarioError, version: str) -> str:
     """A hash of what the point is (the chip's and the model's own numbers, not their names) and of the version."""
     digest = blake2b(version.encode(), digest_size=12)
     if isinstance(point, Point):
-        digest.update(_content(point.chip) + _content(point.model))
+        digest.update(point.chip.fingerprint + point.model.fingerprint)
     digest.update(_SORTED.encode(request).encode())
     return digest.hexdigest()
-
-
-_CONTENTS: dict[int, tuple[ChipBase | Model, bytes]] = {}
-
-
-def _content(described: ChipBase | Model) -> bytes:
-    """A hash of all numbers of a chip or model, remembered with it as long as the process lives."""
-    if id(described) not in _CONTENTS:
-        text = described.model_dump_json().encode()
-        _CONTENTS[id(described)] = (described, blake2b(text, digest_size=12).digest())
-    return _CONTENTS[id(described)][1]
 
 
 def price_part(requests: Sequence[Request], version: str) -> pd.DataFrame:

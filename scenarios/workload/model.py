@@ -11,10 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import PositiveInt
 
 from chips.catalog_file import CatalogError, nearest_names, read_toml, validate
 from chips.datasheet import read_sources
+from chips.frozen import Frozen
 from chips.spec import ELEMENT_BYTES, Precision
 from scenarios.errors import ScenarioError
 from scenarios.workload.hugging_face import catalog_name, read_config
@@ -22,7 +23,7 @@ from scenarios.workload.hugging_face import catalog_name, read_config
 CATALOG = Path(__file__).parent / "models"
 
 
-class Model(BaseModel):
+class Model(Frozen):
     """The shape of a decoder-only transformer.
 
     ``intermediate``: width of the MLP, which has three matrices when ``gated_mlp`` (SwiGLU) and two otherwise (GPT).
@@ -30,8 +31,6 @@ class Model(BaseModel):
     ``qk_norm``: RMSNorm over each head's query and key (Qwen3).
     ``biases``: which projections add one: those for query, key and value, those of attention, or all.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     title: str
@@ -86,10 +85,8 @@ class Model(BaseModel):
         return 2 * self.layers * self.kv_heads * self.head_dim * ELEMENT_BYTES[precision]
 
 
-class Shard(BaseModel):
+class Shard(Frozen):
     """One rank's part of a model split over ``ranks`` tensor-parallel chips: its heads, its width, its vocabulary."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ranks: PositiveInt
     heads: PositiveInt
@@ -200,5 +197,6 @@ def model_card(name: str) -> list[dict[str, object]]:
         "kv_bytes_per_token (bf16)": model.kv_bytes_per_token(),
         "tensor-parallel counts": ", ".join(map(str, tensor_parallel_counts(model))),
     }
-    fields = [{"key": key, "value": value, "source": sources.get(key, path.name)} for key, value in model]
-    return fields + [{"key": key, "value": value, "source": "computed"} for key, value in derived.items()]
+    fields = {key: getattr(model, key) for key in Model.model_fields}
+    stated = [{"key": key, "value": value, "source": sources.get(key, path.name)} for key, value in fields.items()]
+    return stated + [{"key": key, "value": value, "source": "computed"} for key, value in derived.items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from scenarios.workload.operators import (
 
 TILE_TOKENS = 64  # tokens in a tile of the token stream: two passes of a unit's 32 lanes hide its 6 stages
 BUFFER_TILES = 2  # double buffering: one tile arrives while the other is used; finer tiles change totals by under 0.5%
+MOST_EXCHANGES = 2**16  # prices of collectives that a process remembers
 LEAST_WORK = 1e-12  # keeps the share of an operator without arithmetic (a copy) above zero
 
 
@@ -109,17 +111,10 @@ def all_reduce_seconds(machine: DataflowMachine, collective: Collective) -> tupl
 
 
 def _exchange_seconds(machine: DataflowMachine, volume: float) -> tuple[float, float]:
-    cluster = machine.cluster
-    key = (id(machine.chip), cluster.count, cluster.slowest_link, volume)
-    if key not in _EXCHANGES:
-        priced = streamed_all_reduce(cluster.linked(machine.chip), cluster.count, volume)
-        _EXCHANGES[key] = (machine.chip, priced)
-    return _EXCHANGES[key][1]
+    return _streamed_seconds(machine.cluster.linked(machine.chip), machine.cluster.count, volume)
 
 
-# Prices by chip, count, slowest link and bytes, computed once in the life of the process; with the chip, so that its id
-# stays its own.
-_EXCHANGES: dict[tuple[int, int, float, float], tuple[Dataflow, tuple[float, float]]] = {}
+_streamed_seconds = lru_cache(MOST_EXCHANGES)(streamed_all_reduce)
 
 
 def tokens_of(step: Step) -> int:

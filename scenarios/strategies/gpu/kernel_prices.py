@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 
 DIRECT: Library = "trtllm"  # the fastest direct kernels known, and NCCL's where they do not reach
+MOST_MACHINES = 256  # whose prices a process remembers: chips, counts and frameworks
 MOST_RECENT = 64  # operators of several passes, so many as strategies that run the same passes ask for in turn
 NEVER_WAITED_FOR = 1e18  # bytes/s, or bytes a clock
 FED_VECTOR_STEP_CYCLES = 45.0  # a load from shared memory, 29 (Luo et al., arXiv 2501.12084), 8 products and 8 sums
@@ -69,8 +71,8 @@ class GpuMachine:
     stages: dict[Operator, StreamStage] = field(default_factory=dict)
     """Operators as stages of a persistent kernel, where chips are alike; filled by the strategies."""
     _prices: dict[Operator, KernelPrice] = field(default_factory=dict)
-    # Of several passes: by id, with the operator itself, so that its id stays its own.
-    _recent: dict[int, tuple[Operator, KernelPrice]] = field(default_factory=dict)
+    _recent: dict[Hashable, KernelPrice] = field(default_factory=dict)
+    """Of operators of several passes, by their content."""
 
     def kernels_of(self, operator: Operator) -> int:
         """How many kernels the framework makes of one operator."""
@@ -82,11 +84,12 @@ class GpuMachine:
         Collectives are the framework's own kernels; inside a persistent kernel see ``price_inside``.
         """
         if operator.several:
-            if id(operator) not in self._recent:
+            content = _content(operator)
+            if content not in self._recent:
                 if len(self._recent) == MOST_RECENT:
                     self._recent.clear()
-                self._recent[id(operator)] = (operator, self._several(operator))
-            return self._recent[id(operator)][1]
+                self._recent[content] = self._several(operator)
+            return self._recent[content]
         if operator not in self._prices:
             self._prices[operator] = self._price(operator)
         return self._prices[operator]
@@ -186,31 +189,30 @@ def _rounded(part: str, time: KernelTime) -> KernelPrice:
     return KernelPrice(Label(part, limiter), whole - fill, fill)
 
 
-# By id, with the chip itself, so that its id stays its own.
-_AT_HAND: dict[int, tuple[Gpu, Gpu]] = {}
+def _content(operator: Operator) -> Hashable:
+    """What an operator is, as a key: of sizes that differ from pass to pass their bytes."""
+    fields = (getattr(operator, name) for name in operator.__slots__)
+    return type(operator), *(value.tobytes() if isinstance(value, np.ndarray) else value for value in fields)
 
 
+@lru_cache(MOST_MACHINES)
 def _operands_at_hand(chip: Gpu) -> Gpu:
     """The chip with memory and L2 that are never waited for."""
-    if id(chip) not in _AT_HAND:
-        generation, memory = chip.generation, chip.memory.model_copy(update={"bandwidth": NEVER_WAITED_FOR})
-        ways = {"in_flight_bytes", "load_bytes_per_clock", "l2_bytes_per_clock"}
-        at_hand = dict.fromkeys(ways, NEVER_WAITED_FOR) | {"vector_step_cycles": FED_VECTOR_STEP_CYCLES}
-        matmul = generation.matmul.model_copy(update=at_hand)
-        attention = generation.attention.model_copy(update={"l2_bytes_per_clock": NEVER_WAITED_FOR})
-        families = {"matmul": matmul, "attention": attention}
-        fed = chip.model_copy(update={"memory": memory, "generation": generation.model_copy(update=families)})
-        _AT_HAND[id(chip)] = (chip, fed)
-    return _AT_HAND[id(chip)][1]
-
-
-_MACHINES: dict[tuple[int, int, float, Framework], GpuMachine] = {}
+    generation, memory = chip.generation, chip.memory.model_copy(update={"bandwidth": NEVER_WAITED_FOR})
+    ways = {"in_flight_bytes", "load_bytes_per_clock", "l2_bytes_per_clock"}
+    at_hand = dict.fromkeys(ways, NEVER_WAITED_FOR) | {"vector_step_cycles": FED_VECTOR_STEP_CYCLES}
+    matmul = generation.matmul.model_copy(update=at_hand)
+    attention = generation.attention.model_copy(update={"l2_bytes_per_clock": NEVER_WAITED_FOR})
+    families = {"matmul": matmul, "attention": attention}
+    return chip.model_copy(update={"memory": memory, "generation": generation.model_copy(update=families)})
 
 
 def gpu_machine(chip: Gpu, cluster: Cluster, framework: Framework) -> GpuMachine:
-    """The machine of this cluster. Prices are those of the datasheet, computed once in the life of the process."""
-    key = (id(chip), cluster.count, cluster.slowest_link, framework)
-    if key not in _MACHINES:
-        _MACHINES[key] = GpuMachine(chip, cluster, framework)
-    machine = _MACHINES[key]
-    return machine if machine.cluster is cluster else replace(machine, cluster=cluster)
+    """The machine of this cluster. Prices are those of the datasheet, computed once as long as they are remembered."""
+    return replace(_machine(chip, cluster.count, cluster.slowest_link, framework), cluster=cluster)
+
+
+@lru_cache(MOST_MACHINES)
+def _machine(chip: Gpu, count: int, slowest_link: float, framework: Framework) -> GpuMachine:
+    """What clusters of ``count`` chips remember together, whatever else differs, where ``slowest_link`` is the same."""
+    return GpuMachine(chip, Cluster(chip, count), framework)
