@@ -156,7 +156,7 @@ def _limited_alike(point: Point, step: Step) -> list[NDArray[np.intp]]:
     alike = np.zeros(np.shape(attention.context), np.int64)
     if isinstance(point.chip, Gpu):
         machine = gpu_machine(point.chip, cluster_of(point), point.framework)
-        for operator in {operator.name: operator for operator in (*step.before, *step.decoder, *step.after)}.values():
+        for operator in (*step.before, *step.decoder, *step.after):
             if not isinstance(operator, Collective):
                 kinds, own = np.unique(machine.limiters(operator), return_inverse=True)
                 alike = alike * kinds.size + own

@@ -310,7 +310,13 @@ class Recorder(Timeline):
         return _RecordedBuffer(self, number, depth)
 
     def task(
-        self, engine: Engine, duration: Duration, after: Sequence[Time] = (), label: Hashable = None, name: str = ""
+        self,
+        engine: Engine,
+        duration: Duration,
+        after: Sequence[Time] = (),
+        label: Hashable = None,
+        name: str = "",
+        of: object = None,
     ) -> Time:
         first, count = self._spend(duration, label)
         mark = self.mark()

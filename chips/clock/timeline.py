@@ -60,13 +60,19 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One task as it ran, for a trace. ``start_ps`` and ``finish_ps`` are ints, or int64 arrays over chips."""
+    """One task as it ran, for a trace. ``start_ps`` and ``finish_ps`` are ints, or int64 arrays over chips.
+
+    ``of``: what the task stands for, as its issuer said. ``iterations``: which iteration of each named loop it ran in,
+    the outermost loop first.
+    """
 
     engine: str
     name: str
     label: Hashable
     start_ps: Picoseconds
     finish_ps: Picoseconds
+    of: object = None
+    iterations: tuple[int, ...] = ()
 
 
 class Buffer:
@@ -111,7 +117,7 @@ class Timeline:
         self.events: list[Event] = []
         self._record = record
         self._leaps = leaps and not record
-        self._scope: list[str] = []
+        self._scope: list[tuple[str, int]] = []
         self._independent = independent and chips > 1
         self._simple = chips == 1 and not record
         self._engines: dict[str, Engine] = {}
@@ -139,11 +145,12 @@ class Timeline:
         after: Sequence[Time] = (),
         label: Hashable = None,
         name: str = "",
+        of: object = None,
     ) -> Time:
         """Run a task on ``engine`` as soon as it is free and all of ``after`` have passed; returns when it finishes.
 
         ``duration``: picoseconds, an int or an int64 array (chips,); or a mapping from labels to such, if the time
-        of one task belongs to several labels.
+        of one task belongs to several labels. ``name`` and ``of``: what its events are called and stand for.
         """
         start = engine.free
         if self._simple and type(duration) is int and duration >= 0:
@@ -157,7 +164,7 @@ class Timeline:
             return finish
         start = self.join(start, *after)
         engine.free = finish = spend(start, duration, label, self.chips)
-        self._note(engine.name, start, duration, label, name)
+        self._note(engine.name, start, duration, label, name, of)
         return finish
 
     def join(self, *times: Time) -> Time:
@@ -221,9 +228,11 @@ class Timeline:
         if self._leaps and leaps:
             return run(self, count, body, carried)
         for number in range(count):
-            self._scope.append(f"{name} {number}/" if name else "")
+            if name:
+                self._scope.append((f"{name} {number}/", number))
             carried = body(carried)
-            self._scope.pop()
+            if name:
+                self._scope.pop()
         return carried
 
     def _uneven_loop(self, counts: IntArray, body: Body, carried: tuple[Time, ...], leaps: bool) -> tuple[Time, ...]:
@@ -275,11 +284,14 @@ class Timeline:
             probe.watch(winner, times)
         return winner
 
-    def _note(self, engine: str, start: Time, duration: Duration, label: Hashable, name: str) -> None:
+    def _note(
+        self, engine: str, start: Time, duration: Duration, label: Hashable, name: str, of: object = None
+    ) -> None:
         """Record a task, one event for each label in which it spends time."""
         if self._record:
-            begin, called = start.ps, "".join(self._scope) + name
+            begin, iterations = start.ps, tuple([number for _, number in self._scope])
+            called = "".join([called for called, _ in self._scope]) + name
             for part, spent in steps(duration, label, self.chips):
                 if np.any(spent):
-                    self.events.append(Event(engine, called, part, begin, begin + spent))
+                    self.events.append(Event(engine, called, part, begin, begin + spent, of, iterations))
                 begin = begin + spent

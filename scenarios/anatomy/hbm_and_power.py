@@ -19,11 +19,12 @@ from results.step_series import StepSeries, step_series
 from scenarios.assignment import cluster_of
 from scenarios.errors import ScenarioError
 from scenarios.point import Point
-from scenarios.strategies.label import FILL_DRAIN, LAUNCH, Label
+from scenarios.strategies.label import FILL_DRAIN, HBM, LAUNCH, Label
 from scenarios.workload.operators import Attention, MatrixProduct, Operator, Step, largest
 
 Passes = Sequence[tuple[Step, list[Event]]]
-HBM = "HBM"
+Run = tuple[Attention | MatrixProduct, tuple[int, ...]]
+"""An operator in one iteration of the loop over decoders."""
 
 
 class Stretch(NamedTuple):
@@ -67,7 +68,7 @@ def _series(name: str, unit: str, stretches: list[Stretch], passes: Passes, base
 
 def _traffic(point: Point, passes: Passes, chip: int) -> list[Stretch]:
     if point.strategy == "per_operator" and isinstance(point.chip, Gpu):
-        return [stretch for step, events in passes for stretch in _kernel_traffic(point.chip, step, events, chip)]
+        return [stretch for _, events in passes for stretch in _kernel_traffic(point.chip, events, chip)]
     rate = _stream_rate(point, chip)
     loads = (event for _, events in passes for event in events if event.engine == HBM and event.label != FILL_DRAIN)
     return [Stretch(*_times(event, chip), rate) for event in loads]
@@ -84,12 +85,11 @@ def _stream_rate(point: Point, chip: int) -> float:
     raise ScenarioError(f"{spec.name} runs no decoders, so that nothing crosses its memory.")
 
 
-def _kernel_traffic(spec: Gpu, step: Step, events: Sequence[Event], chip: int) -> list[Stretch]:
-    operators = _by_name(step)
+def _kernel_traffic(spec: Gpu, events: Sequence[Event], chip: int) -> list[Stretch]:
     stretches = []
     for event in events:
-        operator = operators.get(event.name.rpartition("/")[2])
-        if operator is None or not _is_steady(event, operator):
+        operator = event.of
+        if not isinstance(operator, Operator) or not _is_steady(event, operator):
             continue
         over = max(largest(operator.activation_bytes) - spec.on_chip.l2_bytes, 0.0)
         moved = largest(operator.stream_bytes) + over
@@ -104,23 +104,24 @@ def _kernel_traffic(spec: Gpu, step: Step, events: Sequence[Event], chip: int) -
 def _arithmetic(passes: Passes, chip: int) -> list[Stretch]:
     """16-bit operations a second (of wider or narrower ones their worth in energy), as their operands stream in."""
     stretches: list[Stretch] = []
-    for step, events in passes:
-        operators = _by_name(step)
-        loads: dict[str, list[int]] = {}
-        computing: dict[str, list[tuple[int, int]]] = {}
+    for _, events in passes:
+        loads: dict[Run, list[int]] = {}
+        computing: dict[Run, list[tuple[int, int]]] = {}
         for event in events:
-            operator = operators.get(event.name.rpartition("/")[2])
-            start, finish = _times(event, chip)
+            operator = event.of
+            if not isinstance(operator, MatrixProduct | Attention):
+                continue
+            run, (start, finish) = (operator, event.iterations), _times(event, chip)
             if event.engine == HBM:
-                loads.setdefault(event.name, []).append(finish - start)
-            elif isinstance(operator, MatrixProduct | Attention) and _is_steady(event, operator):
-                computing.setdefault(event.name, []).append((start, finish))
-        for name, times in computing.items():
-            stretches += _spread(operators[name.rpartition("/")[2]], times, loads.get(name, []))
+                loads.setdefault(run, []).append(finish - start)
+            elif _is_steady(event, operator):
+                computing.setdefault(run, []).append((start, finish))
+        for run, times in computing.items():
+            stretches += _spread(run[0], times, loads.get(run, []))
     return stretches
 
 
-def _spread(operator: Operator, times: list[tuple[int, int]], loads: list[int]) -> list[Stretch]:
+def _spread(operator: Attention | MatrixProduct, times: list[tuple[int, int]], loads: list[int]) -> list[Stretch]:
     """An operator's arithmetic over its tiles, each over its own time or, if that is longer, its operands' stream."""
     element = ELEMENT_BYTES[operator.precision] if isinstance(operator, MatrixProduct) else ELEMENT_BYTES["bf16"]
     flops = float(np.max(operator.flops)) * element / ELEMENT_BYTES["bf16"]
@@ -132,10 +133,6 @@ def _spread(operator: Operator, times: list[tuple[int, int]], loads: list[int]) 
         if finish > begin:
             stretches.append(Stretch(begin, finish, flops * (finish - start) / whole / (finish - begin) * 1e12))
     return stretches
-
-
-def _by_name(step: Step) -> dict[str, Operator]:
-    return {operator.name: operator for operator in (*step.before, *step.decoder, *step.after)}
 
 
 def _is_steady(event: Event, operator: Operator) -> bool:

@@ -15,5 +15,6 @@ class Label(NamedTuple):
 LAUNCH = Label("launch", "launch")
 HOST = Label("launch", "host")
 DEPENDENCY = Label("launch", "dependency")
+HBM = "HBM"  # what loads wait for, and the engine that they run on
 LINK = "link"  # what collectives wait for, and the engine on which chips meet
 FILL_DRAIN = Label("fill_drain", "dependency")

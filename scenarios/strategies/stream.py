@@ -16,7 +16,7 @@ import numpy as np
 from chips.clock.time import IntArray, plain
 from chips.clock.timeline import Buffer, Picoseconds, Time, Timeline
 from cluster import Cluster
-from scenarios.strategies.label import LINK, Label
+from scenarios.strategies.label import HBM, LINK, Label
 from scenarios.workload.operators import Attention, Operator, Quantity
 
 FEW_TILES = 32  # as many are issued one by one in less time than a loop takes to see that it is periodic
@@ -44,7 +44,7 @@ class StreamStage:
     ``tiles`` loads nothing. Passes side by side may each have their own number of them.
     """
 
-    name: str
+    operator: Operator
     label: Label
     engine: str
     load: Picoseconds
@@ -61,17 +61,17 @@ def run_stages(clock: Timeline, cluster: Cluster, stages: Sequence[StreamStage],
 
 
 def _run_stage(clock: Timeline, stage: StreamStage, buffer: Buffer, ready: Time) -> Time:
-    engine = clock.engine(stage.engine)
+    engine, operator, name = clock.engine(stage.engine), stage.operator, stage.operator.name
     if isinstance(stage.tiles, int) and stage.tiles == 0:
-        done = clock.task(engine, stage.compute, after=(ready,), label=stage.label, name=stage.name)
-        return clock.task(engine, stage.latency, after=(done,), name=stage.name) if stage.latency else done
-    memory = clock.engine("HBM")
-    load_label = Label(stage.label.part, "HBM")
+        done = clock.task(engine, stage.compute, (ready,), stage.label, name, operator)
+        return clock.task(engine, stage.latency, (done,), None, name, operator) if stage.latency else done
+    memory = clock.engine(HBM)
+    load_label = Label(stage.label.part, HBM)
 
     def tile(load: Picoseconds, compute: Picoseconds, ready: Time) -> Time:
         slot = buffer.acquire()
-        arrived = clock.task(memory, load, after=(slot,), label=load_label, name=stage.name)
-        used = clock.task(engine, compute, after=(arrived, ready), label=stage.label, name=stage.name)
+        arrived = clock.task(memory, load, (slot,), load_label, name, operator)
+        used = clock.task(engine, compute, (arrived, ready), stage.label, name, operator)
         buffer.release(used)
         return used
 
@@ -87,4 +87,4 @@ def _run_stage(clock: Timeline, stage: StreamStage, buffer: Buffer, ready: Time)
     clock.loop(rest, every_tile, (ready,), leaps=most > FEW_TILES)
     # The last tile takes what the division left over, so that no picosecond is lost.
     done = tile(stage.load - load * rest, stage.compute - compute * rest, ready)
-    return clock.task(engine, stage.latency, after=(done,), name=stage.name)
+    return clock.task(engine, stage.latency, (done,), None, name, operator)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from chips.clock.time import Picoseconds
 from chips.clock.timeline import Time, Timeline
@@ -19,6 +20,14 @@ from scenarios.workload.pipeline_schedule import Pass, in_turn, needs
 Spent = Mapping[Hashable, Picoseconds]
 GRADIENTS = Label("allreduce", "network")
 WORK = "work"
+
+
+class Work(NamedTuple):
+    """What a task of the step stands for: what a stage or its network does, a pass also for which micro-batch."""
+
+    stage: int
+    kind: Literal["forward", "backward", "optimizer", "network"]
+    micro_batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,22 +76,22 @@ def run_step(
         needed = needs(len(stages), chunks, item)
         ready = () if needed is None else (done[needed],)
         whole = sum((run.backward if item.backward else run.forward).values())
-        name = f"{'backward' if item.backward else 'forward'} {item.micro_batch}"
-        name += f", run {item.chunk}" if chunks > 1 else ""
+        work = Work(item.stage, "backward" if item.backward else "forward", item.micro_batch)
+        name = f"{work.kind} {work.micro_batch}" + (f", run {item.chunk}" if chunks > 1 else "")
         first = item.micro_batch == 0 and not item.backward
         last = item.micro_batch == micro_batches - 1 and item.backward
         if not run.buckets or not (first or last):
-            done[item] = clock.task(engine, whole, ready, WORK, name)
+            done[item] = clock.task(engine, whole, ready, WORK, name, work)
             continue
         if not overlapped:
             # Nothing starts before all parameters are there; sums follow when all passes are over.
             after = [time for own in gathered[item.stage] for time in own] if first else []
-            done[item] = clock.task(engine, whole, (*ready, *after), WORK, name)
+            done[item] = clock.task(engine, whole, (*ready, *after), WORK, name, work)
             continue
         buckets = run.buckets if last else run.buckets[::-1]
         for number, (bucket, ps) in enumerate(zip(buckets, _pieces(whole, buckets), strict=True)):
             after = [gathered[item.stage][item.chunk][number]] if first else []
-            finish = clock.task(engine, ps, (*ready, *after), WORK, name)
+            finish = clock.task(engine, ps, (*ready, *after), WORK, name, work)
             if last:
                 _sum(clock, item.stage, bucket, finish)
         done[item] = finish
@@ -93,22 +102,25 @@ def run_step(
                     _sum(clock, number, bucket, clock.engine(f"stage {number}").free)
     known = clock.barrier(norm_ps, GRADIENTS, "norm of all gradients", (clock.across(clock.now),))
     for number, stage in enumerate(stages):
-        clock.task(clock.engine(f"stage {number}"), sum(stage.optimizer.values()), (known,), WORK, "optimizer")
+        engine, work = clock.engine(f"stage {number}"), Work(number, "optimizer")
+        clock.task(engine, sum(stage.optimizer.values()), (known,), WORK, "optimizer", work)
     clock.barrier(after=(clock.across(clock.now),))
     return clock
 
 
 def _gathers(clock: Timeline, stage: int, run: Run) -> list[Time]:
     """When the parameters of each bucket are there, in the order of the forward pass."""
-    network = clock.engine(f"network {stage}")
+    network, work = clock.engine(f"network {stage}"), Work(stage, "network")
     return [
-        clock.task(network, bucket.gather_ps, (), GRADIENTS, "parameters AllGather") for bucket in reversed(run.buckets)
+        clock.task(network, bucket.gather_ps, (), GRADIENTS, "parameters AllGather", work)
+        for bucket in reversed(run.buckets)
     ]
 
 
 def _sum(clock: Timeline, stage: int, bucket: Bucket, ready: Time) -> None:
     """Replicas meet and sum the gradients of one bucket."""
-    clock.task(clock.engine(f"network {stage}"), bucket.sum_ps, (clock.across(ready),), GRADIENTS, "gradients")
+    network, work = clock.engine(f"network {stage}"), Work(stage, "network")
+    clock.task(network, bucket.sum_ps, (clock.across(ready),), GRADIENTS, "gradients", work)
 
 
 def _pieces(whole: Picoseconds, buckets: Sequence[Bucket]) -> Iterator[Picoseconds]:

@@ -43,6 +43,7 @@ def norm(name: str, model: Model, tokens: Count, *, add: bool, width: int | None
         special_functions=1.0 * tokens,
         passes=2,
         plain_calls=PLAIN_NORM + (1 if add else 0),
+        role="norm" if add else None,
     )
 
 
@@ -195,6 +196,7 @@ def forward(
             special_functions=1.0 * logits,
             passes=2,
             plain_calls=4,
+            role="loss" if every_logit else None,
         )
     )
     layer = decoder(model, shard, batch, tokens, context, precision, sequence=sequence, fused_attention=fused_attention)

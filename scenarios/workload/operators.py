@@ -22,6 +22,10 @@ ACTIVATION_BYTES = 2  # activations and KV cache stay in bf16, whatever the prec
 Quantity = float | NDArray[np.float64]
 Count = int | NDArray[np.float64]
 Part = Literal["matmul", "attention", "other", "allreduce"]
+Role = Literal["norm", "cast", "loss", "weight gradient", "accumulation"]
+"""What an operator is for, where something asks for it. ``norm``: a normalisation of the residual stream, with the add
+before it; ``cast``: of what a product takes, to FP8; ``accumulation``: of weight gradients over micro-batches.
+"""
 
 
 def largest(quantity: Quantity) -> float:
@@ -46,6 +50,7 @@ class MatrixProduct:
     weights: bool = True
     count: int = 1
     exact: bool = False
+    role: Role | None = None
 
     @property
     def several(self) -> bool:
@@ -80,6 +85,7 @@ class Attention:
     backward: bool = False
     plain_calls: int = 1
     part: Part = "attention"
+    role: Role | None = None
 
     @property
     def several(self) -> bool:
@@ -125,6 +131,7 @@ class Elementwise:
     passes: int = 1
     plain_calls: int = 1
     part: Part = "other"
+    role: Role | None = None
 
     @property
     def several(self) -> bool:
@@ -152,6 +159,7 @@ class Collective:
     payload_bytes: Quantity
     plain_calls: int = 1
     part: Part = "allreduce"
+    role: Role | None = None
 
     @property
     def several(self) -> bool:

@@ -26,10 +26,6 @@ from scenarios.workload.operators import (
 )
 from scenarios.workload.parallel import Recompute
 
-# How names end: of casts, of products for the weights' gradient, and of what adds their results up.
-TO_FP8, WEIGHT_GRADIENT, ACCUMULATION = " to FP8", " weight gradient", " gradient accumulation"
-ADDING = ("attention normalisation", "MLP normalisation")  # of a decoder: those that follow a residual add
-
 # Mixed-precision Adam as Megatron-LM runs it: 16-bit weight, fp32 gradient, master weight and two moments are held, 18
 # bytes a parameter (Rajbhandari et al. 2020, arXiv 1910.02054, with a 16-bit gradient: 16). The last may be shared.
 WEIGHT_BYTES, GRADIENT_BYTES, OPTIMIZER_STATE_BYTES = 2, 4, 12
@@ -128,8 +124,8 @@ def training_step(
         kept_bytes=kept,
     )
     if not fused_loss:
-        ahead = replace(ahead, after=_in_passes(ahead.after, "loss", LOSS_PASSES))
-        back = replace(back, before=_in_passes(back.before, "loss backward", LOSS_BACKWARD_PASSES))
+        ahead = replace(ahead, after=_loss_in_passes(ahead.after, LOSS_PASSES))
+        back = replace(back, before=_loss_in_passes(back.before, LOSS_BACKWARD_PASSES))
     return TrainingStep(ahead, back, optimizer_step(model.parameters / shard.ranks))
 
 
@@ -145,15 +141,14 @@ def _passes(name: str, passes: Mapping[str, ElementPass], elements: Quantity) ->
     ]
 
 
-def _in_passes(operators: Sequence[Operator], name: str, passes: Mapping[str, ElementPass]) -> tuple[Operator, ...]:
-    """The same with the operator of this name in so many passes over as many logits as it reads."""
+def _loss_in_passes(operators: Sequence[Operator], passes: Mapping[str, ElementPass]) -> tuple[Operator, ...]:
+    """The same with the loss in so many passes over as many logits as it reads."""
     made: list[Operator] = []
     for operator in operators:
-        if operator.name != name:
+        if isinstance(operator, Elementwise) and operator.role == "loss":
+            made += _passes(f"{operator.name},", passes, operator.bytes_read / ACTIVATION_BYTES)
+        else:
             made.append(operator)
-            continue
-        assert isinstance(operator, Elementwise)
-        made += _passes(f"{name},", passes, operator.bytes_read / ACTIVATION_BYTES)
     return tuple(made)
 
 
@@ -163,7 +158,7 @@ def _add_apart(operator: Operator, *, dropout: bool) -> list[Operator]:
     Megatron-LM's adds bias and residual, and where there is ``dropout`` writes its mask, a byte an element. Of the
     backward pass the sum of two gradients is as much as the fused add: it stays.
     """
-    if not (isinstance(operator, Elementwise) and operator.name in ADDING):
+    if not (isinstance(operator, Elementwise) and operator.role == "norm"):
         return [operator]
     unit = operator.bytes_read / 2
     mask = unit / ACTIVATION_BYTES if dropout else 0.0
@@ -174,6 +169,7 @@ def _add_apart(operator: Operator, *, dropout: bool) -> list[Operator]:
         operations=2.0 * unit / ACTIVATION_BYTES,
         special_functions=0.0,
         passes=1,
+        role=None,
     )
     return [add, replace(operator, bytes_read=unit, bytes_written=unit)]
 
@@ -187,7 +183,7 @@ def _with_casts(decoder: tuple[Operator, ...]) -> tuple[Operator, ...]:
     made: list[Operator] = []
     before: Operator | None = None
     for operator in decoder:
-        normalised = isinstance(before, Elementwise) and before.name in ADDING
+        normalised = before is not None and before.role == "norm"
         if isinstance(operator, MatrixProduct) and operator.precision == "fp8" and not normalised:
             assert isinstance(operator.m, int)
             made.append(_cast(f"{operator.name} input", operator.m * operator.k))
@@ -209,8 +205,7 @@ def _gathered_in_fp8(operators: Sequence[Operator], ranks: int) -> list[Operator
         half = replace(gather, payload_bytes=gather.payload_bytes / 2)
         if isinstance(taken, MatrixProduct) and taken.precision == "fp8":
             made[place] = half
-        elif taken.name.endswith(TO_FP8):
-            assert isinstance(taken, Elementwise)
+        elif isinstance(taken, Elementwise) and taken.role == "cast":
             share = {key: getattr(taken, key) / ranks for key in ("bytes_read", "bytes_written", "operations")}
             made[place : place + 2] = [replace(taken, **share), half]
     return made
@@ -218,7 +213,7 @@ def _gathered_in_fp8(operators: Sequence[Operator], ranks: int) -> list[Operator
 
 def _cast(name: str, elements: int) -> Elementwise:
     """16-bit elements as two FP8 arrays, one of them transposed."""
-    return Elementwise(f"{name}{TO_FP8}", 2.0 * elements, 2.0 * elements, 2.0 * elements, plain_calls=1)
+    return Elementwise(f"{name} to FP8", 2.0 * elements, 2.0 * elements, 2.0 * elements, plain_calls=1, role="cast")
 
 
 def backward(operator: Operator) -> list[Operator]:
@@ -231,7 +226,15 @@ def backward(operator: Operator) -> list[Operator]:
             gradients += [
                 replace(operator, name=f"{name} input gradient", n=k, k=n, exact=True, plain_calls=1),
                 replace(
-                    operator, name=f"{name}{WEIGHT_GRADIENT}", m=k, n=n, k=m, weights=False, exact=True, plain_calls=1
+                    operator,
+                    name=f"{name} weight gradient",
+                    m=k,
+                    n=n,
+                    k=m,
+                    weights=False,
+                    exact=True,
+                    plain_calls=1,
+                    role="weight gradient",
                 ),
             ]
             return [*gradients, _accumulation(operator)] if operator.weights else gradients
@@ -259,11 +262,12 @@ def _accumulation(product: MatrixProduct) -> Elementwise:
     """Weight gradients are summed in fp32 over micro-batches: read and written, less what the product has written."""
     parameters = float(product.count * product.n * product.k)
     return Elementwise(
-        f"{product.name}{ACCUMULATION}",
+        f"{product.name} gradient accumulation",
         bytes_read=4.0 * parameters,
         bytes_written=2.0 * parameters,
         operations=parameters,
         plain_calls=1,
+        role="accumulation",
     )
 
 

@@ -89,9 +89,7 @@ def _window(point: Point, series: StepSeries, events: list[Event], layers: int) 
 
     ends: dict[int, int] = {}
     for event in events:
-        scope, slash, _ = event.name.partition("/")
-        if slash and scope.startswith("layer "):
-            layer = int(scope.removeprefix("layer "))
+        for layer in event.iterations[:1]:
             ends[layer] = max(ends.get(layer, 0), int(np.max(event.finish_ps)))
     first = (len(ends) - layers) // 2
     begin = ends[first - 1] if first else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -126,15 +125,10 @@ def _stages(point: Point, split: Shard, bars: Iterable[Bar]) -> list[dict[str, o
 def _bars(events: Iterable[Event]) -> Iterator[Bar]:
     """The events of a step as bars; what all stages wait for at once, the norm of the gradients, is none of theirs."""
     from results.pictures.training import Bar
+    from scenarios.training.clock import Work
 
     for event in events:
-        engine, _, number = event.engine.partition(" ")
-        if engine not in ("stage", "network"):
-            continue
-        kind, micro_batch = "network", ""
-        if engine == "stage":
-            kind, _, rest = event.name.partition(" ")
-            found = re.match(r"\d+", rest)
-            micro_batch = found.group() if found else ""
-        start, finish = (float(time) * 1e-12 for time in (event.start_ps, event.finish_ps))
-        yield Bar(int(number), kind, start, finish, micro_batch)  # type: ignore[arg-type]  # names of the clock's tasks
+        if isinstance(event.of, Work):
+            start, finish = (float(time) * 1e-12 for time in (event.start_ps, event.finish_ps))
+            text = "" if event.of.micro_batch is None else str(event.of.micro_batch)
+            yield Bar(event.of.stage, event.of.kind, start, finish, text)

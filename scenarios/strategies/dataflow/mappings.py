@@ -32,7 +32,7 @@ from scenarios.strategies.dataflow.stages import (
     weight_bytes,
 )
 from scenarios.strategies.dataflow.token_stream import TokenPipeline, run_token_pipeline, token_pipeline
-from scenarios.strategies.label import FILL_DRAIN, LAUNCH
+from scenarios.strategies.label import FILL_DRAIN, HBM, LAUNCH
 from scenarios.strategies.registry import strategy
 from scenarios.strategies.stream import StreamStage, run_stages
 from scenarios.workload.operators import MatrixProduct, Operator, Step
@@ -118,7 +118,7 @@ def _launch(clock: Timeline, machine: DataflowMachine, launch: str, ready: Time)
     """
     started = clock.barrier(_launch_ps(machine, launch), label=LAUNCH, name="kernel launch", after=(ready,))
     fill = seconds_to_ps(machine.chip.timing.memory_latency)
-    return clock.task(clock.engine("HBM"), fill, after=(started,), label=FILL_DRAIN, name="first load")
+    return clock.task(clock.engine(HBM), fill, after=(started,), label=FILL_DRAIN, name="first load")
 
 
 def _launch_ps(machine: DataflowMachine, launch: str) -> int:

@@ -83,11 +83,11 @@ def stage_of(machine: DataflowMachine, operator: Operator, share: Quantity, *, s
     if isinstance(operator, Collective):
         latency, seconds = all_reduce_seconds(machine, operator)
         exposed: dict[Hashable, Picoseconds] = {label: seconds_to_ps(latency)}
-        return StreamStage(operator.name, label, LINK, load, seconds_to_ps(seconds - latency), exposed, tiles)
+        return StreamStage(operator, label, LINK, load, seconds_to_ps(seconds - latency), exposed, tiles)
     compute = stretch(seconds_to_ps(machine.arithmetic_seconds(operator, share)), "clock")
     depth = 3 if isinstance(operator, Attention) else 1  # scores, softmax and values are stages of their own
     drain: dict[Hashable, Picoseconds] = {FILL_DRAIN: stretch(seconds_to_ps(depth * timing.stage_latency), "clock")}
-    return StreamStage(operator.name, label, "units", load, compute, drain, tiles)
+    return StreamStage(operator, label, "units", load, compute, drain, tiles)
 
 
 def limiter_of(operator: Operator) -> str:

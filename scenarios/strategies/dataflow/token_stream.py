@@ -16,15 +16,15 @@ from scenarios.strategies.dataflow.stages import (
     tokens_of,
     weight_bytes,
 )
-from scenarios.strategies.label import FILL_DRAIN, LINK, Label
-from scenarios.workload.operators import Collective, Step, largest
+from scenarios.strategies.label import FILL_DRAIN, HBM, LINK, Label
+from scenarios.workload.operators import Collective, Operator, Step, largest
 
 
 class TokenStage(NamedTuple):
     """One stage of the token stream: its engine, its operator, and the picoseconds of a tile by what they count as."""
 
     engine: str
-    name: str
+    operator: Operator
     duration: Mapping[Hashable, int]
 
     @property
@@ -72,21 +72,19 @@ def token_pipeline(machine: DataflowMachine, step: Step) -> TokenPipeline:
         label = Label(unit.part, limiter_of(unit))
         shares[label] = shares.get(label, 0.0) + largest(machine.arithmetic_seconds(unit, 1.0)) / tiles
     balanced = {label: seconds_to_ps(seconds) for label, seconds in shares.items()}
-    streamed: dict[str, tuple[float, float]] = {}
-    for collective in collectives:
-        whole_latency, whole = all_reduce_seconds(machine, collective)
-        streamed[collective.name] = largest(whole_latency), largest(whole)
     stages: list[TokenStage] = []
+    latencies = 0.0
     for index, operator in enumerate(step.decoder):
-        if operator.name in streamed:
-            latency, seconds = streamed[operator.name]
-            a_tile = seconds_to_ps(len(collectives) * (seconds - latency) / tiles)
-            stages.append(TokenStage(f"{LINK} {index}", operator.name, {Label("allreduce", "link"): a_tile}))
+        if isinstance(operator, Collective):
+            own, seconds = (largest(each) for each in all_reduce_seconds(machine, operator))
+            a_tile = seconds_to_ps(len(collectives) * (seconds - own) / tiles)
+            stages.append(TokenStage(f"{LINK} {index}", operator, {Label("allreduce", LINK): a_tile}))
+            latencies += own
         else:
-            stages.append(TokenStage(f"stage {index}", operator.name, balanced))
+            stages.append(TokenStage(f"stage {index}", operator, balanced))
     weights = weight_bytes(step)
     others = sum(largest(operator.stream_bytes) for operator in step.decoder) - weights + step.kept_bytes
-    latency = sum(latency for latency, _ in streamed.values()) + len(units) * machine.chip.timing.stage_latency
+    latency = latencies + len(units) * machine.chip.timing.stage_latency
     return TokenPipeline(
         tiles,
         tuple(stages),
@@ -104,23 +102,23 @@ def run_token_pipeline(
     Returns the same for its output. A stage's first tile fills the pipeline and its last tile drains it, except in
     the slowest stage, which is the one that counts.
     """
-    memory = clock.engine("HBM")
+    memory = clock.engine(HBM)
     slot = weight_buffer.acquire()
     stretch = cluster.stretch
     weight_load, tile_load = stretch(pipeline.weight_load, "memory"), stretch(pipeline.tile_load, "memory")
-    loaded = clock.task(memory, weight_load, after=(slot,), label=Label("matmul", "HBM"), name="weights")
+    loaded = clock.task(memory, weight_load, after=(slot,), label=Label("matmul", HBM), name="weights")
     slowest = pipeline.slowest
 
     def tile(ready: Time, *, edge: bool) -> Time:
         if pipeline.tile_load:
-            moved = clock.task(memory, tile_load, label=Label("attention", "HBM"), name="cache and activations")
+            moved = clock.task(memory, tile_load, label=Label("attention", HBM), name="cache and activations")
             ready = clock.join(ready, moved)
         for index, stage in enumerate(pipeline.stages):
             booked = {FILL_DRAIN: stage.ps} if edge and index != slowest else stage.duration
-            linked = stage.engine.startswith(LINK)
+            operator, linked = stage.operator, isinstance(stage.operator, Collective)
             ready = cluster.meet(clock, ready) if linked else ready
             duration = {label: ps if linked else stretch(ps, "clock") for label, ps in booked.items()}
-            ready = clock.task(clock.engine(stage.engine), duration, after=(ready,), name=stage.name)
+            ready = clock.task(clock.engine(stage.engine), duration, (ready,), None, operator.name, operator)
         return ready
 
     start = clock.join(first, loaded)

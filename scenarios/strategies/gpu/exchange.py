@@ -8,16 +8,20 @@ gradient runs beside the product for the weights' gradient, which does not wait 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from chips.clock.timeline import Picoseconds, Time, Timeline
 from scenarios.strategies.gpu.kernel_prices import GpuMachine
 from scenarios.strategies.label import LINK
 from scenarios.workload.operators import Collective, MatrixProduct, Operator
-from scenarios.workload.training_step import ACCUMULATION, WEIGHT_GRADIENT
 
-Kernel = Callable[[Operator, Time], Time]
+
+class Kernel(Protocol):
+    """What issues one operator, or a part ``of`` one, when its inputs are ready; the time at which it is done."""
+
+    def __call__(self, operator: Operator, ready: Time, of: Operator | None = None) -> Time: ...
 
 
 def issue_overlapped(
@@ -59,7 +63,7 @@ def _span(operators: Sequence[Operator]) -> int:
         for place, operator in enumerate(rest, start=2):
             if _is(operator, "reduce_scatter"):
                 return place
-            if not operator.name.endswith((WEIGHT_GRADIENT, ACCUMULATION)):
+            if operator.role not in ("weight gradient", "accumulation"):
                 break
     return 1
 
@@ -95,10 +99,10 @@ def _gathered(
     """A rank's own tokens first, then those that arrive."""
     part = _part(machine, product)
     arrived = machine.cluster.meet(clock, ready)
-    done = kernel(part, ready)
+    done = kernel(part, ready, product)
     for transfer in _transfers(machine, gather):
         arrived = _send(clock, machine, gather, transfer, arrived)
-        done = kernel(part, arrived)
+        done = kernel(part, arrived, product)
     return done
 
 
@@ -108,10 +112,10 @@ def _scattered(
     """The tokens of other ranks first, each sent on; a rank's own last, to which the others' sums are added."""
     part, sent = _part(machine, product), ready
     for transfer in _transfers(machine, scatter):
-        sent = _send(clock, machine, scatter, transfer, machine.cluster.meet(clock, kernel(part, ready)))
-    return clock.join(kernel(part, ready), sent)
+        sent = _send(clock, machine, scatter, transfer, machine.cluster.meet(clock, kernel(part, ready, product)))
+    return clock.join(kernel(part, ready, product), sent)
 
 
 def _send(clock: Timeline, machine: GpuMachine, collective: Collective, duration: Picoseconds, ready: Time) -> Time:
     label = machine.price(collective).label
-    return clock.task(clock.engine(LINK), duration, after=(ready,), label=label, name=collective.name)
+    return clock.task(clock.engine(LINK), duration, (ready,), label, collective.name, collective)

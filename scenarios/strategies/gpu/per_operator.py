@@ -33,8 +33,8 @@ def _graph(clock: Timeline, machine: GpuMachine, step: Step) -> Time:
     host = clock.engine("host")
     issued = clock.task(host, seconds_to_ps(launch.graph_launch), label=LAUNCH, name="graph launch")
 
-    def kernel(operator: Operator, ready: Time) -> Time:
-        return _kernel(clock, machine, operator, gap, ready)
+    def kernel(operator: Operator, ready: Time, of: Operator | None = None) -> Time:
+        return _kernel(clock, machine, operator, gap, ready, of)
 
     return _chain(clock, machine, step, kernel, issued)
 
@@ -47,11 +47,11 @@ def _eager(clock: Timeline, machine: GpuMachine, step: Step) -> Time:
     gap = seconds_to_ps(launch.stream_gap)
     host = clock.engine("host")
 
-    def kernel(operator: Operator, ready: Time) -> Time:
+    def kernel(operator: Operator, ready: Time, of: Operator | None = None) -> Time:
         cost = collective_call if isinstance(operator, Collective) else call
         issue = cost * machine.kernels_of(operator)
-        issued = clock.task(host, issue, label=LAUNCH, name=f"{operator.name} issue")
-        return _kernel(clock, machine, operator, gap, clock.join(ready, issued))
+        issued = clock.task(host, issue, label=LAUNCH, name=f"{operator.name} issue", of=of or operator)
+        return _kernel(clock, machine, operator, gap, clock.join(ready, issued), of)
 
     return _chain(clock, machine, step, kernel, host.free)
 
@@ -71,12 +71,15 @@ def _chain(clock: Timeline, machine: GpuMachine, step: Step, kernel: Kernel, rea
     return run(step.after, ready)
 
 
-def _kernel(clock: Timeline, machine: GpuMachine, operator: Operator, gap: int, ready: Time) -> Time:
-    """One operator as its kernel, or kernels, each with a gap before it and its own filling and draining."""
+def _kernel(
+    clock: Timeline, machine: GpuMachine, operator: Operator, gap: int, ready: Time, of: Operator | None
+) -> Time:
+    """One operator, or a part ``of`` one, as its kernel, or kernels, each with a gap before it and its own filling and
+    draining."""
     price, kernels = machine.price(operator), machine.kernels_of(operator)
     collective = isinstance(operator, Collective)
     ready = machine.cluster.meet(clock, ready) if collective else ready
     engine = clock.engine(LINK if collective else "compute")
     gaps: dict[Hashable, Picoseconds] = {LAUNCH: gap * kernels}
     durations = gaps | price.durations(machine.cluster, kernels)
-    return clock.task(engine, durations, after=(ready,), name=operator.name)
+    return clock.task(engine, durations, after=(ready,), name=operator.name, of=of or operator)

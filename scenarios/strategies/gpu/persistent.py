@@ -88,9 +88,9 @@ def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:
     synchronization: dict[Hashable, Picoseconds] = {DEPENDENCY: seconds_to_ps(chip.generation.launch.dependency)}
     match operator:
         case Elementwise():
-            return StreamStage(operator.name, price.label, "compute", 0, price.steady_on(cluster), {})
+            return StreamStage(operator, price.label, "compute", 0, price.steady_on(cluster), {})
         case Collective():
-            return StreamStage(operator.name, price.label, LINK, 0, price.steady, synchronization)
+            return StreamStage(operator, price.label, LINK, 0, price.steady, synchronization)
         case MatrixProduct() | Attention():
             bandwidth = hbm_read_rate(chip)
             precision = operator.precision if isinstance(operator, MatrixProduct) else "bf16"
@@ -102,7 +102,7 @@ def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:
             own = np.where(longer, price.steady, own)
             filling = np.where(longer, price.fill_drain, filling) - machine.starting(operator)
             return StreamStage(
-                operator.name,
+                operator,
                 price.label,
                 "compute",
                 load=cluster.stretch(seconds_to_ps(operator.stream_bytes / bandwidth), "memory"),

@@ -84,8 +84,8 @@ def test_an_exchange_takes_its_longer_side_and_one_part_of_the_other(pair):
 
 
 def test_what_does_not_wait_for_a_sum_runs_beside_it():
-    weights = replace(PRODUCT, name="product weight gradient")
-    given = replace(PRODUCT, name="product input gradient", m=64)  # too few tokens to be cut
+    weights = replace(PRODUCT, role="weight gradient")
+    given = replace(PRODUCT, m=64)  # too few tokens to be cut
     together = taken(only(given, weights, SCATTER), BESIDE).ps
     assert together == max(taken(only(given, weights), BESIDE).ps, taken(only(given, SCATTER), APART).ps)
 
