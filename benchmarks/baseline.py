@@ -45,7 +45,7 @@ COMMANDS = {
     "scenarios": "loopline scenarios --json; loopline scenarios --schema",
     "validate": "loopline validate --json",
     "validate by batch": "loopline validate --by chip,batch --worst 3",
-    "accuracy": "loopline accuracy -o $OUT/accuracy.md --spreads $OUT/bands.toml",
+    "accuracy": "loopline accuracy -o $OUT/accuracy.md --spreads $OUT/spreads.toml",
     "training": "loopline training llama-2-7b --chip h100 --count 64 --batch 64 "
     "--parallel tensor=2,pipeline=4,interleaved=2 --json --plot $OUT/step.svg",
     "allreduce": "loopline allreduce --chip h100 --count 2 8 --json --plot $OUT/curves.svg --trace $OUT/trace.json",
@@ -53,15 +53,15 @@ COMMANDS = {
     "allreduce table": "loopline allreduce --chip sn40l --count 8 --compare",
     "schedule": "loopline schedule --json --topology torus:4x4; loopline schedule ring --late 3=20us --plot $OUT/l.svg",
     "schedule table": "loopline schedule --operation all_to_all --topology fat_tree:8x4",
-    "fit": "loopline fit llama-2-7b --chips sn40l sn10 --count 8 --json --plot $OUT/mesh.svg",
+    "fit": "loopline fit llama-2-7b --chips sn40l sn10 --count 8 --json --plot $OUT/mesh.png",
     "fit prefill": "loopline fit llama-2-7b --chips sn40l h100 --count 1 --phase prefill",
-    "fit limits": "loopline fit --chips sn40l sn10 --count 1 8 --hidden 2048 4096 --json --plot $OUT/limits.svg",
+    "fit limits": "loopline fit --chips sn40l sn10 --count 1 8 --hidden 2048 4096 --json --plot $OUT/limits.png",
     "bandwidth": "loopline bandwidth llama-3.1-8b --chip sn40l --count 8 --json --plot $OUT/b.svg",
     "bandwidth of a GPU": "loopline bandwidth llama-3.1-8b --chip h100 --launch eager --json",
     "roofline": f"loopline roofline {SMALL} --count 8 --json --plot $OUT/r.svg",
     "roofline of training": "loopline roofline llama-3.2-1b --chips h100 sn40l --phase train --context 512 --json",
     "serve": "loopline serve llama-3.1-8b --chips h100 --count 1 8 --concurrency 8 --requests 64 --json",
-    "systolic": "loopline systolic 4x4 --matvec --json --plot $OUT/matvec.svg; loopline systolic 3x4 --dataflow output",
+    "systolic": "loopline systolic 4x4 --matvec --json --plot $OUT/matvec.png; loopline systolic 3x4 --dataflow output",
     "systolic, large": "loopline systolic 256x256 --product 8192x4096x4096 --double-buffered",
     "tpu-v1": "loopline tpu-v1 --json",
     "calibrate": "loopline calibrate $DATA/measured/a100_collectives.parquet --chip a100 --name mine --json "
@@ -70,7 +70,6 @@ COMMANDS = {
     "for kind in breakdown scaling pareto; do loopline plot $OUT/p.csv --kind $kind -o $OUT/$kind.svg; done",
     "heat map": "loopline run half-the-bandwidth --set model=llama-3.1-8b 'count=[1, 4]' -o $WORK/k.csv > /dev/null && "
     "loopline plot $WORK/k.csv --kind heatmap -o $OUT/heatmap.svg && loopline report $WORK/k.csv -o $OUT/report.html",
-    "lanes": "loopline run half-the-bandwidth --set model=llama-3.1-8b 'count=[1, 4]' --csv",
 }
 PROGRAMS = "from chips.tiles.programs.catalog import EXAMPLES; print(*EXAMPLES)"
 TIMED = re.compile(r'"?(seconds|points_per_s)"?: [\d.]+')

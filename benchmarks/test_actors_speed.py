@@ -13,7 +13,7 @@ from rank_programs_timed import layers, nothing, pricing
 
 from cluster import Executor, run_ranks
 from scenarios.point import make_point
-from scenarios.pricing import run_point
+from scenarios.pricing import price
 
 HIDDEN, LAYERS = 4096, 32
 
@@ -52,8 +52,8 @@ def test_a_layer(benchmark, executor, count):
 def test_a_point_on_ranks_against_here(benchmark, executor, count):
     """Decode of Llama 3.1 8B, looped: every layer's messages against a clock that leaps, in ``times_slower``."""
     point = make_point("llama-3.1-8b", "sn40l", count, strategy="kernel_loop")
-    run_point(point)
-    here = min(benchmark_seconds(partial(run_point, point)) for _ in range(5))
+    price([point])
+    here = min(benchmark_seconds(partial(price, [point])) for _ in range(5))
     seconds = benchmark.pedantic(
         partial(run_ranks, pricing, [point] * 5, count=count, executor=executor), rounds=1, iterations=1
     )

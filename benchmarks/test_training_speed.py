@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from scenarios.assignment import assign
 from scenarios.point import make_point
 from scenarios.training.run import run_training
-from scenarios.workload.model import shard
 
 SPLIT = "tensor=8,pipeline=4,interleaved=2,sequence"
 
@@ -17,11 +17,11 @@ def test_98304_chips(benchmark: BenchmarkFixture, variation: str) -> None:
     point = make_point(
         "llama-3.1-70b", "h100", 98_304, phase="train", batch=49_152, parallel=SPLIT, variation=variation
     )
-    benchmark.pedantic(run_training, (point, shard(point.model, 8)), rounds=3, warmup_rounds=1)
+    benchmark.pedantic(run_training, (assign(point),), rounds=3, warmup_rounds=1)
 
 
 def test_64_stages_of_512_micro_batches(benchmark: BenchmarkFixture) -> None:
     point = make_point(
         "gpt-1t", "a100", 512, phase="train", batch=512, context=2048, parallel="tensor=8,pipeline=64,sequence"
     )
-    benchmark.pedantic(run_training, (point, shard(point.model, 8)), rounds=3, warmup_rounds=1)
+    benchmark.pedantic(run_training, (assign(point),), rounds=3, warmup_rounds=1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from math import floor
 
+from chips.spec import CatalogError
+from scenarios.assignment import Assignment, assign
 from scenarios.errors import DoesNotFit
 from scenarios.point import Point
-from scenarios.workload.model import Shard, shard, tensor_parallel_counts
+from scenarios.workload.model import shard, tensor_parallel_counts
 from scenarios.workload.operators import ACTIVATION_BYTES
 from scenarios.workload.pipeline_schedule import decoders_of, most_kept, parameters_of
 from scenarios.workload.training_step import GRADIENT_BYTES, OPTIMIZER_STATE_BYTES, WEIGHT_BYTES, kept_activation_bytes
@@ -15,19 +17,21 @@ from scenarios.workload.training_step import GRADIENT_BYTES, OPTIMIZER_STATE_BYT
 KV_MEMORY_SHARE = 0.9  # of the memory that weights leave free, the part that serving frameworks give the KV cache
 
 
-def needed_bytes(point: Point, shard: Shard) -> float:
-    """What one of ``shard.ranks`` chips must hold for ``point``, in bytes."""
+def needed_bytes(assignment: Assignment) -> float:
+    """What one chip must hold, in bytes; in training the one that holds most."""
+    point, shard = assignment.point, assignment.shard
     model = point.model
     weights = model.weight_bytes(point.precision) / shard.ranks
     if point.phase == "train":
-        return max(held_in_training(point, shard))
+        return max(held_in_training(assignment))
     token = 2.0 * model.layers * shard.kv_heads * model.head_dim * ACTIVATION_BYTES
     return weights + point.batch * point.context * token
 
 
-def held_in_training(point: Point, shard: Shard) -> list[float]:
+def held_in_training(assignment: Assignment) -> list[float]:
     """Bytes of a chip of each stage: weights, gradients, optimizer state, and the activations that it keeps at most."""
-    model, layout = point.model, point.layout
+    point, shard, layout = assignment.point, assignment.shard, assignment.layout
+    model = point.model
     stages, chunks = layout.pipeline, layout.interleaved
     parameters, decoders = parameters_of(model, stages * chunks), decoders_of(model.layers, stages * chunks)
     replicas = layout.replicas(point.count)
@@ -49,30 +53,51 @@ def held_in_training(point: Point, shard: Shard) -> list[float]:
     ]
 
 
-def sequences_that_fit(point: Point, shard: Shard) -> int:
-    """How many sequences of ``point.context`` tokens the KV cache of a serving framework holds at once."""
-    weights = needed_bytes(replace(point, batch=0), shard)
-    sequence = needed_bytes(replace(point, batch=1), shard) - weights
+def sequences_that_fit(assignment: Assignment) -> int:
+    """How many sequences of the point's context the KV cache of a serving framework holds at once."""
+    point = assignment.point
+    weights = needed_bytes(replace(assignment, point=replace(point, batch=0)))
+    sequence = needed_bytes(replace(assignment, point=replace(point, batch=1))) - weights
     free = KV_MEMORY_SHARE * (point.chip.memory.capacity_bytes - weights)
     return floor(free / sequence) if sequence else point.batch
 
 
-def check_memory(point: Point, shard: Shard) -> None:
+def assign_fitting(point: Point) -> Assignment:
+    """The assignment of a point that its chips can compute and hold.
+
+    Raises DoesNotFit, with what is needed, what is there and what would fit; ScenarioError where the model does not
+    split.
+    """
+    try:
+        point.chip.peak_flops(point.precision)
+    except CatalogError as error:
+        raise DoesNotFit(str(error).rstrip(".")) from None
+    assignment = assign(point)
+    replicas = not assignment.one_group and point.phase != "train"
+    check_memory(replace(assignment, point=assignment.replica) if replicas else assignment)
+    return assignment
+
+
+def check_memory(assignment: Assignment) -> None:
     """Raise DoesNotFit, with what is needed, what is there and how many chips would hold it."""
-    needed, capacity = needed_bytes(point, shard), point.chip.memory.capacity_bytes
+    point = assignment.point
+    needed, capacity = needed_bytes(assignment), point.chip.memory.capacity_bytes
     if needed <= capacity:
         return
+    count = assignment.shard.ranks if assignment.one_group else point.count
     raise DoesNotFit(
-        f"{point.model.name} needs {needed / 1e9:,.1f} GB a chip on {point.count:,} x {point.chip.name}, which has "
-        f"{capacity / 1e9:,.1f} GB; {_what_would(point, capacity)}"
+        f"{point.model.name} needs {needed / 1e9:,.1f} GB a chip on {count:,} x {point.chip.name}, which has "
+        f"{capacity / 1e9:,.1f} GB; {_what_would(assignment, capacity)}"
     )
 
 
-def _what_would(point: Point, capacity_bytes: float) -> str:
-    """The fewest chips that hold ``point``, of the counts over which its model splits; of a pipeline, what helps."""
-    counts = tensor_parallel_counts(point.model) if point.one_group else ()
+def _what_would(assignment: Assignment, capacity_bytes: float) -> str:
+    """The fewest chips that hold a group's work, of the counts over which it splits; of a pipeline, what helps."""
+    point = assignment.point
+    counts = tensor_parallel_counts(point.model) if assignment.one_group else ()
     for count in counts:
-        if count > point.count and needed_bytes(point, shard(point.model, count)) <= capacity_bytes:
+        wider = replace(assignment, shard=shard(point.model, count))
+        if count > assignment.shard.ranks and needed_bytes(wider) <= capacity_bytes:
             return f"{count:,} chips would hold it"
     if point.phase == "train":
         return "smaller micro-batches, more stages or tensor-parallel chips, or recomputation need less (--parallel)"

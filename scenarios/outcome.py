@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from chips.clock.time import PICOSECONDS_PER_SECOND, Picoseconds
 from results.words import PARTS
-from scenarios.assignment import working_chips
+from scenarios.assignment import Assignment
 from scenarios.bands import band
-from scenarios.errors import DoesNotFit
 from scenarios.point import Point
 from scenarios.strategies.label import Label
 from scenarios.workload.flops import model_flops
@@ -67,7 +66,7 @@ class Outcome:
     def of(self, place: int) -> Outcome:
         """That of one of several points or groups of chips side by side; of one alone, itself."""
         spent: dict[Hashable, Picoseconds] = {label: int(np.atleast_1d(ps)[place]) for label, ps in self.spent.items()}
-        return Outcome(spent, self.bound_seconds, self.stream_bytes)
+        return Outcome(spent, _one_of(self.bound_seconds, place), _one_of(self.stream_bytes, place))
 
     @property
     def parts(self) -> dict[str, Quantity]:
@@ -93,23 +92,20 @@ class Outcome:
         return chosen
 
 
-def record_of(point: Point, answer: Outcome | DoesNotFit, alike: Outcome | None = None) -> Record:
-    """The record of a point that has been run, or refused. ``alike``: its outcome if its chips were so, where not."""
-    from results.schema import COLUMNS
-
-    record = {name: column(point) for name, column in ASKED.items()}
-    if isinstance(answer, DoesNotFit):
-        missing = {name: MISSING[column.dtype] for name, column in COLUMNS.items() if name not in record}
-        return record | missing | {"reason": str(answer)}
-    return record | figures(point, answer, alike or answer, point.batch, point.context)
+def _one_of(quantity: Quantity, place: int) -> float:
+    return float(quantity[place]) if isinstance(quantity, np.ndarray) else quantity
 
 
-def figures(point: Point, outcome: Outcome, alike: Outcome, batch: Count, context: Count) -> Record:
-    """The columns of what came out, of ``point`` or of many that differ from it in ``batch`` and ``context``."""
+def figures(assignment: Assignment, outcome: Outcome, alike: Outcome, batch: Count, context: Count) -> Record:
+    """The columns of what came out, of a point or of many that differ from it in ``batch`` and ``context``.
+
+    ``alike``: the outcome if all chips were alike.
+    """
+    point = assignment.point
     seconds, parts = outcome.ps / PICOSECONDS_PER_SECOND, outcome.parts
     tokens = {"decode": 1, "request": point.output_tokens or 0}.get(point.phase, context)
     low, high = band(point.chip, point.strategy, point.phase, parts, outcome.bound_seconds)
-    working = len(working_chips(point))
+    working = len(assignment.working)
     flops = model_flops(point.model, point.phase, batch, context, point.output_tokens)
     return {
         "working": working,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypedDict, cast
 
 from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Precision, Systolic, load_chip
@@ -57,24 +57,6 @@ class Point:
     framework: Framework
     variation: Variation = ALIKE
     parallel: Parallel = WHOLE
-
-    @property
-    def layout(self) -> Parallel:
-        """How the chips share the work, every number known."""
-        return self.parallel.of(self.count, self.batch, self.context, self.model)
-
-    @property
-    def one_group(self) -> bool:
-        """Whether all chips are one tensor-parallel group that computes the whole batch at once."""
-        if self.parallel == WHOLE:
-            return True
-        return self.layout.at_once(self.count, self.batch)
-
-    @property
-    def replica(self) -> Point:
-        """One of the replicas that serve requests beside each other, of chips 0 and up, with its share of the batch."""
-        layout = self.layout
-        return replace(self, count=layout.tensor, batch=layout.micro_batch, parallel=WHOLE)
 
 
 def make_point(

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from chips.clock.recording import Program, Recorder, run_side_by_side
 from chips.spec import Dataflow, Gpu
-from scenarios.assignment import cluster_of
+from scenarios.assignment import Assignment
 from scenarios.errors import DoesNotFit, ScenarioError
-from scenarios.memory import check_memory
-from scenarios.outcome import Columns, Outcome, Record, asked, figures
-from scenarios.point import ALIKE, Point
-from scenarios.pricing import point_steps, price_point, split_model
+from scenarios.memory import assign_fitting, check_memory
+from scenarios.outcome import Outcome
+from scenarios.passes import passes_of
+from scenarios.point import ALIKE, WHOLE, Point
+from scenarios.running import Together, run_alone
 from scenarios.strategies import run_strategy, side_by_side
 from scenarios.strategies.bound import lower_bound
 from scenarios.strategies.gpu.kernel_prices import gpu_machine
 from scenarios.workload.decoder import forward
-from scenarios.workload.model import Shard
 from scenarios.workload.operators import Attention, Collective, Step
 
 Floats = NDArray[np.float64]
@@ -35,48 +35,36 @@ Steps = dict[Hashable, list[tuple[NDArray[np.intp], Step]]]
 
 @dataclass
 class _Recorded:
-    """Points recorded together: their numbers, what is known of their outcome, their passes with a lane for each."""
+    """Points recorded together, and their passes with a lane for each."""
 
-    numbers: Sequence[int]
-    outcome: Outcome
+    points: Together
     passes: list[Program]
 
 
-def price_points(points: Sequence[Point]) -> Columns:
-    """Columns of the results' schema, a row for each point in their order: what ``pricing.price_point`` gives for each.
-
-    A point that is refused has a row that says why.
-    """
-    columns = asked(points)
+def run_together(points: Sequence[Point]) -> tuple[list[Together], dict[int, DoesNotFit | ScenarioError]]:
+    """What the points take, and why others do not fit, by their number."""
+    refusals: dict[int, DoesNotFit | ScenarioError] = {}
     recorded: list[_Recorded] = []
+    ran: list[Together] = []
     steps: Steps = {}
     for numbers in _kin(points):
         alone = numbers
         if len(numbers) > 1:
             try:
-                recorded += _recorded_together(points, numbers, columns, steps)
+                recorded += list(_recorded_together(points, numbers, refusals, steps))
                 alone = []
             except (DoesNotFit, ScenarioError):  # one of them, or all: each is asked in turn
                 pass
         for number in alone:
-            point = points[number]
             try:
-                if _recordable(point):
-                    recorded.append(_recorded(point, number))
+                if _recordable(points[number]):
+                    recorded.append(_recorded(points[number], number))
                 else:
-                    _fill(columns, [number], price_point(point))
+                    ran.append(run_alone(points[number], number))
             except (DoesNotFit, ScenarioError) as refusal:
-                columns["reason"][number] = str(refusal)
+                refusals[number] = refusal
     _run(recorded)
-    for each in recorded:
-        batches, contexts = columns["batch"][each.numbers], columns["context"][each.numbers]
-        _fill(columns, each.numbers, figures(points[each.numbers[0]], each.outcome, each.outcome, batches, contexts))
-    return columns
-
-
-def _fill(columns: Columns, numbers: Sequence[int], record: Record) -> None:
-    for name, values in record.items():
-        columns[name][numbers] = values
+    return [*ran, *(each.points for each in recorded)], refusals
 
 
 def _kin(points: Sequence[Point]) -> Iterable[list[int]]:
@@ -101,61 +89,69 @@ def _work(point: Point) -> Hashable:
 def _recordable(point: Point) -> bool:
     """Whether the point is a few passes of one chip that stands for all; else it has lanes of its own."""
     alike = point.variation == ALIKE and isinstance(point.chip, Gpu | Dataflow)
-    return alike and point.phase != "request" and point.one_group
+    return alike and point.phase != "request" and point.parallel == WHOLE
 
 
 def _recorded(point: Point, number: int) -> _Recorded:
     """One point. Raises DoesNotFit; ScenarioError where the model cannot be split so."""
-    split = split_model(point)
-    recorded = _Recorded([number], Outcome(), [])
-    for step, _ in point_steps(point, split):
-        _record_pass(recorded, point, split, step)
+    assignment = assign_fitting(point)
+    recorded = _start([number], assignment)
+    for step, _ in passes_of(assignment):
+        _record_pass(recorded, step)
     return recorded
 
 
+def _start(numbers: Sequence[int], assignment: Assignment) -> _Recorded:
+    outcome = Outcome()
+    return _Recorded(Together(numbers, assignment, outcome, alike=outcome), [])
+
+
 def _recorded_together(
-    points: Sequence[Point], numbers: Sequence[int], columns: Columns, steps: Steps
+    points: Sequence[Point], numbers: Sequence[int], refusals: dict[int, DoesNotFit | ScenarioError], steps: Steps
 ) -> Iterator[_Recorded]:
-    """Points that differ only in batch and context; those that do not fit get their row in ``columns`` at once.
+    """Points that differ only in batch and context; why some do not fit goes into ``refusals``.
 
     Passes are found in ``steps``, or added to them. Raises DoesNotFit and ScenarioError for what holds for one of the
     points or for all.
     """
-    first = points[numbers[0]]
-    split = split_model(replace(first, batch=1, context=1))
+    first = assign_fitting(replace(points[numbers[0]], batch=1, context=1))
     fitting: list[int] = []
     for number in numbers:
         try:
-            check_memory(points[number], split)
+            check_memory(replace(first, point=points[number]))
             fitting.append(number)
         except DoesNotFit as refusal:
-            columns["reason"][number] = str(refusal)
+            refusals[number] = refusal
     if not fitting:
         return
-    batches, contexts = (columns[name][fitting].astype(np.float64) for name in ("batch", "context"))
-    work = (_work(first), batches.tobytes(), contexts.tobytes())
+    batches, contexts = (
+        np.array([getattr(points[number], name) for number in fitting], np.float64) for name in ("batch", "context")
+    )
+    work = (_work(first.point), batches.tobytes(), contexts.tobytes())
     if work not in steps:
         steps[work] = [
-            (lanes, _step(first, split, batches[lanes], contexts[lanes]))
-            for lanes in _limited_alike(first, _step(first, split, batches, contexts))
+            (lanes, _step(first, batches[lanes], contexts[lanes]))
+            for lanes in _limited_alike(first, _step(first, batches, contexts))
         ]
     for lanes, step in steps[work]:
-        recorded = _Recorded(np.array(fitting)[lanes].tolist(), Outcome(), [])
-        _record_pass(recorded, first, split, step)
+        recorded = _start(np.array(fitting)[lanes].tolist(), first)
+        _record_pass(recorded, step)
         yield recorded
 
 
-def _step(point: Point, split: Shard, batches: Floats, contexts: Floats) -> Step:
+def _step(assignment: Assignment, batches: Floats, contexts: Floats) -> Step:
+    point = assignment.point
     tokens = 1 if point.phase == "decode" else contexts
-    return forward(point.model, split, batches, tokens, contexts, point.precision)
+    return forward(point.model, assignment.shard, batches, tokens, contexts, point.precision)
 
 
-def _limited_alike(point: Point, step: Step) -> list[NDArray[np.intp]]:
+def _limited_alike(assignment: Assignment, step: Step) -> list[NDArray[np.intp]]:
     """The lanes of a step in groups: within each the same things limit every kernel."""
     (attention,) = (operator for operator in step.decoder if isinstance(operator, Attention))
     alike = np.zeros(np.shape(attention.context), np.int64)
+    point = assignment.point
     if isinstance(point.chip, Gpu):
-        machine = gpu_machine(point.chip, cluster_of(point), point.framework)
+        machine = gpu_machine(point.chip, assignment.cluster(), point.framework)
         for operator in (*step.before, *step.decoder, *step.after):
             if not isinstance(operator, Collective):
                 kinds, own = np.unique(machine.limiters(operator), return_inverse=True)
@@ -163,13 +159,14 @@ def _limited_alike(point: Point, step: Step) -> list[NDArray[np.intp]]:
     return [np.flatnonzero(alike == one) for one in np.unique(alike)]
 
 
-def _record_pass(recorded: _Recorded, point: Point, split: Shard, step: Step) -> None:
-    """Record one pass with a lane for each of the points, any of which is ``point``."""
-    lanes, outcome = len(recorded.numbers), recorded.outcome
-    group, clock = cluster_of(point).side_by_side(lanes), Recorder(lanes)
+def _record_pass(recorded: _Recorded, step: Step) -> None:
+    """Record one pass with a lane for each of the points."""
+    assignment, outcome = recorded.points.assignment, recorded.points.outcome
+    point, lanes = assignment.point, len(recorded.points.numbers)
+    group, clock = assignment.cluster().side_by_side(lanes), Recorder(lanes)
     finish = run_strategy(clock, group, point.strategy, step, point.launch, point.framework)
     recorded.passes.append(clock.program(finish))
-    outcome.bound_seconds = outcome.bound_seconds + lower_bound(point.chip, split.ranks, step)
+    outcome.bound_seconds = outcome.bound_seconds + lower_bound(point.chip, assignment.shard.ranks, step)
     outcome.stream_bytes = outcome.stream_bytes + step.total(lambda operator: operator.stream_bytes)
 
 
@@ -178,7 +175,7 @@ def _run(recorded: Sequence[_Recorded]) -> None:
     alike: dict[Hashable, list[tuple[Outcome, Program]]] = {}
     for each in recorded:
         for program in each.passes:
-            alike.setdefault(program.structure, []).append((each.outcome, program))
+            alike.setdefault(program.structure, []).append((each.points.outcome, program))
     for together in alike.values():
         for (outcome, program), spent in zip(
             together, run_side_by_side([program for _, program in together]), strict=True

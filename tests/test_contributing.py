@@ -21,13 +21,14 @@ from collectives.schedule import Schedule, once
 from collectives.topology import Level, Topology
 from collectives.verify import verify
 from scenarios import compare, framework, simulate
+from scenarios.assignment import assign
 from scenarios.commands.main import main
+from scenarios.passes import passes_of
 from scenarios.point import make_point
-from scenarios.pricing import point_steps
 from scenarios.strategies import STRATEGIES, registry, run_strategy
 from scenarios.strategies.gpu.kernel_prices import GpuMachine
 from scenarios.workload import model
-from scenarios.workload.model import load_model, model_figures, model_names, shard
+from scenarios.workload.model import load_model, model_figures, model_names
 from scenarios.workload.operators import Elementwise, Step
 
 TABLE = re.compile(r"^\| ([a-zA-Z ]+) \| (\d) \| ", re.MULTILINE)
@@ -78,7 +79,7 @@ def test_a_generation_is_one_file(catalog: Path) -> None:
 
 
 def test_a_model_is_one_file(catalog: Path) -> None:
-    text = (catalog / "models" / "llama-3.1-8b.toml").read_text()
+    text = (catalog / "models" / "llama" / "llama-3.1-8b.toml").read_text()
     changed, count = re.subn(r"^layers = 32 ", "layers = 64 ", text, flags=re.MULTILINE)
     assert count == 1
     (catalog / "models" / "my-model.toml").write_text(changed)
@@ -119,7 +120,7 @@ def test_a_collective_is_one_function_under_its_name(
 
 def test_an_operator_is_one_more_of_its_decoder() -> None:
     point = make_point("llama-3.1-8b", "h100", 8)
-    (step, _), *_ = point_steps(point, shard(point.model, 8))
+    (step, _), *_ = passes_of(assign(point))
     extra = Elementwise("soft cap", bytes_read=1e6, bytes_written=1e6, operations=1e6)
     longer = replace(step, decoder=(*step.decoder, extra))
     for name in STRATEGIES:

@@ -16,9 +16,8 @@ from chips.clock.timeline import Event, seconds_to_ps
 from chips.kernels.matmul.price import hbm_read_rate
 from chips.spec import ELEMENT_BYTES, Dataflow, Gpu
 from results.step_series import StepSeries, step_series
-from scenarios.assignment import cluster_of
+from scenarios.assignment import Assignment
 from scenarios.errors import ScenarioError
-from scenarios.point import Point
 from scenarios.strategies.label import FILL_DRAIN, HBM, LAUNCH, Label
 from scenarios.workload.operators import Attention, MatrixProduct, Operator, Step, largest
 
@@ -35,27 +34,29 @@ class Stretch(NamedTuple):
     rate: float
 
 
-def hbm_bandwidth(point: Point, passes: Passes, chip: int = 0) -> StepSeries:
+def hbm_bandwidth(assignment: Assignment, passes: Passes, chip: int = 0) -> StepSeries:
     """Bytes/s that cross the HBM of chip number ``chip``, over the whole time of ``passes``.
 
     Raises ScenarioError for a chip without strategies, such as a systolic array.
     """
-    return _series("HBM bandwidth", "B/s", _traffic(point, passes, chip), passes)
+    return _series("HBM bandwidth", "B/s", _traffic(assignment, passes, chip), passes)
 
 
-def power(point: Point, passes: Passes, chip: int = 0) -> StepSeries | None:
+def power(assignment: Assignment, passes: Passes, chip: int = 0) -> StepSeries | None:
     """Watts that chip number ``chip`` draws: its static share, its arithmetic and its HBM traffic.
 
     Energies are those of the highest clock; where they would exceed the limit, the clock is lower, and the limit is
     drawn (``chips.kernels.matmul.price.clock_stretch``). None where the chip's energy is not known: only GPU
     generations state joules of an operation and of a byte.
     """
-    spec = point.chip
+    spec = assignment.point.chip
     if not isinstance(spec, Gpu):
         return None
     energy = spec.generation.matmul
     arithmetic = [stretch._replace(rate=stretch.rate * energy.joules_per_flop) for stretch in _arithmetic(passes, chip)]
-    moving = [stretch._replace(rate=stretch.rate * energy.joules_per_byte) for stretch in _traffic(point, passes, chip)]
+    moving = [
+        stretch._replace(rate=stretch.rate * energy.joules_per_byte) for stretch in _traffic(assignment, passes, chip)
+    ]
     watts = _series("power", "W", arithmetic + moving, passes, energy.static_power_share * spec.power_watts)
     return replace(watts, values=np.minimum(watts.values, spec.power_watts))
 
@@ -66,17 +67,18 @@ def _series(name: str, unit: str, stretches: list[Stretch], passes: Passes, base
     return step_series(name, unit, starts.astype(np.int64), finishes.astype(np.int64), rates, end, base)
 
 
-def _traffic(point: Point, passes: Passes, chip: int) -> list[Stretch]:
+def _traffic(assignment: Assignment, passes: Passes, chip: int) -> list[Stretch]:
+    point = assignment.point
     if point.strategy == "per_operator" and isinstance(point.chip, Gpu):
         return [stretch for _, events in passes for stretch in _kernel_traffic(point.chip, events, chip)]
-    rate = _stream_rate(point, chip)
+    rate = _stream_rate(assignment, chip)
     loads = (event for _, events in passes for event in events if event.engine == HBM and event.label != FILL_DRAIN)
     return [Stretch(*_times(event, chip), rate) for event in loads]
 
 
-def _stream_rate(point: Point, chip: int) -> float:
+def _stream_rate(assignment: Assignment, chip: int) -> float:
     """Bytes/s at which tiles stream into a fused kernel on this chip, which may be slower than its datasheet."""
-    spec, slowdown = point.chip, cluster_of(point).slowdown
+    spec, slowdown = assignment.point.chip, assignment.cluster().slowdown
     slower = 1.0 if slowdown is None else float(slowdown.memory[chip])
     if isinstance(spec, Gpu):
         return hbm_read_rate(spec) / slower

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from chips.placement import ClusterKernel, FusedProgram, Placement, TooLarge, cluster_kernels, fits, kernel_count, place
 from chips.spec import Dataflow, Gpu
 from cluster import Cluster
-from scenarios.assignment import cluster_of
+from scenarios.assignment import assign
 from scenarios.errors import DoesNotFit, ScenarioError
+from scenarios.passes import passes_of
 from scenarios.point import Point
-from scenarios.pricing import point_steps
 from scenarios.strategies.dataflow.fused_program import token_stream, token_tile, weight_stream
 from scenarios.strategies.dataflow.stages import TILE_TOKENS, DataflowMachine, tokens_of
 from scenarios.workload.decoder import forward
@@ -35,9 +35,10 @@ def place_decoder(point: Point) -> Placement:
     """
     if not isinstance(point.chip, Dataflow):
         raise ScenarioError(f"{point.chip.name} lays no kernels out in space; choose a dataflow chip.")
-    machine = DataflowMachine(point.chip, cluster_of(point))
+    assignment = assign(point)
+    machine = DataflowMachine(point.chip, assignment.cluster())
     point.chip.peak_flops(point.precision)  # refuses what its units do not compute
-    step = point_steps(point, shard(point.model, point.count))[0][0]
+    step = passes_of(assignment)[0][0]
     placed: list[Placement] = []
     refused = ""
     for program in mappings(machine, step):
@@ -59,7 +60,7 @@ def cluster_decoder(point: Point) -> list[tuple[int, list[ClusterKernel]]]:
         raise ScenarioError(
             f"{point.chip.name} has no thread block clusters; choose a GPU that has, or a dataflow chip."
         )
-    step = point_steps(point, shard(point.model, point.count))[0][0]
+    step = passes_of(assign(point))[0][0]
     tiles = [rows for rows in CLUSTER_TILES if rows < tokens_of(step)] or [tokens_of(step)]
     return [(rows, cluster_kernels(token_tile(point.chip, step, rows), point.chip)) for rows in tiles]
 

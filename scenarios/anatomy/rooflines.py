@@ -14,9 +14,10 @@ import numpy as np
 from chips.clock.time import PICOSECONDS_PER_SECOND
 from chips.clock.timeline import Timeline
 from chips.spec import Gpu
-from scenarios.assignment import cluster_of
+from scenarios.assignment import Assignment
+from scenarios.memory import assign_fitting
+from scenarios.passes import passes_of
 from scenarios.point import Point
-from scenarios.pricing import point_steps, split_model
 from scenarios.strategies import run_strategy
 from scenarios.strategies.label import Label
 from scenarios.workload.operators import Operator, Step
@@ -42,11 +43,12 @@ def operator_rooflines(point: Point) -> list[dict[str, object]]:
     peak, bandwidth = point.chip.peak_flops(point.precision), point.chip.memory.bandwidth
     cached = point.chip.on_chip.l2_bytes if isinstance(point.chip, Gpu) else 0.0
     records: list[dict[str, object]] = []
-    for operator, calls in _operators(point):
+    assignment = assign_fitting(point)
+    for operator, calls in _operators(assignment):
         flop, streamed = float(np.max(operator.flops)), float(np.max(operator.stream_bytes))
         moved = streamed + operator.activation_bytes
         from_memory = streamed + max(operator.activation_bytes - cached, 0.0)
-        seconds = _seconds(point, operator)
+        seconds = _seconds(assignment, operator)
         roof = min(peak, flop * bandwidth / from_memory) if from_memory else peak
         records.append(
             {
@@ -67,19 +69,19 @@ def operator_rooflines(point: Point) -> list[dict[str, object]]:
     return records
 
 
-def _operators(point: Point) -> Iterator[tuple[Operator, int]]:
+def _operators(assignment: Assignment) -> Iterator[tuple[Operator, int]]:
     """What computes in the first pass of each kind; of a request that is its prefill and its first output token."""
-    for step, _ in point_steps(point, split_model(point))[: 2 if point.phase == "request" else None]:
+    for step, _ in passes_of(assignment)[: 2 if assignment.point.phase == "request" else None]:
         for operators, calls in ((step.before, 1), (step.decoder, step.layers), (step.after, 1)):
             for operator in operators:
                 if np.max(operator.flops) > 0:
                     yield operator, calls
 
 
-def _seconds(point: Point, operator: Operator) -> float:
+def _seconds(assignment: Assignment, operator: Operator) -> float:
     """The operator alone on a clock, as a kernel of its own, less what its launch takes."""
     alone = Step(before=(operator,), decoder=(), layers=0, after=())
-    cluster = replace(cluster_of(point), slowdown=None)
+    point, cluster = assignment.point, replace(assignment.cluster(), slowdown=None)
     finish = run_strategy(Timeline(), cluster, "per_operator", alone, point.launch, point.framework)
     launching = (spent for label, spent in finish.parts.items() if isinstance(label, Label) and label.part == "launch")
     return (int(np.max(finish.ps)) - sum(int(np.max(spent)) for spent in launching)) / PICOSECONDS_PER_SECOND

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +30,10 @@ from scenarios.bands import (
     kernel_spreads,
     kind_of_run,
 )
-from scenarios.errors import ScenarioError, Unpredictable
+from scenarios.errors import ScenarioError
 from scenarios.evidence.held_out import held_out
-from scenarios.evidence.published_runs import Row, run_inference
 from scenarios.evidence.tables import Predictions
 from scenarios.workload.operators import largest
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Floats = NDArray[np.float64]
 
@@ -76,7 +72,7 @@ def compute_spreads(tables: Sequence[Predictions], left_out: Sequence[Prediction
     runs: dict[str, Spread] = {}
     for table in tables:
         if table.table == "inference" and UNMEASURED in kernels:
-            runs |= _run_spreads(table.rows, Spreads(kernels=kernels, runs={}))
+            runs |= _run_spreads(table, Spreads(kernels=kernels, runs={}))
         if table.table == TRAINING:
             runs[TRAINING] = _spread(table.measured / table.predicted, TRAINING)
     return Spreads(kernels=kernels, runs=runs)
@@ -140,23 +136,20 @@ def _t_quantile(degrees: int) -> float:
     return float(t.ppf((1 + COVERAGE) / 2, degrees))
 
 
-def _run_spreads(rows: pd.DataFrame, known: Spreads) -> dict[str, Spread]:
+def _run_spreads(table: Predictions, known: Spreads) -> dict[str, Spread]:
     """Of each kind of run, measured over predicted time of what is no kernel.
 
     Beyond the bands of its kernels; where few runs are published, these bands are not taken off: all of their error
     counts.
     """
     runs: dict[str, list[_Run]] = {kind: [] for kind in (PER_OPERATOR, PERSISTENT, DATAFLOW)}
-    for row in rows.to_dict("records"):
-        try:
-            point, outcomes = run_inference(cast(Row, row))
-        except Unpredictable:
-            continue
+    for prices, measured in zip(table.runs, table.measured[np.isfinite(table.predicted)], strict=True):
+        point, outcomes = prices.points[0], prices.outcomes
         parts = {part: sum(largest(outcome.parts[part]) for outcome in outcomes) for part in PARTS}
         below, above = kernel_band(parts, kernel_spreads(point.chip, point.phase, known))
         overhead = sum(parts[part] for part in OVERHEAD_PARTS)
         kind = kind_of_run(point.chip, point.strategy)
-        runs[kind].append(_Run(float(row["seconds"]) - sum(parts.values()), largest(below), largest(above), overhead))
+        runs[kind].append(_Run(float(measured) - sum(parts.values()), largest(below), largest(above), overhead))
     return {
         kind: _spread(np.array([run.ratio(len(found) < FEW) for run in found])) for kind, found in runs.items() if found
     }

@@ -11,16 +11,16 @@ from dataclasses import replace
 from typing import Any
 
 from chips.spec import CatalogError, Gpu
+from scenarios.assignment import Assignment, assign
 from scenarios.errors import DoesNotFit, ScenarioError, Unpredictable
 from scenarios.framework import framework_named
 from scenarios.memory import sequences_that_fit
-from scenarios.outcome import Outcome
 from scenarios.point import Point, make_point
-from scenarios.pricing import run_point
+from scenarios.pricing import Prices, price
 from scenarios.strategies.step_time import step_seconds
 from scenarios.training.run import run_training
 from scenarios.training.stages import training_work
-from scenarios.workload.model import Shard, load_model, shard
+from scenarios.workload.model import load_model
 from scenarios.workload.operators import Step
 from scenarios.workload.parallel import Parallel, Recompute
 
@@ -35,14 +35,11 @@ STRATEGY_OF_LAUNCH = {
 CHUNK_DECODERS = 4  # decoders of a chunk in an interleaved pipeline, as Megatron's recipes choose
 
 
-def predict_inference(row: Row) -> float:
-    """Seconds of one row of ``inference.csv``: an output token, the first token, or a whole static batch."""
-    _, outcomes = run_inference(row)
-    return sum(outcome.seconds for outcome in outcomes)
+def price_inference(row: Row) -> Prices:
+    """One row of ``inference.csv`` priced: an output token, the first token, or a whole static batch.
 
-
-def run_inference(row: Row) -> tuple[Point, list[Outcome]]:
-    """The point of one row of ``inference.csv``, and what each of the batches took that run one after the other."""
+    Batches that run one after the other, because the KV cache of all does not fit at once, are a point each.
+    """
     if int(row["n_chips"]) != int(row["tp"]):
         raise Unpredictable(f"{row['n_chips']} chips in tensor-parallel groups of {row['tp']}")
     if row["launch"] not in STRATEGY_OF_LAUNCH:
@@ -65,14 +62,17 @@ def run_inference(row: Row) -> tuple[Point, list[Outcome]]:
             output_tokens=output if row["phase"] == "request" else None,
             framework=framework_named(str(row.get("framework", ""))).name,
         )
-        return point, [run_point(replace(point, batch=batch)) for batch in _waves(point)]
+        prices = price([replace(point, batch=batch) for batch in _waves(point)])
+        for refusal in prices.refusals.values():
+            raise refusal
     except (ScenarioError, CatalogError, DoesNotFit) as refusal:
         raise Unpredictable(str(refusal)) from None
+    return prices
 
 
 def _waves(point: Point) -> list[int]:
     """Batches in which a static batch runs one after the other, because the KV cache of all does not fit at once."""
-    room = sequences_that_fit(point, shard(point.model, point.count))
+    room = sequences_that_fit(assign(point))
     if room < 1:
         return [point.batch]  # the memory check then says what is needed and what is there
     full, rest = divmod(point.batch, room)
@@ -81,12 +81,11 @@ def _waves(point: Point) -> list[int]:
 
 def predict_training(row: Row) -> float:
     """Seconds of one row of ``training.csv``: one decoder forward, backward or both, or a whole step."""
-    point = _training_point(row)
-    split = shard(point.model, point.layout.tensor)
+    assignment = assign(_training_point(row))
     if row["what"] == "step":
-        return run_training(point, split).seconds
-    work = training_work(point, split)
-    forward_seconds, backward_seconds = (_layer_seconds(point, split, step) for step in (work.forward, work.backward))
+        return run_training(assignment).seconds  # whether it fits the memory was the publisher's business
+    work = training_work(assignment)
+    forward_seconds, backward_seconds = (_layer_seconds(assignment, step) for step in (work.forward, work.backward))
     layers = {
         "layer_forward": forward_seconds,
         "layer_backward": backward_seconds,
@@ -125,12 +124,11 @@ def _training_point(row: Row) -> Point:
     return point
 
 
-def _layer_seconds(point: Point, split: Shard, step: Step) -> float:
+def _layer_seconds(assignment: Assignment, step: Step) -> float:
     """What one more decoder adds to a pass."""
+    point, ranks = assignment.point, assignment.shard.ranks
     assert isinstance(point.chip, Gpu)
-    one, two = (
-        step_seconds(point.chip, split.ranks, replace(step, layers=layers), point.framework) for layers in (1, 2)
-    )
+    one, two = (step_seconds(point.chip, ranks, replace(step, layers=layers), point.framework) for layers in (1, 2))
     return two - one
 
 

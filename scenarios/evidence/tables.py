@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -25,16 +25,23 @@ from scenarios.evidence.kernel_tables import SUFFIXES, Floats, chip_of, read_col
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scenarios.evidence.published_runs import Row
+    from scenarios.pricing import Prices
+
 
 @dataclass(frozen=True)
 class Predictions:
-    """One table: its rows as read, measured and predicted seconds (NaN where there is none), and a reason a row."""
+    """One table: its rows as read, measured and predicted seconds (NaN where there is none), and a reason a row.
+
+    ``runs``: of published runs, what each predicted row was priced as.
+    """
 
     table: str
     rows: pd.DataFrame
     measured: Floats
     predicted: Floats
     reasons: list[str]
+    runs: list[Prices] = field(default_factory=list)
 
 
 def read_tables(
@@ -112,12 +119,18 @@ def _by_kind(table: Predictions) -> list[Predictions]:
 
 
 def _inference(path: Path) -> list[Predictions]:
-    from scenarios.evidence.published_runs import predict_inference
+    from scenarios.evidence.published_runs import price_inference
 
     numbers = ("n_chips", "tp", "batch", "input_tokens", "output_tokens", "seconds")
     rows = read_columns(path, numbers, ("chip", "model", "launch", "phase"))
-    predicted, reasons = _row_by_row(rows, predict_inference, 1)
-    return [Predictions(path.stem, rows, rows["seconds"].to_numpy(np.float64), predicted[:, 0], reasons)]
+    runs: list[Prices] = []
+
+    def predict(row: Row) -> float:
+        runs.append(price_inference(row))
+        return sum(outcome.seconds for outcome in runs[-1].outcomes)
+
+    predicted, reasons = _row_by_row(rows, predict, 1)
+    return [Predictions(path.stem, rows, rows["seconds"].to_numpy(np.float64), predicted[:, 0], reasons, runs)]
 
 
 def _training(path: Path) -> list[Predictions]:

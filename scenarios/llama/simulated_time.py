@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cluster.communicator import Communicator
-from scenarios.assignment import working_chips
+from scenarios.assignment import assign
 from scenarios.point import Point
-from scenarios.pricing import run_point
+from scenarios.pricing import price
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class SimulatedMachine:
     @property
     def ranks(self) -> int:
         """Chips that hold a shard: all, or those that are left where some have failed."""
-        return len(working_chips(self.point))
+        return len(assign(self.point).working)
 
     def request(self, prompt_tokens: int, output_tokens: int) -> Point:
         """The whole request; its time is the sum of its tokens'."""
@@ -39,4 +39,4 @@ class SimulatedMachine:
         """
         phase = "decode" if index else "prefill"
         point = replace(self.point, phase=phase, context=prompt_tokens + index, output_tokens=None)
-        return run_point(point, communicator).seconds
+        return price([point], communicator=communicator).outcome().seconds

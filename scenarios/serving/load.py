@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chips.spec import CatalogError, Gpu
+from scenarios.assignment import assign
 from scenarios.errors import ScenarioError, Unpredictable
 from scenarios.framework import framework_named
 from scenarios.memory import sequences_that_fit
@@ -19,7 +20,7 @@ from scenarios.quantities import check_count
 from scenarios.serving.continuous_batching import Schedule, Served, serve
 from scenarios.strategies.step_time import step_seconds
 from scenarios.workload.decoder import forward
-from scenarios.workload.model import Shard, shard
+from scenarios.workload.model import Shard
 from scenarios.workload.operators import Collective, Elementwise, MatrixProduct, Operator, Step
 
 PREFILL_TOKENS = 8192  # of prompts in one iteration, unless the framework says how many prompts (max_num_tokens)
@@ -94,8 +95,9 @@ def serving_times(
             f"--input-tokens {input_tokens} and --output-tokens {output_tokens} are beyond the {model.max_context} "
             f"tokens that {model.name} was trained for."
         )
-    gpu, split = gpu_of(point), shard(model, point.count)
-    room = sequences_that_fit(replace(point, phase="decode", context=length), split)
+    gpu = gpu_of(point)
+    assignment = assign(replace(point, phase="decode", context=length))
+    room = sequences_that_fit(assignment)
     if room < 1:
         raise ScenarioError(
             f"{model.name} on {point.count} x {gpu.name} has no room for a sequence of {length} tokens."
@@ -103,7 +105,7 @@ def serving_times(
     prompts = framework.iteration_prompts or max(1, PREFILL_TOKENS // input_tokens)
     places = max(1, min(concurrency - framework.padding_requests, room))
     schedule = Schedule(places, prompts, framework.overlapped, framework.front_end_token_seconds)
-    iteration = Iteration(point, split, input_tokens, input_tokens + output_tokens // 2)
+    iteration = Iteration(point, assignment.shard, input_tokens, input_tokens + output_tokens // 2)
     sent = min(ROUNDS * concurrency, max(MOST_REQUESTS, concurrency)) if requests is None else requests
     return serve(iteration, schedule, concurrency, sent, output_tokens)
 

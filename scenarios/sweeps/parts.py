@@ -21,7 +21,7 @@ from results.schema import frame_of_columns
 from scenarios.errors import ScenarioError
 from scenarios.outcome import Columns, asked, unfit
 from scenarios.point import Point, make_point
-from scenarios.shared_clocks import price_points
+from scenarios.pricing import price
 from scenarios.sweeps.scenario_file import Request
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def price_part(requests: Sequence[Request], version: str) -> pd.DataFrame:
 def _priced(points: Sequence[Point]) -> Columns:
     """A row for each point; where something is wrong with one, it alone says so."""
     try:
-        return price_points(points)
+        return price(points).columns
     except Exception as error:
         if len(points) == 1:
             columns = asked(points)

@@ -12,19 +12,18 @@ from dataclasses import replace
 import numpy as np
 
 from chips.clock.timeline import Event, Picoseconds, Time, Timeline
+from scenarios.assignment import Assignment
 from scenarios.outcome import Outcome
-from scenarios.point import Point
 from scenarios.strategies.bound import lower_bound
 from scenarios.strategies.label import FILL_DRAIN
 from scenarios.training.clock import GRADIENTS, WORK, Stage, run_step
 from scenarios.training.stages import Spent, TrainingStages
-from scenarios.workload.model import Shard
 from scenarios.workload.operators import Step
 
 
-def run_training(point: Point, split: Shard) -> Outcome:
+def run_training(assignment: Assignment) -> Outcome:
     """One step of a training run. Raises DoesNotFit with numbers where a strategy does not fit the chip."""
-    step = TrainingStages(point, split)
+    step = TrainingStages(assignment)
     finish = _run(step).now
     times = step.micro_batches / step.layout.pipeline  # of each pass on a mean stage
     passes = (step.work.forward, step.work.backward)
@@ -34,14 +33,14 @@ def run_training(point: Point, split: Shard) -> Outcome:
 
     return Outcome(
         _told_by_the_busiest(step.stages, step.micro_batches, step.lanes, finish),
-        times * sum(float(lower_bound(point.chip, split.ranks, work)) for work in passes),
+        times * sum(float(lower_bound(assignment.point.chip, assignment.shard.ranks, work)) for work in passes),
         times * sum(map(streamed, passes)),
     )
 
 
-def trace_training(point: Point, split: Shard) -> list[Event]:
+def trace_training(assignment: Assignment) -> list[Event]:
     """The passes, collectives and optimizers of all stages as they ran, in the replica that is busy longest."""
-    step = TrainingStages(point, split)
+    step = TrainingStages(assignment)
     events = _run(step, record=True).events
     if step.lanes == 1:
         return events

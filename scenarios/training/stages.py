@@ -20,12 +20,11 @@ from cluster import Cluster, Slowdown
 from collectives.collective_time import Operation
 from collectives.libraries.choice import price_collective
 from collectives.topology import every_nth
-from scenarios.assignment import chips_of_stages, clusters_of_groups
+from scenarios.assignment import Assignment
 from scenarios.point import Point
 from scenarios.strategies import run_strategy
 from scenarios.strategies.label import LINK, Label
 from scenarios.training.clock import Bucket, Run, Stage
-from scenarios.workload.model import Shard
 from scenarios.workload.operators import ACTIVATION_BYTES, Step
 from scenarios.workload.parallel import Parallel
 from scenarios.workload.pipeline_schedule import decoders_of, parameters_of
@@ -36,12 +35,13 @@ Spent = dict[Hashable, Picoseconds]
 LEAST_BUCKET, BUCKET_PER_REPLICA = 40e6, 1e6
 
 
-def training_work(point: Point, split: Shard) -> TrainingStep:
+def training_work(assignment: Assignment) -> TrainingStep:
     """The passes of one micro-batch on one chip, with all decoders; the optimizer over all parameters."""
-    layout, fused = point.layout, point.strategy != "per_operator"
+    point, layout = assignment.point, assignment.layout
+    fused = point.strategy != "per_operator"
     return training_step(
         point.model,
-        split,
+        assignment.shard,
         layout.micro_batch,
         point.context,
         point.precision,
@@ -56,19 +56,22 @@ def training_work(point: Point, split: Shard) -> TrainingStep:
 
 @dataclass(frozen=True)
 class TrainingStages:
-    """The stages of one step of ``point``; times are arrays over replicas where their chips differ."""
+    """The stages of one step of a point; times are arrays over replicas where their chips differ."""
 
-    point: Point
-    shard: Shard
+    assignment: Assignment
 
-    @cached_property
+    @property
+    def point(self) -> Point:
+        return self.assignment.point
+
+    @property
     def layout(self) -> Parallel:
-        return self.point.layout
+        return self.assignment.layout
 
-    @cached_property
+    @property
     def chips(self) -> list[IntArray]:
         """Of each stage (replicas, context groups, tensor ranks)."""
-        return chips_of_stages(self.point)
+        return self.assignment.chips_of_stages
 
     @property
     def replicas(self) -> int:
@@ -99,7 +102,7 @@ class TrainingStages:
 
     @cached_property
     def work(self) -> TrainingStep:
-        return training_work(self.point, self.shard)
+        return training_work(self.assignment)
 
     @cached_property
     def stages(self) -> list[Stage]:
@@ -147,7 +150,7 @@ class TrainingStages:
     def _spent(self, stage: int, step: Step) -> Spent:
         """Picoseconds of one pass by label: a number, or where chips differ of each replica, its slowest group's."""
         point, ranks = self.point, self.layout.tensor
-        clusters, places = clusters_of_groups(point, self.chips[stage].reshape(-1, ranks))
+        clusters, places = self.assignment.clusters_of_groups(self.chips[stage].reshape(-1, ranks))
         found: dict[Hashable, IntArray] = {}
         groups = sum(cluster.passes for cluster in clusters)
         before = 0

@@ -17,7 +17,9 @@ from results.step_series import step_series
 from results.trace.events import Traced, gather, write_trace
 from results.trace.perfetto import encoded
 from scenarios.anatomy.trace import traced, write_points
+from scenarios.assignment import assign
 from scenarios.point import make_point
+from scenarios.pricing import price
 
 Event = namedtuple("Event", "engine name label start_ps finish_ps")
 Slice = namedtuple("Slice", "process track name category start finish sends receives")
@@ -123,7 +125,7 @@ def test_both_formats_hold_the_same_slices_counters_and_arrows(tmp_path):
 @pytest.mark.parametrize("strategy", ["per_operator", "fused_decoder", "kernel_loop"])
 def test_a_real_point_is_in_order_on_every_engine_and_every_collective_is_reached(tmp_path, chip, strategy):
     point = make_point("llama-3.1-8b", chip, 4, strategy=strategy, variation="straggler=0.3@2")
-    write_points([point], tmp_path / "t.pftrace")
+    write_points(price([point]), tmp_path / "t.pftrace")
     slices, counters, units = read((tmp_path / "t.pftrace").read_bytes())
     tracks = defaultdict(list)
     for each in slices:
@@ -143,8 +145,8 @@ def test_a_real_point_is_in_order_on_every_engine_and_every_collective_is_reache
 
 
 def test_alike_chips_are_two_in_the_trace_and_one_is_alone():
-    assert traced(make_point("llama-3.1-8b", "h100", 8, strategy="kernel_loop")).chips == 2
-    assert traced(make_point("llama-3.1-8b", "h100", 1, strategy="kernel_loop")).chips == 1
+    assert traced(assign(make_point("llama-3.1-8b", "h100", 8, strategy="kernel_loop"))).chips == 2
+    assert traced(assign(make_point("llama-3.1-8b", "h100", 1, strategy="kernel_loop"))).chips == 1
 
 
 @pytest.mark.parametrize("name", ["trace.txt", "trace", "nowhere/trace.json"])

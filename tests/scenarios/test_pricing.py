@@ -15,7 +15,7 @@ from scenarios import compare, simulate
 from scenarios.errors import ScenarioError
 from scenarios.framework import default_framework
 from scenarios.point import make_point
-from scenarios.pricing import run_point
+from scenarios.pricing import price
 from scenarios.strategies import run_strategy
 from scenarios.workload.decoder import forward
 from scenarios.workload.model import load_model, shard
@@ -181,7 +181,7 @@ def test_a_wrong_request_is_refused_in_one_sentence(options, words):
 
 def test_the_same_point_gives_the_same_bits():
     point = make_point("llama-3.1-8b", "sn40l", 8, strategy="kernel_loop")
-    assert run_point(point).spent == run_point(point).spent
+    assert price([point]).outcome().spent == price([point]).outcome().spent
 
 
 def test_layers_cost_the_same_to_simulate_exactly_however_many():

@@ -7,10 +7,10 @@ import pytest
 
 from cluster import Cluster
 from scenarios import compare
-from scenarios.assignment import clusters_of_groups
+from scenarios.assignment import assign
 from scenarios.errors import DoesNotFit
 from scenarios.point import make_point
-from scenarios.pricing import run_point
+from scenarios.pricing import price
 from scenarios.strategies import run_strategy
 from scenarios.workload.training_step import optimizer_step
 
@@ -21,8 +21,8 @@ DIFFER = "clock=0.05,memory=0.02,seed=3,slow-link=0.5@2"
 @pytest.mark.parametrize("phase", ["decode", "prefill", "request"])
 def test_alike_replicas_take_what_one_takes_for_its_share(chip, phase):
     options = {"phase": phase, "context": 64, "strategy": "kernel_loop"}
-    many = run_point(make_point("llama-2-7b", chip, 4000, batch=3000, parallel="tensor=4", **options))
-    one = run_point(make_point("llama-2-7b", chip, 4, batch=3, **options))
+    many = price([make_point("llama-2-7b", chip, 4000, batch=3000, parallel="tensor=4", **options)]).outcome()
+    one = price([make_point("llama-2-7b", chip, 4, batch=3, **options)]).outcome()
     assert many.spent == one.spent
     assert many.bound_seconds == one.bound_seconds
 
@@ -32,11 +32,13 @@ def test_alike_replicas_take_what_one_takes_for_its_share(chip, phase):
 def test_of_replicas_that_differ_the_slowest_sets_the_time(chip, phase):
     """Each alone: the first as a group of its own; the second where a chip of the first has failed."""
     options = {"phase": phase, "context": 64}
-    both = run_point(make_point("llama-2-7b", chip, 8, batch=12, parallel="tensor=4", variation=DIFFER, **options))
-    first = run_point(make_point("llama-2-7b", chip, 4, batch=6, variation=DIFFER, **options))
-    second = run_point(
-        make_point("llama-2-7b", chip, 8, batch=6, parallel="tensor=4", variation=f"{DIFFER},failed=0", **options)
-    )
+    both = price(
+        [make_point("llama-2-7b", chip, 8, batch=12, parallel="tensor=4", variation=DIFFER, **options)]
+    ).outcome()
+    first = price([make_point("llama-2-7b", chip, 4, batch=6, variation=DIFFER, **options)]).outcome()
+    second = price(
+        [make_point("llama-2-7b", chip, 8, batch=6, parallel="tensor=4", variation=f"{DIFFER},failed=0", **options)]
+    ).outcome()
     assert both.ps == max(first.ps, second.ps)
     assert first.ps != second.ps
 
@@ -50,7 +52,7 @@ def test_groups_side_by_side_are_each_as_slow_as_alone():
         clock = cluster.start_clock()
         return cluster.meet(clock, run_strategy(clock, cluster, "per_operator", step, "graph", point.framework)).ps
 
-    clusters, places = clusters_of_groups(point, chips, most=5)
+    clusters, places = assign(point).clusters_of_groups(chips, most=5)
     assert len(clusters) > 32 // 5
     together = np.concatenate([np.atleast_1d(ran(each))[:: each.lanes] for each in clusters])[places]
     alone = [int(ran(Cluster(point.chip, 2, point.variation.slowdown(own.tolist())))[0]) for own in chips]
@@ -63,7 +65,9 @@ def test_a_replica_that_lost_a_chip_leaves_its_requests_to_the_others():
     assert list(frame["seconds"]) == list(whole["seconds"])
     assert set(frame["working"]) == {8}
     with pytest.raises(DoesNotFit, match="none of the 2 replicas"):
-        run_point(make_point("llama-2-7b", "h100", 8, batch=2, parallel="tensor=4", variation="failed=1,failed=7"))
+        price(
+            [make_point("llama-2-7b", "h100", 8, batch=2, parallel="tensor=4", variation="failed=1,failed=7")]
+        ).outcome()
 
 
 def test_more_replicas_serve_more_requests_in_the_same_time():
@@ -79,4 +83,4 @@ def test_more_replicas_serve_more_requests_in_the_same_time():
 def test_a_split_is_needed_where_the_model_is_too_large_for_a_share():
     point = make_point("llama-3.1-70b", "h100", 64, batch=64, parallel="tensor=1")
     with pytest.raises(DoesNotFit, match=r"[248] chips would hold it"):
-        run_point(point)
+        price([point]).outcome()

@@ -9,12 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from results.schema import frame, frame_of_columns
-from scenarios.errors import DoesNotFit, ScenarioError
-from scenarios.outcome import Record, record_of
 from scenarios.point import Point, make_point
-from scenarios.pricing import price_point
-from scenarios.shared_clocks import price_points
+from scenarios.pricing import Prices, price
+from scenarios.shared_clocks import run_together
 from scenarios.strategies import STRATEGIES
 
 
@@ -76,15 +73,11 @@ def test_many_points_of_any_shape_are_as_one_by_one(
 
 
 def assert_as_alone(points: list[Point]) -> None:
-    together, alone = frame_of_columns(price_points(points)), frame([_alone(point) for point in points])
+    together, alone = (
+        Prices(points, *run_together(points)).frame(),
+        pd.concat([price([point]).frame() for point in points], ignore_index=True),
+    )
     pd.testing.assert_frame_equal(together, alone, check_exact=True)
-
-
-def _alone(point: Point) -> Record:
-    try:
-        return price_point(point)
-    except ScenarioError as refusal:
-        return record_of(point, DoesNotFit(str(refusal)))
 
 
 @pytest.mark.parametrize("phase", ["prefill", "train", "request"])
@@ -92,12 +85,12 @@ def test_other_phases_come_in_the_order_asked(phase: str) -> None:
     points = [
         make_point("llama-3.2-1b", "h100", 1, phase=phase, context=context) for context in (256, 64, 128, 512, 96, 72)
     ]
-    assert price_points(points)["context"].tolist() == [256, 64, 128, 512, 96, 72]
+    assert Prices(points, *run_together(points)).columns["context"].tolist() == [256, 64, 128, 512, 96, 72]
 
 
 def test_points_of_which_none_fits_say_why_each() -> None:
     points = [make_point("llama-3.1-8b", "h100", 1, batch=4096, context=context) for context in (4096, 8192)]
-    columns = price_points(points)
+    columns = Prices(points, *run_together(points)).columns
     assert not columns["fits"].any()
     assert all("needs" in reason for reason in columns["reason"])
 
@@ -112,7 +105,7 @@ def test_a_chip_that_only_has_faster_memory_is_never_slower(slower: str, faster:
             for batch in (1, 4, 16, 64, 128)
             for context in (1024, 4096, 16384)
         ]
-        return price_points(points)["seconds"]
+        return Prices(points, *run_together(points)).columns["seconds"]
 
     both = np.stack([seconds(slower), seconds(faster)])
     both = both[:, np.isfinite(both).all(axis=0)]

@@ -13,7 +13,7 @@ from chips.clock.timeline import Timeline
 from cluster import Cluster, Slowdown
 from results.schema import to_picoseconds
 from scenarios import compare, simulate
-from scenarios.assignment import cluster_of
+from scenarios.assignment import assign
 from scenarios.commands.main import main
 from scenarios.errors import ScenarioError
 from scenarios.point import make_point
@@ -136,7 +136,7 @@ def test_passes_side_by_side_on_differing_chips_are_those_passes_alone(chip, str
 @pytest.mark.parametrize("passes", [1, 3])
 def test_differing_chips_leap_over_loops_to_the_picosecond(passes):
     point = make_point(MODEL, "sn40l", 4, strategy="kernel_loop", variation="clock=0.03,memory=0.03,seed=5")
-    cluster = cluster_of(point).side_by_side(passes)
+    cluster = assign(point).cluster().side_by_side(passes)
     contexts = np.repeat(np.arange(4000.0, 4000.0 + passes), 4) if passes > 1 else 4000
     step = forward(point.model, shard(point.model, 4), 1, 1, contexts, "bf16")
     ends = [

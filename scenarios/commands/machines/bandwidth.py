@@ -41,8 +41,9 @@ def bandwidth(
     """
     from scenarios.anatomy.hbm_and_power import hbm_bandwidth
     from scenarios.errors import ScenarioError
+    from scenarios.memory import assign_fitting
     from scenarios.point import Options, make_point
-    from scenarios.pricing import trace_passes
+    from scenarios.running import trace_passes
     from scenarios.strategies import STRATEGIES
 
     check_files(plot=plot)
@@ -53,8 +54,9 @@ def bandwidth(
     records: list[dict[str, object]] = []
     windows: list[Window] = []
     for point in points:
-        passes = trace_passes(point)
-        series = hbm_bandwidth(point, passes)
+        assignment = assign_fitting(point)
+        passes = trace_passes(assignment)
+        series = hbm_bandwidth(assignment, passes)
         records.append(_record(point, series))
         windows.append(_window(point, series, passes[0][1], layers))
     show(records, json=json)

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from chips.clock.timeline import Event
     from results.pictures.training import Bar
-    from scenarios.point import Point
-    from scenarios.workload.model import Shard
+    from scenarios.assignment import Assignment
 
 
 def training(
@@ -48,7 +47,7 @@ def training(
     loopline training llama-2-7b --chip sn40l --count 4 --parallel pipeline=4
     """
     from scenarios.point import make_point
-    from scenarios.pricing import price_point, split_model
+    from scenarios.pricing import price
     from scenarios.training.run import trace_training
 
     check_files(plot=plot)
@@ -66,13 +65,13 @@ def training(
         precision=precision,
         variation=variation,
     )
-    split = split_model(point)
-    events = trace_training(point, split)
-    whole = price_point(point)
+    prices = price([point])
+    assignment, whole = prices.assignment(), prices.record()
+    events = trace_training(assignment)
     bars = list(_bars(events))
-    stages = _stages(point, split, bars)
+    stages = _stages(assignment, bars)
     known = ("chip", "count", "strategy", "seconds", "seconds_low", "seconds_high", "tokens_per_s", "mfu", "limiter")
-    step = {name: whole[name] for name in known} | _numbers(point, split)
+    step = {name: whole[name] for name in known} | _numbers(assignment)
     readable = [{"": name.replace("_", " "), "value": value} for name, value in step.items()]
     show([step | {"stages": stages}], json=json, tables=[readable, stages])
     if plot is not None:
@@ -82,12 +81,12 @@ def training(
         write(plot, draw(bars, f"{title}: {parallel or 'one group'}").save)
 
 
-def _numbers(point: Point, split: Shard) -> dict[str, object]:
+def _numbers(assignment: Assignment) -> dict[str, object]:
     from scenarios.training.stages import TrainingStages
 
-    step = TrainingStages(point, split)
+    step = TrainingStages(assignment)
     return {
-        "tensor_parallel": split.ranks,
+        "tensor_parallel": assignment.shard.ranks,
         "pipeline_stages": step.layout.pipeline,
         "context_groups": step.layout.context,
         "replicas": step.replicas,
@@ -96,12 +95,13 @@ def _numbers(point: Point, split: Shard) -> dict[str, object]:
     }
 
 
-def _stages(point: Point, split: Shard, bars: Iterable[Bar]) -> list[dict[str, object]]:
+def _stages(assignment: Assignment, bars: Iterable[Bar]) -> list[dict[str, object]]:
     """A record a stage: what one of its chips holds, and seconds of a step by what it does in them."""
     from scenarios.memory import held_in_training
     from scenarios.workload.pipeline_schedule import decoders_of, parameters_of
 
-    stages, runs = point.layout.pipeline, point.layout.pipeline * point.layout.interleaved
+    point, layout = assignment.point, assignment.layout
+    stages, runs = layout.pipeline, layout.pipeline * layout.interleaved
     decoders, parameters = decoders_of(point.model.layers, runs), parameters_of(point.model, runs)
     kinds = ("forward", "backward", "optimizer", "network")
     spent = [dict.fromkeys(kinds, 0.0) for _ in range(stages)]
@@ -118,7 +118,7 @@ def _stages(point: Point, split: Shard, bars: Iterable[Bar]) -> list[dict[str, o
             **{f"{kind}_s": own[kind] for kind in kinds},
             "waiting_s": end - own["forward"] - own["backward"] - own["optimizer"],
         }
-        for stage, (held, own) in enumerate(zip(held_in_training(point, split), spent, strict=True))
+        for stage, (held, own) in enumerate(zip(held_in_training(assignment), spent, strict=True))
     ]
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from scenarios.commands.executors import AddressOption, ExecutorOption, PlacementOption, make_executor
 from scenarios.commands.questions.run import Output, output_form
-
-if TYPE_CHECKING:
-    from scenarios.point import Options
 
 
 def compare(
@@ -68,7 +65,6 @@ def compare(
     """
     from rich.console import Console
 
-    from chips.spec import load_chip
     from results.pictures.kinds import check_plot_path, plot_breakdown
     from results.store import check_path, save
     from results.table import print_comparison
@@ -100,8 +96,10 @@ def compare(
     )
     where = make_executor(executor, address, placement)
     with Console(stderr=True).status("pricing" if where.name == "local" else f"ranks at work ({where.name})"):
-        frame = pricing.compare(model, chips, count, strategy=strategies, executor=where, **options)
-    near = too_close(frame, {chip.name: chip for chip in map(load_chip, chips)})
+        points = list(pricing.grid(model, chips, count, strategy=strategies, **options))
+        prices = pricing.price(points, executor=where).checked()
+    frame = prices.frame()
+    near = too_close(frame, {point.chip.name: point.chip for point in points})
     print_comparison(frame, sys.stdout, form=form, too_close=near)
     if output is not None:
         save(frame, output)
@@ -110,23 +108,10 @@ def compare(
         plot_breakdown(frame, plot)
         print(f"wrote {plot}", file=sys.stderr)
     if trace is not None:
-        _write_trace(trace, model, chips, count, strategies, options)
+        from scenarios.anatomy.trace import write_points
+
+        write_points(prices, trace)
+        print(f"wrote {trace}", file=sys.stderr)
     if not frame["fits"].any():
         print(f"loopline: nothing fits: {frame['reason'].iloc[0]}.", file=sys.stderr)
         raise typer.Exit(1)
-
-
-def _write_trace(
-    path: Path,
-    model: str,
-    chips: list[str],
-    count: list[int],
-    strategies: list[str],
-    options: Options,
-) -> None:
-    from scenarios.anatomy.trace import write_points
-    from scenarios.point import make_point
-
-    every = ((chip, number, name) for chip in chips for number in count for name in strategies)
-    write_points((make_point(model, chip, number, strategy=name, **options) for chip, number, name in every), path)
-    print(f"wrote {path}", file=sys.stderr)

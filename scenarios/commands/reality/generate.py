@@ -150,10 +150,9 @@ def _run(
 
 def _whole_requests(machines: list[SimulatedMachine], prompt: int, generated: int) -> pd.DataFrame:
     """The same request in the schema of the results: where its time goes, on each machine."""
-    from results.schema import frame
-    from scenarios.pricing import price_point
+    from scenarios.pricing import price
 
-    return frame([price_point(machine.request(prompt, generated)) for machine in machines])
+    return price([machine.request(prompt, generated) for machine in machines]).frame()
 
 
 def _print_summary(seconds: dict[str, list[float]], prompt: int, frame: pd.DataFrame) -> None:

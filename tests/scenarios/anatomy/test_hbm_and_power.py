@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from results.step_series import step_series
 from scenarios.anatomy.hbm_and_power import hbm_bandwidth, power
 from scenarios.anatomy.rooflines import operator_rooflines
+from scenarios.assignment import assign
 from scenarios.commands import main as cli
 from scenarios.point import make_point
-from scenarios.pricing import run_point, trace_passes
+from scenarios.pricing import price
+from scenarios.running import trace_passes
 from scenarios.strategies import STRATEGIES
 
 stretch = st.tuples(st.integers(0, 10**6), st.integers(0, 10**5), st.integers(1, 10**6))
@@ -35,8 +37,8 @@ def test_a_series_holds_what_its_stretches_carry(stretches):
 @pytest.mark.parametrize(("chip", "count"), [("h100", 1), ("h100", 8), ("sn40l", 8)])
 def test_decode_reads_its_weights_and_cache_once_and_no_faster_than_memory(chip, count, strategy):
     point = make_point("llama-3.1-8b", chip, count, strategy=strategy)
-    series = hbm_bandwidth(point, trace_passes(point))
-    outcome = run_point(point)
+    series = hbm_bandwidth(assign(point), trace_passes(assign(point)))
+    outcome = price([point]).outcome()
     # Operators that are kernels of their own on a dataflow chip also spill a little beside the stream.
     assert series.total == pytest.approx(outcome.stream_bytes, rel=0.005 if strategy == "per_operator" else 1e-6)
     assert series.values.max() <= point.chip.memory.bandwidth
@@ -45,7 +47,7 @@ def test_decode_reads_its_weights_and_cache_once_and_no_faster_than_memory(chip,
 
 def test_looping_keeps_memory_busier_than_boundaries_do():
     points = [make_point("llama-3.1-8b", "sn40l", 8, strategy=name) for name in STRATEGIES]
-    means = {point.strategy: hbm_bandwidth(point, trace_passes(point)).mean for point in points}
+    means = {point.strategy: hbm_bandwidth(assign(point), trace_passes(assign(point))).mean for point in points}
     assert means["per_operator"] < means["fused_decoder"] < means["kernel_loop"]
 
 
@@ -53,7 +55,7 @@ def test_looping_keeps_memory_busier_than_boundaries_do():
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_power_lies_between_the_static_share_and_the_limit(phase, strategy):
     point = make_point("llama-3.1-8b", "h100", 1, strategy=strategy, phase=phase, context=2048)
-    watts = power(point, trace_passes(point))
+    watts = power(assign(point), trace_passes(assign(point)))
     static = point.chip.generation.matmul.static_power_share * point.chip.power_watts
     assert static == pytest.approx(watts.values.min())
     assert static < watts.mean <= point.chip.power_watts
@@ -63,8 +65,8 @@ def test_power_lies_between_the_static_share_and_the_limit(phase, strategy):
 def test_a_slower_memory_carries_the_same_bytes_at_a_lower_rate():
     alike = make_point("llama-3.1-8b", "sn40l", 2, strategy="kernel_loop")
     slow = make_point("llama-3.1-8b", "sn40l", 2, strategy="kernel_loop", variation="straggler=0.5@1")
-    fast, straggling = (hbm_bandwidth(slow, trace_passes(slow), chip) for chip in (0, 1))
-    expected = hbm_bandwidth(alike, trace_passes(alike)).total
+    fast, straggling = (hbm_bandwidth(assign(slow), trace_passes(assign(slow)), chip) for chip in (0, 1))
+    expected = hbm_bandwidth(assign(alike), trace_passes(assign(alike))).total
     assert fast.total == pytest.approx(expected, rel=1e-6)
     assert straggling.total == pytest.approx(expected, rel=1e-6)
     assert straggling.values.max() <= fast.values.max()
@@ -72,7 +74,7 @@ def test_a_slower_memory_carries_the_same_bytes_at_a_lower_rate():
 
 def test_chips_whose_energy_nobody_states_have_no_power():
     point = make_point("llama-3.1-8b", "sn40l", 8, strategy="kernel_loop")
-    assert power(point, trace_passes(point)) is None
+    assert power(assign(point), trace_passes(assign(point))) is None
 
 
 @pytest.mark.parametrize("chip", ["h100", "a100", "sn40l"])

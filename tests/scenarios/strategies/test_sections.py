@@ -8,8 +8,13 @@ import pytest
 
 from scenarios import simulate
 from scenarios.anatomy.placement import place_decoder
+from scenarios.assignment import assign
 from scenarios.point import make_point
-from scenarios.pricing import trace_point
+from scenarios.running import trace_passes
+
+
+def tasks(point):
+    return [event for _, events in trace_passes(assign(point)) for event in events]
 
 
 @pytest.mark.parametrize(
@@ -22,13 +27,13 @@ def test_a_layer_is_launched_once_for_each_kernel_that_placement_finds(
     point = make_point(model, "sn40l", count, phase="prefill", context=context, strategy="fused_decoder")
     kernels = len(place_decoder(point).sections)
     assert kernels == expected
-    launches = Counter(event.name.rpartition("/")[2] for event in trace_point(point))["kernel launch"]
+    launches = Counter(event.name.rpartition("/")[2] for event in tasks(point))["kernel launch"]
     assert launches == 2 + point.model.layers * kernels  # before, every layer, after
 
 
 def test_a_section_holds_its_weights_once_for_all_tokens() -> None:
     point = make_point("llama-2-13b", "sn40l", 1, phase="prefill", context=4096, strategy="fused_decoder")
-    loads = Counter(event.name.rpartition("/")[2] for event in trace_point(point))["weights"]
+    loads = Counter(event.name.rpartition("/")[2] for event in tasks(point))["weights"]
     assert loads == 2 * point.model.layers
 
 

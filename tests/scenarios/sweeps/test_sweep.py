@@ -17,9 +17,8 @@ import results
 from results.atomic_file import OutputError
 from scenarios.commands.main import main
 from scenarios.errors import ScenarioError
-from scenarios.outcome import Columns
 from scenarios.point import make_point
-from scenarios.pricing import price_point
+from scenarios.pricing import Prices, price
 from scenarios.sweeps import parts as sweep_parts
 from scenarios.sweeps.sweep import sweep
 
@@ -93,7 +92,7 @@ def test_rows_are_those_of_single_points(tmp_path: Path) -> None:
             batch=row["batch"],
             context=row["context"],
         )
-        assert price_point(point)["seconds"] == row["seconds"]
+        assert price([point]).record()["seconds"] == row["seconds"]
     refused = rows[rows["count"] == 3]
     assert len(refused) == len(rows) / 2
     assert not refused["fits"].any()
@@ -182,14 +181,14 @@ def test_another_version_of_the_model_is_refused(tmp_path: Path, monkeypatch: py
 
 
 def test_a_failing_point_is_a_row_with_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    priced = sweep_parts.price_points
+    priced = sweep_parts.price
 
-    def fails(points: list[object]) -> Columns:
+    def fails(points: list[object]) -> Prices:
         if any(getattr(point, "batch", 0) == 3 for point in points):
             raise ZeroDivisionError("a bug")
         return priced(points)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sweep_parts, "price_points", fails)
+    monkeypatch.setattr(sweep_parts, "price", fails)
     asked = {"model": "llama-3.2-1b", "chip": "h100", "count": 1, "phase": "decode", "launch": "graph"}
     requests = [
         asked | {"batch": batch, "context": context} for batch, context in [(1, 512), (3, 512), (2, 512), (2, 10**9)]

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from chips.spec import load_chip
 from cluster import Cluster, Executor
 from scenarios import compare
+from scenarios.assignment import assign
 from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.framework import frameworks
-from scenarios.memory import needed_bytes
+from scenarios.memory import assign_fitting, needed_bytes
 from scenarios.point import make_point
-from scenarios.pricing import run_point
+from scenarios.pricing import price
 from scenarios.strategies import run_strategy
 from scenarios.training.clock import WORK, Bucket, Run, Stage, run_step
 from scenarios.training.run import run_training, trace_training
@@ -35,7 +36,7 @@ def trained(count=32, batch=32, parallel=SMALL, model="llama-2-7b", chip="h100",
 
 
 def run(point):
-    return run_training(point, shard(point.model, point.layout.tensor))
+    return run_training(assign(point))
 
 
 def plain_stages(durations, buckets=()):
@@ -134,7 +135,7 @@ def test_stages_hold_all_parameters_and_a_tied_embedding_twice(model):
 @pytest.mark.parametrize("strategy", ["per_operator", "fused_decoder", "kernel_loop"])
 def test_one_group_at_once_takes_what_its_passes_take(chip, strategy):
     point = make_point("llama-2-7b", chip, 8, phase="train", batch=2, strategy=strategy)
-    whole, alone = run(point), run_point(point)
+    whole, alone = run(point), price([point]).outcome()
     assert whole.ps == alone.ps
     assert {label: ps for label, ps in whole.spent.items() if ps} == {
         label: ps for label, ps in alone.spent.items() if ps
@@ -184,7 +185,7 @@ def test_a_slow_replica_holds_up_all_others_only_where_they_meet():
 def test_chips_that_all_differ_are_each_found():
     """A group is as slow among others as alone: each chip of a middle stage, found by its number."""
     point = trained(count=64, variation="clock=0.05,memory=0.05,seed=2")
-    stages = TrainingStages(point, shard(point.model, 2))
+    stages = TrainingStages(assign(point))
     ahead = replace(stages.work.forward, before=(), after=(), layers=8)
     forward = stages.stages[1].runs[0].forward
     alone = []
@@ -234,10 +235,9 @@ def test_without_overlap_and_sharing_a_step_is_longer_and_holds_more():
     plain = frameworks()["training"].model_copy(update={"overlaps_gradients": False})
     whole = frameworks()["training"].model_copy(update={"shards_optimizer": False})
     point = trained(count=64, batch=64)
-    split = shard(point.model, 2)
     assert run(replace(point, framework=plain)).ps > run(point).ps
     assert run(replace(point, framework=whole)).parts["other"] > run(point).parts["other"]
-    more = needed_bytes(replace(point, framework=whole), split) - needed_bytes(point, split)
+    more = needed_bytes(assign(replace(point, framework=whole))) - needed_bytes(assign(point))
     heaviest = max(parameters_of(point.model, 4)) / 2
     assert more == pytest.approx(heaviest * 12 * (1 - 1 / 8))
 
@@ -265,7 +265,7 @@ def test_a_stage_keeps_no_more_than_is_under_way(stages, chunks, groups):
 
 def test_a_trace_shows_every_pass_of_every_stage_in_order():
     point = trained(count=16, batch=16, parallel="tensor=2,pipeline=4", variation="straggler=0.5@9")
-    events = trace_training(point, shard(point.model, 2))
+    events = trace_training(assign(point))
     passes = [event for event in events if event.label == WORK and "ward" in event.name]
     assert {event.engine for event in passes} == {f"stage {number}" for number in range(4)}
     for stage in range(4):
@@ -318,7 +318,7 @@ def test_inference_has_replicas_alone_and_ranks_are_of_one_group():
 
 def test_what_does_not_fit_says_what_needs_less():
     with pytest.raises(DoesNotFit, match=r"needs [\d.,]+ GB a chip on 16 x h100.*more stages"):
-        run_point(trained(model="llama-3.1-405b", count=16, batch=16, parallel="tensor=8,pipeline=2"))
+        assign_fitting(trained(model="llama-3.1-405b", count=16, batch=16, parallel="tensor=8,pipeline=2"))
 
 
 @settings(max_examples=20, deadline=None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from scenarios.assignment import assign
+from scenarios.passes import passes_of
 from scenarios.point import make_point
-from scenarios.pricing import point_steps
 from scenarios.workload.decoder import forward
 from scenarios.workload.flops import model_flops
 from scenarios.workload.model import load_model, shard
@@ -23,7 +24,7 @@ def computed(step):
 @pytest.mark.parametrize("phase", ["decode", "prefill", "request"])
 def test_the_passes_of_inference_compute_what_the_model_needs(model, phase):
     point = make_point(model, "h100", 1, phase=phase, batch=3, context=1000)
-    steps = point_steps(point, shard(point.model, 1))
+    steps = passes_of(assign(point))
     total = sum(sum(computed(step)) if passes > 1 else computed(step) for step, passes in steps)
     assert total == pytest.approx(model_flops(point.model, phase, 3, 1000, point.output_tokens), rel=1e-12)
 

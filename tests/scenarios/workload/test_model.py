@@ -15,12 +15,12 @@ from chips.datasheet import read_sources
 from scenarios.errors import ScenarioError
 from scenarios.workload.hugging_face import catalog_name
 from scenarios.workload.model import (
-    CATALOG,
     Model,
     load_model,
     model_card,
     model_figures,
     model_names,
+    model_path,
     shard,
     tensor_parallel_counts,
 )
@@ -95,7 +95,7 @@ def test_every_model_of_the_catalog_has_a_known_count() -> None:
 
 @pytest.mark.parametrize("name", model_names())
 def test_every_value_of_a_model_has_a_source(name: str) -> None:
-    sources = {key[0]: source for key, _, source in read_sources(CATALOG / f"{name}.toml")}
+    sources = {key[0]: source for key, _, source in read_sources(model_path(name))}
     assert set(sources) == set(Model.model_fields) - {"name"}
     assert not [key for key, source in sources.items() if key != "title" and not source]
 
@@ -222,7 +222,7 @@ def test_unknown_model_is_refused_with_the_nearest_names() -> None:
 
 
 def test_unknown_key_of_a_model_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
-    text = (CATALOG / "qwen3-8b.toml").read_text()
+    text = model_path("qwen3-8b").read_text()
     (tmp_path / "wrong.toml").write_text(text.replace("kv_heads", "kv_head"))
     with pytest.raises(CatalogError, match=r"wrong\.toml: key 'kv_head' is not known; expected 'kv_heads'\."):
         load_model(str(tmp_path / "wrong.toml"))

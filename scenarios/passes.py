@@ -1,0 +1,45 @@
+"""The passes that a point consists of: a token, a prompt, a request's prefill and tokens, a training step's three."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from scenarios.assignment import Assignment
+from scenarios.strategies import side_by_side
+from scenarios.training.stages import training_work
+from scenarios.workload.decoder import forward
+from scenarios.workload.operators import Attention, Count, Step
+
+
+def passes_of(assignment: Assignment) -> list[tuple[Step, int]]:
+    """The passes of a point, one after the other, each with how many it stands for side by side.
+
+    The output tokens of a request differ only in their context: they are one pass on a clock with a lane for each.
+    """
+    point, split = assignment.point, assignment.shard
+    model, batch, context, precision = point.model, point.batch, point.context, point.precision
+    if point.phase == "decode":
+        return [(forward(model, split, batch, 1, context, precision), 1)]
+    if point.phase == "prefill":
+        return [(forward(model, split, batch, context, context, precision), 1)]
+    if point.phase == "train":
+        work = training_work(assignment)
+        return [(work.forward, 1), (work.backward, 1), (work.optimizer, 1)]
+    prompt = context - (point.output_tokens or 0)
+    prefill = forward(model, split, batch, prompt, prompt, precision)
+    contexts = np.arange(prompt + 1, context, dtype=np.float64)
+    if contexts.size > 1 and side_by_side(point.chip, batch):
+        return [(prefill, 1), (forward(model, split, batch, 1, contexts, precision), contexts.size)]
+    return [(prefill, 1), *((forward(model, split, batch, 1, int(each), precision), 1) for each in contexts)]
+
+
+def with_contexts(step: Step, change: Callable[[Count], Count]) -> Step:
+    """The step with the contexts of its attention changed."""
+    decoder = tuple(
+        replace(operator, context=change(operator.context)) if isinstance(operator, Attention) else operator
+        for operator in step.decoder
+    )
+    return replace(step, decoder=decoder)
