@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-import results
-from results.report import write_report
-from scenarios import compare
+import loopline as ll
+from loopline import compare
+from results.report import report
 
 CONTEXTS = 2_000
 
@@ -26,13 +26,13 @@ def sweep(tmp_path_factory):
 
 
 def test_load(benchmark, sweep):
-    assert len(benchmark(results.load, sweep)) == CONTEXTS * 96
+    assert len(benchmark(ll.load, sweep)) == CONTEXTS * 96
 
 
-@pytest.mark.parametrize("question", [results.speedups, results.crossovers, results.pareto_front, results.scaling])
+@pytest.mark.parametrize("question", [ll.speedups, ll.crossovers, ll.pareto_front, ll.scaling])
 def test_questions(benchmark, sweep, question):
-    benchmark(question, results.load(sweep))
+    benchmark(question, ll.load(sweep))
 
 
 def test_report(benchmark, sweep, tmp_path):
-    benchmark.pedantic(write_report, (results.load(sweep), tmp_path / "report.html"), rounds=1)
+    benchmark.pedantic(report, (ll.load(sweep), tmp_path / "report.html"), rounds=1)

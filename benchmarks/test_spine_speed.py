@@ -12,7 +12,7 @@ import pytest
 from chips import load_chip
 from chips.clock.timeline import Timeline
 from cluster import Cluster, Slowdown
-from scenarios import simulate
+from loopline import simulate
 from scenarios.framework import default_framework
 from scenarios.strategies import run_strategy
 from scenarios.workload.decoder import forward

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from chips.clock.time import Time, latest
 from cluster.communicator import Answer, Communicator, Float32, Meet, Request, Sum, sum_schedule
-from collectives.mpi.run import run
+from collectives.mpi.run import run_on_mpi
 from collectives.mpi.wait import Patience
 from collectives.topology import Level, Topology
 
@@ -83,7 +83,9 @@ class MpiCommunicator(Communicator):
         """The sum of each over ranks, all in the same messages."""
         payload = np.concatenate([each.ravel() for each in values])
         schedule = sum_schedule(self.ranks)
-        carried = run(schedule, self._wires, self._world, payload, payload_bytes=0, timeout_seconds=SILENT_SECONDS)
+        carried = run_on_mpi(
+            schedule, self._wires, self._world, payload, payload_bytes=0, timeout_seconds=SILENT_SECONDS
+        )
         ends = np.cumsum([each.size for each in values])
         parts = np.split(np.asarray(carried.result, np.float32), ends[:-1])
         return [part.reshape(each.shape) for part, each in zip(parts, values, strict=True)]

@@ -5,3 +5,26 @@ Belongs here: topologies and the ways through them (``topology``, ``routing``), 
 ranks (``mpi``), and the choices of real libraries (``library``). Does not belong here: what one chip does by itself
 (``chips``) and which collective a model needs (``scenarios``).
 """
+
+from collectives.algorithms import ALGORITHMS, algorithm
+from collectives.libraries.choice import price_collective
+from collectives.price import price
+from collectives.schedule import Schedule, once
+from collectives.topology import Topology, fat_tree, fully_connected, switched, torus
+from collectives.verify import execute, verify
+
+__all__ = [
+    "ALGORITHMS",
+    "Schedule",
+    "Topology",
+    "algorithm",
+    "execute",
+    "fat_tree",
+    "fully_connected",
+    "once",
+    "price",
+    "price_collective",
+    "switched",
+    "torus",
+    "verify",
+]

@@ -56,13 +56,13 @@ class Figure:
     caption: str
 
 
-def write_report(results: pd.DataFrame, path: Path, source: str = "") -> None:
+def report(results: pd.DataFrame, path: str | Path, source: str = "") -> None:
     """Write the page, whole or not at all. ``source``: what was read, named in the page. Raises OutputError."""
-    with written_beside(path) as beside:
-        beside.write_text(report(results, source), encoding="utf-8")
+    with written_beside(Path(path)) as beside:
+        beside.write_text(page_text(results, source), encoding="utf-8")
 
 
-def report(results: pd.DataFrame, source: str = "") -> str:
+def page_text(results: pd.DataFrame, source: str = "") -> str:
     """The page as text. ``results``: a frame of the schema; the manifest of a sweep is in its ``attrs``."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

@@ -20,13 +20,15 @@ from collectives.price import price
 from collectives.schedule import Schedule, once
 from collectives.topology import Level, Topology
 from collectives.verify import verify
-from scenarios import compare, framework, simulate
+from loopline import compare, simulate
+from scenarios import framework
 from scenarios.assignment import assign
 from scenarios.commands.main import main
 from scenarios.passes import passes_of
 from scenarios.point import make_point
 from scenarios.strategies import STRATEGIES, registry, run_strategy
 from scenarios.strategies.gpu.kernel_prices import GpuMachine
+from scenarios.sweeps import scenario_file
 from scenarios.workload import model
 from scenarios.workload.model import load_model, model_figures, model_names
 from scenarios.workload.operators import Elementwise, Step
@@ -48,8 +50,16 @@ def test_table_claims_one_file_for_everything_tested_here() -> None:
     text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
     claims = {name: int(files) for name, files in TABLE.findall(text)}
     assert claims == dict.fromkeys(
-        ["chip", "GPU generation", "model", "topology", "collective", "operator", "strategy", "framework"], 1
+        ["chip", "GPU generation", "model", "topology", "collective", "operator", "strategy", "scenario", "framework"],
+        1,
     )
+
+
+def test_table_names_places_that_exist() -> None:
+    root = Path(__file__).parents[1]
+    named = re.findall(r"`([a-z_]+/[\w./-]*)`", (root / "CONTRIBUTING.md").read_text())
+    assert len(named) > 10
+    assert [place for place in named if not any(root.glob(re.sub("NAME|FAMILY", "*", place)))] == []
 
 
 def test_a_chip_is_one_file(catalog: Path) -> None:
@@ -82,7 +92,8 @@ def test_a_model_is_one_file(catalog: Path) -> None:
     text = (catalog / "models" / "llama" / "llama-3.1-8b.toml").read_text()
     changed, count = re.subn(r"^layers = 32 ", "layers = 64 ", text, flags=re.MULTILINE)
     assert count == 1
-    (catalog / "models" / "my-model.toml").write_text(changed)
+    (catalog / "models" / "mine").mkdir()
+    (catalog / "models" / "mine" / "my-model.toml").write_text(changed)
     assert "my-model" in model_names()
     older = load_model("llama-3.1-8b")
     assert load_model("my-model").parameters == older.parameters + 32 * older.decoder_parameters
@@ -146,6 +157,16 @@ def test_a_strategy_is_one_function_under_its_name(monkeypatch: pytest.MonkeyPat
     seconds = frame.set_index(["chip", "strategy"])["seconds"]
     assert seconds["h100", "free_launches"] < seconds["h100", "per_operator"]
     assert frame["reason"].iloc[-1].startswith("free_launches is not written for dataflow chips")
+
+
+def test_a_scenario_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(scenario_file.CATALOG, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "mine.toml").write_text(
+        'question = "What does looping win?"\nmodel = "llama-3.1-8b"\nchips = "sn40l"\ncount = [8, 16]\n'
+    )
+    monkeypatch.setattr(scenario_file, "CATALOG", tmp_path)
+    assert "mine" in scenario_file.scenario_names()
+    assert len(scenario_file.points_of(scenario_file.load_scenario("mine"))) == 2 * len(STRATEGIES)
 
 
 def test_a_framework_is_one_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ BELOW = {
     "results": set(),
     "scenarios": {"chips", "collectives", "cluster", "results"},
 }
+OURS = {*BELOW, "loopline"}  # the front door, which no package imports
 # The rooms of ``scenarios``: each imports itself, those above it in this list, and those on its line.
 ROOMS = (
     ("errors",),
@@ -53,8 +54,8 @@ def imported(path: Path) -> Iterator[str]:
     """The modules of this project that a file imports, wherever in it, for types too."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] in BELOW)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in BELOW:
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] in OURS)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in OURS:
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
                 yield full if full in EVERY else node.module

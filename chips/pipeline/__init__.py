@@ -7,3 +7,17 @@ balance.py          units dealt to stages so that none waits
 max_plus.py         the recurrence of a pipeline as max-plus matrices, and its cycle time
 spatial_control.py  the tokens with which stages laid out in space start each other
 """
+
+from chips.pipeline.balance import balance, row_par_for, totals_by_depth, with_jitter
+from chips.pipeline.metapipeline import Buffer, Metapipeline, Stage, chain
+
+__all__ = [
+    "Buffer",
+    "Metapipeline",
+    "Stage",
+    "balance",
+    "chain",
+    "row_par_for",
+    "totals_by_depth",
+    "with_jitter",
+]

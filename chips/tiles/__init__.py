@@ -9,6 +9,7 @@ warps.py      on a GPU: what a step takes of a block's warps, and what hides beh
 programs/     programs shipped with the simulator
 """
 
+from chips.tiles.compiler import compile_program
 from chips.tiles.language import (
     Tensor,
     Tile,
@@ -33,6 +34,7 @@ __all__ = [
     "Tile",
     "TileError",
     "buffer",
+    "compile_program",
     "empty",
     "exp",
     "fill",

@@ -16,7 +16,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from collectives.mpi.links import LARGE_BYTES, SMALL_BYTES, Calibration, fit_line
-from collectives.mpi.run import run
+from collectives.mpi.run import run_on_mpi
 from collectives.mpi.wait import Patience
 from collectives.schedule import Messages, Phase, Schedule, once
 from collectives.topology import switched
@@ -44,7 +44,7 @@ def calibrate(
     """Measure the links of ``communicator`` and, in between, ``cases``: real seconds of each.
 
     ``on_round`` is called at most ``ROUNDS`` times, as work goes on. All its ranks call it, and all get the same.
-    Raises ValueError for a single rank, SilentRank as ``mpi.run`` does.
+    Raises ValueError for a single rank, SilentRank as ``run_on_mpi`` does.
     """
     ranks = communicator.Get_size()
     if ranks < 2:
@@ -90,7 +90,7 @@ def measure(
                 if repeat == 1:  # what the first has to work out and to allocate is not counted
                     patience.meet(f"round {number} of timing {schedule.name}")
                     begin = time.perf_counter()
-                run(schedule, anywhere, communicator, payload, timeout_seconds=timeout_seconds)
+                run_on_mpi(schedule, anywhere, communicator, payload, timeout_seconds=timeout_seconds)
             taken = np.array([time.perf_counter() - begin]) / REPEATS
             fastest[place] = min(fastest[place], all_of(taken, communicator, patience).max())
         on_round()

@@ -22,7 +22,7 @@ from collectives.schedule import SWITCH, Schedule
 from collectives.step_times import Costs
 from collectives.topology import Topology
 
-__all__ = ["Carried", "SilentRank", "run"]
+__all__ = ["Carried", "SilentRank", "run_on_mpi"]
 
 Bytes = NDArray[np.uint8]
 MESSAGE_TAG = 32_002  # messages of schedules; MPI guarantees tags up to 32,767
@@ -37,7 +37,7 @@ class Carried(NamedTuple):
     finish_ps: int
 
 
-def run(
+def run_on_mpi(
     schedule: Schedule,
     topology: Topology,
     communicator: MPI.Intracomm,

@@ -9,16 +9,20 @@ another is ``cluster.communicator``. One rank's program is the same on 1 or N ra
     logits = LlamaRank(source.config, weights, communicator, capacity=2048).forward(tokens)
 """
 
+from scenarios.llama.backpropagation import TrainingRank
 from scenarios.llama.checkpoints.checkpoint import open_vocabulary, open_weights
 from scenarios.llama.config import LlamaConfig
 from scenarios.llama.generation import Generation, generate_tokens
+from scenarios.llama.optimizer import AdamW
 from scenarios.llama.rank import LlamaRank
 from scenarios.llama.weights import Weights, load_weights
 
 __all__ = [
+    "AdamW",
     "Generation",
     "LlamaConfig",
     "LlamaRank",
+    "TrainingRank",
     "Weights",
     "generate_tokens",
     "load_weights",

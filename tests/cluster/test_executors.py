@@ -9,7 +9,7 @@ import ray
 from rank_programs import fails, shapes, sums
 
 from cluster import ClusterError, Executor, run_ranks
-from scenarios import compare
+from loopline import compare
 from scenarios.workload.model import load_model
 
 SIZES = (0, 1, 3, 64, 1000)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_schema import record, unfit
 
-import results
+import loopline as ll
 from results.errors import SchemaError
 from results.schema import frame
 
@@ -31,18 +31,18 @@ def curve(ratios, **changes):
 
 def test_selected_rows_have_the_values_and_no_others():
     rows = curve({1: 3.0, 8: 2.0, 64: 1.0})
-    left = results.select(rows, {"batch": ["1", "64"], "strategy": ["kernel_loop"]})
+    left = ll.select(rows, {"batch": ["1", "64"], "strategy": ["kernel_loop"]})
     assert left["batch"].tolist() == [1, 64]
     assert set(left["strategy"]) == {"kernel_loop"}
     with pytest.raises(SchemaError, match="no row has batch 2; there are batch 1, 8, 64"):
-        results.select(rows, {"batch": ["2"]})
+        ll.select(rows, {"batch": ["2"]})
     with pytest.raises(SchemaError, match="no column 'colour'"):
-        results.select(rows, {"colour": ["red"]})
+        ll.select(rows, {"colour": ["red"]})
 
 
 def test_a_pivot_holds_every_value_in_the_frames_order():
     rows = frame([row(1 / count, chip=chip, count=count) for chip in ("sn40l", "h100") for count in (8, 1)])
-    wide = results.pivot(rows, "count", "chip")
+    wide = ll.pivot(rows, "count", "chip")
     assert list(wide.index) == [8, 1]
     assert list(wide.columns) == ["sn40l", "h100"]
     assert wide.loc[8, "h100"] == 1 / 8
@@ -51,14 +51,14 @@ def test_a_pivot_holds_every_value_in_the_frames_order():
 def test_rows_that_would_share_a_cell_are_refused_with_what_tells_them_apart():
     rows = frame([row(1.0, batch=1), row(1.0, batch=2)])
     with pytest.raises(SchemaError, match="differ in batch"):
-        results.pivot(rows, "chip", "strategy")
+        ll.pivot(rows, "chip", "strategy")
     with pytest.raises(SchemaError, match="no column 'colour'"):
-        results.pivot(rows, "colour")
+        ll.pivot(rows, "colour")
 
 
 def test_a_speedup_is_the_ratio_to_the_equal_row_of_the_baseline():
     rows = pd.concat([curve({1: 3.0, 8: 2.0}), curve({1: 5.0}, chip="sn40l", launch="hardware")], ignore_index=True)
-    faster = results.speedups(rows)
+    faster = ll.speedups(rows)
     looped = faster.loc[faster["strategy"] == "kernel_loop"]
     assert list(looped["speedup"]) == [3.0, 2.0, 5.0]
     assert (faster.loc[faster["strategy"] == "per_operator", "speedup"] == 1).all()
@@ -66,22 +66,22 @@ def test_a_speedup_is_the_ratio_to_the_equal_row_of_the_baseline():
 
 def test_another_chip_as_baseline_is_matched_whatever_it_calls_its_launch():
     rows = pd.concat([curve({1: 3.0}), curve({1: 5.0}, chip="sn40l", launch="hardware")], ignore_index=True)
-    faster = results.speedups(rows, {"chip": "h100", "strategy": "per_operator"})
+    faster = ll.speedups(rows, {"chip": "h100", "strategy": "per_operator"})
     assert list(faster["speedup"]) == [3.0, 1.0, 3.0, 3.0 / 5.0]
 
 
 def test_rows_without_a_baseline_have_no_speedup_and_a_baseline_that_is_nowhere_is_refused():
     rows = frame([row(1.0, strategy="kernel_loop"), row(1.0, batch=2, strategy="per_operator")])
-    assert results.speedups(rows)["speedup"].isna().tolist() == [True, False]
+    assert ll.speedups(rows)["speedup"].isna().tolist() == [True, False]
     with pytest.raises(SchemaError, match="no row is the baseline: chip tpu"):
-        results.speedups(rows, {"chip": "tpu"})
+        ll.speedups(rows, {"chip": "tpu"})
 
 
 @settings(deadline=None)
 @given(st.floats(0.2, 2.0), st.floats(1.5, 30.0))
 def test_the_crossover_of_a_power_law_is_its_closed_form(power, start):
     ratios = {batch: start * batch**-power for batch in (1, 4, 16, 64, 256, 1024)}
-    found = results.crossovers(curve(ratios), "batch", worth=1.2)
+    found = ll.crossovers(curve(ratios), "batch", worth=1.2)
     if ratios[1024] >= 1.2:
         assert found["change"].tolist() == ["always"]
     else:
@@ -90,11 +90,11 @@ def test_the_crossover_of_a_power_law_is_its_closed_form(power, start):
 
 
 def test_a_curve_that_comes_back_has_a_row_a_turn_and_one_that_never_pays_says_so():
-    found = results.crossovers(curve({1: 2.0, 2: 1.0, 4: 3.0}), "batch")
+    found = ll.crossovers(curve({1: 2.0, 2: 1.0, 4: 3.0}), "batch")
     assert found["change"].tolist() == ["stops", "starts"]
     assert (found["crossover"] > found["before"]).all()
     assert (found["crossover"] < found["after"]).all()
-    assert results.crossovers(curve({1: 1.0, 2: 1.01}), "batch")["change"].tolist() == ["never"]
+    assert ll.crossovers(curve({1: 1.0, 2: 1.01}), "batch")["change"].tolist() == ["never"]
 
 
 values = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 4))
@@ -106,27 +106,27 @@ def test_the_front_is_what_comparing_every_pair_leaves(points):
     rows = frame([row(1 / speed, batch=batch, count=count) for speed, batch, count in points])
     costs = np.array([(-rows["tokens_per_s_user"]), (-rows["tokens_per_s"]), rows["count"]]).T
     beaten = [any((other <= own).all() and (other < own).any() for other in costs) for own in costs]
-    pd.testing.assert_frame_equal(results.pareto_front(rows), rows.loc[[not each for each in beaten]])
+    pd.testing.assert_frame_equal(ll.pareto_front(rows), rows.loc[[not each for each in beaten]])
 
 
 def test_what_does_not_fit_is_on_no_front():
     rows = frame([unfit(), row(1.0)])
-    assert results.pareto_front(rows).index.tolist() == [1]
+    assert ll.pareto_front(rows).index.tolist() == [1]
 
 
 def test_efficiency_is_ideal_at_the_first_count_that_fits_and_falls_with_lost_time():
     rows = frame([unfit(count=1), row(1.0, count=2), row(0.5, count=4), row(0.5, count=8)])
-    scaled = results.scaling(rows)
+    scaled = ll.scaling(rows)
     assert scaled["scaling_efficiency"].tolist()[1:] == [1.0, 1.0, 0.5]
     assert scaled["ideal_speedup"].tolist()[1:] == [1.0, 2.0, 4.0]
     assert np.isnan(scaled["scaling_efficiency"].iloc[0])
-    assert results.scaling(frame([unfit()]))["scaling_speedup"].isna().all()
+    assert ll.scaling(frame([unfit()]))["scaling_speedup"].isna().all()
 
 
 def test_questions_leave_the_frame_as_it_was():
     rows = curve({1: 3.0, 8: 1.0})
     before = rows.copy()
-    for ask in (results.speedups, results.crossovers, results.pareto_front, results.scaling):
+    for ask in (ll.speedups, ll.crossovers, ll.pareto_front, ll.scaling):
         ask(rows)
     pd.testing.assert_frame_equal(rows, before)
 
@@ -141,4 +141,4 @@ def test_crossovers_come_in_the_order_of_the_frame():
             for strategy, seconds in (("per_operator", 4), ("kernel_loop", 2))
         ]
     )
-    assert results.crossovers(rows, "batch")["count"].tolist() == counts
+    assert ll.crossovers(rows, "batch")["count"].tolist() == counts

@@ -13,7 +13,7 @@ from test_analysis import row
 from test_schema import record, unfit
 
 from results.answer import answer
-from results.report import MOST_ROWS, report, toml_of, write_report
+from results.report import MOST_ROWS, page_text, report, toml_of
 from results.schema import frame
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -76,7 +76,7 @@ def test_the_answer_says_so_where_nothing_fits_or_nothing_is_looped():
 
 
 def test_a_page_stands_alone_is_escaped_and_describes_its_pictures(rows):
-    text = report(rows, "rows.csv")
+    text = page_text(rows, "rows.csv")
     page = Page(text)
     assert page.reached == []
     assert page.unlabelled == []
@@ -105,7 +105,7 @@ def test_a_scenario_in_a_page_is_the_file_that_a_sweep_reads():
 def test_a_sweeps_question_scenario_and_version_are_in_its_page(rows):
     sweep = rows.copy()
     sweep.attrs["manifest"] = {"question": "Does <it> pay?", "scenario": SCENARIO, "version": "9.9+abc"}
-    text = report(sweep)
+    text = page_text(sweep)
     assert "<h1>Does &lt;it&gt; pay?</h1>" in text
     assert "9.9+abc" in text
     assert "model = &#34;m&#34;" in text
@@ -122,7 +122,7 @@ def test_a_large_sweep_stays_a_small_page_and_says_so():
             for strategy, seconds in (("per_operator", 2.0), ("kernel_loop", 1.0))
         ]
     )
-    text = report(many)
+    text = page_text(many)
     assert "2,400" in text
     assert "Only context 1." in text
     data = json.loads(re.search(r'id="data">(.*?)</script>', text).group(1))
@@ -130,7 +130,7 @@ def test_a_large_sweep_stays_a_small_page_and_says_so():
 
 
 def test_nothing_that_fits_is_still_a_page():
-    assert "None of the 1 points fits" in report(frame([unfit()]))
+    assert "None of the 1 points fits" in page_text(frame([unfit()]))
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def browser():
 @pytest.fixture(scope="module")
 def written(rows, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_report(rows, path, "rows.csv")
+    report(rows, path, "rows.csv")
     return path
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_schema import record, unfit
 
-import results
+import loopline as ll
 from results.atomic_file import OutputError
 from results.errors import ReadError
 from results.schema import COLUMNS, frame
@@ -26,16 +26,16 @@ FORMS = ("parquet", "csv", "json")
 def test_a_frame_comes_back_bit_for_bit(tmp_path, form, parts, words):
     rows = frame([record(parts, variation=words, bound_s=0.0), unfit(model="llama\t8b")])
     path = tmp_path / f"rows.{form}"
-    results.save(rows, path)
-    pd.testing.assert_frame_equal(results.load(path), rows, check_exact=True)
+    ll.save(rows, path)
+    pd.testing.assert_frame_equal(ll.load(path), rows, check_exact=True)
 
 
 def test_a_sweeps_folder_is_one_frame_with_its_manifest_and_its_own_columns(tmp_path):
     rows = frame([record(count=1), record(count=2), unfit(count=3)]).assign(seed=[1, 2, 3])
-    results.save(rows.iloc[:1], tmp_path / "part-0.parquet")
-    results.save(rows.iloc[1:], tmp_path / "part-1.parquet")
+    ll.save(rows.iloc[:1], tmp_path / "part-0.parquet")
+    ll.save(rows.iloc[1:], tmp_path / "part-1.parquet")
     (tmp_path / "manifest.json").write_text('{"scenario": "decode"}')
-    whole = results.load(tmp_path)
+    whole = ll.load(tmp_path)
     pd.testing.assert_frame_equal(whole, rows)
     assert whole.attrs["manifest"] == {"scenario": "decode"}
 
@@ -45,18 +45,18 @@ def test_what_compare_prints_is_loaded(tmp_path, form):
     rows = frame([record(), unfit()])
     with (tmp_path / f"printed.{form}").open("w") as printed:
         print_comparison(rows, printed, form)
-    pd.testing.assert_frame_equal(results.load(tmp_path / f"printed.{form}"), rows)
+    pd.testing.assert_frame_equal(ll.load(tmp_path / f"printed.{form}"), rows)
 
 
 def test_strings_stored_as_categories_or_nulls_are_read(tmp_path):
     rows = frame([record(), record(count=2)])
     stored = rows.astype({"chip": "category"}).assign(reason=None)
     stored.to_parquet(tmp_path / "rows.parquet")
-    pd.testing.assert_frame_equal(results.load(tmp_path / "rows.parquet"), rows)
+    pd.testing.assert_frame_equal(ll.load(tmp_path / "rows.parquet"), rows)
 
 
 def test_parquet_says_what_its_columns_mean(tmp_path):
-    results.save(frame([record()]), tmp_path / "rows.parquet")
+    ll.save(frame([record()]), tmp_path / "rows.parquet")
     metadata = pq.read_schema(tmp_path / "rows.parquet").field("seconds").metadata
     assert metadata[b"unit"] == b"s"
     assert metadata[b"meaning"].decode() == COLUMNS["seconds"].meaning
@@ -83,35 +83,35 @@ def test_what_is_no_result_is_refused_by_file_and_column(tmp_path, name, text, w
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(ReadError, match=words) as refusal:
-        results.load(tmp_path / name)
+        ll.load(tmp_path / name)
     assert name in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
 def test_a_folder_without_parts_is_refused(tmp_path):
     with pytest.raises(ReadError, match=r"part-\*\.parquet"):
-        results.load(tmp_path)
+        ll.load(tmp_path)
 
 
 def test_a_stored_result_that_beats_the_machine_is_refused(tmp_path):
     (tmp_path / "rows.json").write_text(json.dumps([record(bound_s=1.0)]))
     with pytest.raises(ReadError, match="lower bound"):
-        results.load(tmp_path / "rows.json")
+        ll.load(tmp_path / "rows.json")
 
 
 @pytest.mark.parametrize("name", ["rows.xlsx", "rows", "nowhere/rows.csv"])
 def test_results_that_cannot_be_written_are_refused(tmp_path, name):
     with pytest.raises(OutputError, match="rows"):
-        results.save(frame([record()]), tmp_path / name)
+        ll.save(frame([record()]), tmp_path / name)
 
 
 def test_of_a_sweep_the_broken_part_is_named_and_what_to_do(tmp_path):
-    results.save(frame([record()]), tmp_path / "part-000000.parquet")
+    ll.save(frame([record()]), tmp_path / "part-000000.parquet")
     (tmp_path / "part-000001.parquet").write_text("half")
     with pytest.raises(ReadError, match=r"part-000001.parquet is no whole Parquet file; delete it") as refused:
-        results.load(tmp_path)
+        ll.load(tmp_path)
     assert "Arrow" not in str(refused.value)
     (tmp_path / "part-000001.parquet").unlink()
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(ReadError, match=r"manifest.json is no manifest.*--fresh"):
-        results.load(tmp_path)
+        ll.load(tmp_path)

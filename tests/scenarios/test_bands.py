@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from chips.spec import load_chip
+from loopline import compare
 from results.words import PARTS
-from scenarios import compare
 from scenarios.bands import COVERAGE, SPREADS, Spread, band, spreads, too_close
 from scenarios.commands.main import main
 from scenarios.evidence.accuracy import predict_left_out, predict_tables

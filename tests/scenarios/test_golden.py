@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from loopline import compare
 from results.schema import PART_COLUMNS
-from scenarios import compare
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "main_job.csv"
 KEYS = ["chip", "count", "strategy"]

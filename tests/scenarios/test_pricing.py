@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from chips.clock.timeline import Timeline
 from chips.spec import load_chip
 from cluster import Cluster, Slowdown
+from loopline import compare, simulate
 from results.words import PARTS
-from scenarios import compare, simulate
 from scenarios.errors import ScenarioError
 from scenarios.framework import default_framework
 from scenarios.point import make_point

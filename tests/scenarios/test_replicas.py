@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cluster import Cluster
-from scenarios import compare
+from loopline import compare
 from scenarios.assignment import assign
 from scenarios.errors import DoesNotFit
 from scenarios.point import make_point

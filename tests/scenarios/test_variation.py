@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from chips.clock.timeline import Timeline
 from cluster import Cluster, Slowdown
+from loopline import compare, simulate
 from results.schema import to_picoseconds
-from scenarios import compare, simulate
 from scenarios.assignment import assign
 from scenarios.commands.main import main
 from scenarios.errors import ScenarioError

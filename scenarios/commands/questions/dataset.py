@@ -20,7 +20,8 @@ Where = Annotated[
 
 def read_dataset(path: Path, where: list[str] | None) -> pd.DataFrame:
     """The rows at ``path`` that ``where`` leaves. Raises ReadError, SchemaError or ScenarioError in one sentence."""
-    import results
+    from results.analysis import select
+    from results.store import load
     from scenarios.errors import ScenarioError
 
     conditions: dict[str, list[str]] = {}
@@ -29,4 +30,4 @@ def read_dataset(path: Path, where: list[str] | None) -> pd.DataFrame:
         if not (name and equals and values):
             raise ScenarioError(f"--where {condition}: expected COLUMN=VALUE or COLUMN=VALUE,VALUE.")
         conditions.setdefault(name, []).extend(values.split(","))
-    return results.select(results.load(path), conditions)
+    return select(load(path), conditions)

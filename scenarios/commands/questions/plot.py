@@ -33,7 +33,7 @@ def plot(
 
     loopline plot sweep/ --kind heatmap --rows context --columns batch -o map.png
     """
-    import results
+    from results.pictures import kinds
     from scenarios.errors import ScenarioError
 
     check_files(plot=output)
@@ -41,4 +41,4 @@ def plot(
     given = {name: value for name, value in options.items() if value is not None}
     if given and kind != "heatmap":
         raise ScenarioError(f"--{next(iter(given))} belongs to --kind heatmap; the kind is {kind}.")
-    write(output, results.plot(read_dataset(dataset, where), kind, **given).save)
+    write(output, kinds.plot(read_dataset(dataset, where), kind, **given).save)

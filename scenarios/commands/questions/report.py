@@ -26,12 +26,12 @@ def report(
 
     loopline report rows.parquet --where chip=sn40l -o report.html
     """
+    from results import report as reports
     from results.atomic_file import OutputError
-    from results.report import write_report
 
     if output.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"{output}: a report is an .html file, not '{output.suffix or output.name}'.")
     if not output.parent.is_dir():
         raise OutputError(f"{output}: the folder '{output.parent}' does not exist.")
     rows = read_dataset(dataset, where)
-    write(output, lambda path: write_report(rows, path, dataset.name))
+    write(output, lambda path: reports.report(rows, path, dataset.name))

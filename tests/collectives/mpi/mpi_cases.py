@@ -9,7 +9,7 @@ import numpy as np
 from mpi4py import MPI
 
 from collectives.algorithms import COLLECTIVES
-from collectives.mpi.run import run
+from collectives.mpi.run import run_on_mpi
 from collectives.mpi.wait import ranks_on_this_machine
 from collectives.price import price
 from collectives.routing import MissingLink
@@ -44,7 +44,7 @@ def main() -> None:
                     topology = topologies[0]
                     priced = price(schedule, topology, priced_bytes, ready_ps=ready, **costs)
                 own = payload[RANK].copy()
-                carried = run(
+                carried = run_on_mpi(
                     schedule,
                     topology,
                     WORLD,
@@ -73,12 +73,12 @@ def refuse() -> None:
     for schedule, shape, said in ((ring(RANKS + 1), 4, "the communicator has"), (ring(RANKS), (2, 2), "one dimension")):
         refusal = ""
         try:
-            run(schedule, switched(RANKS + 1, 1e9, 1e-6), WORLD, np.zeros(shape))
+            run_on_mpi(schedule, switched(RANKS + 1, 1e9, 1e-6), WORLD, np.zeros(shape))
         except ValueError as error:
             refusal = str(error)
         assert said in refusal, (shape, refusal)
     topology = switched(RANKS, 1e9, 1e-6)
-    carried = run(ring(RANKS), topology, WORLD, np.ones(1001))
+    carried = run_on_mpi(ring(RANKS), topology, WORLD, np.ones(1001))
     assert carried.finish_ps == price(ring(RANKS), topology, 8008)[RANK]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from mpi4py import MPI
 
 from collectives.algorithms import ALGORITHMS
-from collectives.mpi.run import SilentRank, run
+from collectives.mpi.run import SilentRank, run_on_mpi
 from collectives.mpi.wait import Patience
 from collectives.topology import switched
 
@@ -29,7 +29,7 @@ try:
         if number == 2 and VICTIM == -1 and RANK == 0:
             break
         topology = switched(RANKS, 1e9, 1e-6)
-        run(ALGORITHMS[ALGORITHM](RANKS), topology, WORLD, np.ones(100), timeout_seconds=TIMEOUT)
+        run_on_mpi(ALGORITHMS[ALGORITHM](RANKS), topology, WORLD, np.ones(100), timeout_seconds=TIMEOUT)
     Patience(WORLD, TIMEOUT).meet("leaving")
 except SilentRank as error:
     if error.speaks:

@@ -11,7 +11,7 @@ import pytest
 from test_analysis import row
 from test_schema import record, unfit
 
-import results
+import loopline as ll
 from results.atomic_file import OutputError
 from results.errors import SchemaError
 from results.pictures.canvas.palette import PART_COLOURS, STRATEGY_STYLES, strategy_styles
@@ -81,19 +81,19 @@ def test_a_strategy_keeps_its_colour_whatever_stands_beside_it():
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
 def test_every_kind_is_the_same_bytes_for_the_same_rows(tmp_path, rows, kind, suffix):
     for name in ("one", "two"):
-        results.plot(rows, kind).save(tmp_path / f"{name}{suffix}")
+        ll.plot(rows, kind).save(tmp_path / f"{name}{suffix}")
     assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_described_in_words_with_a_number(rows, kind):
-    picture = results.plot(rows, kind)
+    picture = ll.plot(rows, kind)
     assert re.search(r"\d", picture.description)
     assert picture._repr_svg_().startswith("<?xml")
 
 
 def test_two_pictures_share_no_id_on_a_page(rows):
-    one, two = (results.plot(rows, kind).inline_svg(kind) for kind in ("scaling", "heatmap"))
+    one, two = (ll.plot(rows, kind).inline_svg(kind) for kind in ("scaling", "heatmap"))
     ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (one, two)]
     assert not ids[0] & ids[1]
     for svg, own in ((one, ids[0]), (two, ids[1])):
@@ -104,14 +104,14 @@ def test_two_pictures_share_no_id_on_a_page(rows):
 
 def test_a_heat_map_prints_the_speedups_themselves(rows):
     one = rows.loc[(rows["chip"] == "h100") & (rows["batch"] == 1) & rows["fits"]]
-    svg = results.plot(one, "heatmap").inline_svg("heat")
+    svg = ll.plot(one, "heatmap").inline_svg("heat")
     for ratio in (1.0, 2**0.4, 8**0.4):
         assert f">{ratio:.2f}×<" in svg
 
 
 def test_scaling_prints_the_efficiency_at_the_end_of_each_curve(rows):
     one = rows.loc[(rows["chip"] == "h100") & (rows["batch"] == 1) & rows["fits"]]
-    svg = results.plot(one, "scaling").inline_svg("scaling")
+    svg = ll.plot(one, "scaling").inline_svg("scaling")
     assert f">{100 * 8**-0.1:.0f}%<" in svg
     assert f">{100 * 8**-0.5:.0f}%<" in svg
 
@@ -127,21 +127,21 @@ def test_scaling_prints_the_efficiency_at_the_end_of_each_curve(rows):
 )
 def test_what_cannot_be_drawn_is_refused_in_words(rows, kind, options, words):
     with pytest.raises(SchemaError, match=words):
-        results.plot(rows, kind, **options)
+        ll.plot(rows, kind, **options)
 
 
 def test_pictures_of_too_much_or_too_little_are_refused(tmp_path, rows):
     many = frame([row(1.0, batch=batch, context=context) for batch in range(1, 20) for context in range(1, 10)])
     with pytest.raises(SchemaError, match="at most 120 rows, not 171"):
-        results.plot(many, "breakdown")
+        ll.plot(many, "breakdown")
     with pytest.raises(SchemaError, match="171 panels"):
-        results.plot(pd.concat([many, many.assign(count=16)], ignore_index=True), "scaling")
+        ll.plot(pd.concat([many, many.assign(count=16)], ignore_index=True), "scaling")
     with pytest.raises(SchemaError, match="two counts"):
-        results.plot(rows.loc[rows["count"] == 1], "scaling")
+        ll.plot(rows.loc[rows["count"] == 1], "scaling")
     with pytest.raises(SchemaError, match="no row fits"):
-        results.plot(frame([unfit()]), "pareto")
+        ll.plot(frame([unfit()]), "pareto")
     with pytest.raises(OutputError, match="pdf"):
-        results.plot(rows, "pareto").save(tmp_path / "trade.pdf")
+        ll.plot(rows, "pareto").save(tmp_path / "trade.pdf")
 
 
 def test_a_roofline_names_what_takes_the_time_and_draws_a_cache_where_there_is_one():
@@ -181,5 +181,5 @@ def test_a_cell_that_does_not_fit_says_so_and_one_without_a_row_is_empty():
         record(count=count, batch=batch, strategy=name) for count, batch in ((1, 1), (2, 4)) for name in STRATEGY_STYLES
     ]
     rows += [unfit(count=1, batch=4, strategy=name) for name in STRATEGY_STYLES]
-    axes = results.plot(frame(rows), "heatmap", rows="batch").axes[0]
+    axes = ll.plot(frame(rows), "heatmap", rows="batch").axes[0]
     assert sorted(text.get_text() for text in axes.texts) == ["1.00×", "1.00×", "does not\nfit"]

@@ -9,7 +9,7 @@ import pytest
 from chips.placement import fits, place
 from chips.spec import Dataflow, load_chip
 from cluster import Cluster
-from scenarios import simulate
+from loopline import simulate
 from scenarios.anatomy.placement import kernels_needed, largest_hidden, limits, place_decoder
 from scenarios.commands.main import main
 from scenarios.errors import ScenarioError

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from llama_examples import LargeRandomWeights, tiny_config, write_folder, write_gguf
 
+from loopline import compare
 from results.table import json_records
-from scenarios import compare
 from scenarios.commands.main import main
 from scenarios.llama import open_weights
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from loopline import compare
 from results.errors import SchemaError
 from results.pictures.training import MOST_BARS, Bar, training
-from scenarios import compare
 from scenarios.commands.main import main
 
 COMMAND = ("training", "llama-2-7b", "--chip", "h100", "--count", "16", "--batch", "16")

@@ -8,7 +8,7 @@ import pytest
 
 from chips.spec import load_chip
 from cluster import Cluster, Variation
-from scenarios import compare
+from loopline import compare
 from scenarios.framework import frameworks
 from scenarios.strategies import run_strategy
 from scenarios.strategies.gpu.kernel_prices import gpu_machine

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from scenarios import simulate
+from loopline import simulate
 from scenarios.anatomy.placement import place_decoder
 from scenarios.assignment import assign
 from scenarios.point import make_point

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 import pytest
 from ray.cluster_utils import Cluster as RayNodes
 
-import results
+import loopline as ll
 from results.atomic_file import OutputError
 from scenarios.commands.main import main
 from scenarios.errors import ScenarioError
@@ -82,7 +82,7 @@ def alive(session: int) -> list[int]:
 def test_rows_are_those_of_single_points(tmp_path: Path) -> None:
     small = SCENARIO | {"context": [100, 200, 300, 400, 500, 600, 700], "count": [1, 3]}
     sweep(small, tmp_path / "sweep", workers=1)
-    rows = results.load(tmp_path / "sweep")
+    rows = ll.load(tmp_path / "sweep")
     for _, row in rows[rows["count"] == 1].sample(20, random_state=1).iterrows():
         point = make_point(
             row["model"],
@@ -113,10 +113,10 @@ def test_a_killed_sweep_goes_on_and_nothing_is_priced_twice(tmp_path: Path, undi
     wait_for(lambda: not alive(process.pid))  # its workers end with it
     there = {path.name: path.stat().st_mtime_ns for path in folder.glob("part-*.parquet")}
     assert json.loads((folder / "manifest.json").read_text())["complete"] is False
-    assert 0 < len(results.load(folder)) < POINTS  # what is there can be read already
+    assert 0 < len(ll.load(folder)) < POINTS  # what is there can be read already
     progress = sweep(SCENARIO, folder, workers=1)
     assert progress.kept + progress.priced == POINTS
-    assert progress.kept == sum(len(results.load(folder / name)) for name in there)
+    assert progress.kept == sum(len(ll.load(folder / name)) for name in there)
     assert contents(folder) == undisturbed
     assert {name: (folder / name).stat().st_mtime_ns for name in there} == there
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chips.spec import load_chip
 from cluster import Cluster, Executor
-from scenarios import compare
+from loopline import compare
 from scenarios.assignment import assign
 from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.framework import frameworks

@@ -147,12 +147,12 @@ def _simulated(
     from mpi4py import MPI
 
     from collectives.mpi.calibrate import all_of
-    from collectives.mpi.run import run
+    from collectives.mpi.run import run_on_mpi
 
     schedule = make_schedule(links, algorithm, payload)
     buffer, total = _values(communicator, payload)
     begin = time.perf_counter()
-    carried = run(
+    carried = run_on_mpi(
         schedule, links.topology, MPI.COMM_WORLD, buffer, timeout_seconds=timeout_seconds, **links.costs._asdict()
     )
     wall = all_of(np.array([time.perf_counter() - begin]), MPI.COMM_WORLD, patience).max()
