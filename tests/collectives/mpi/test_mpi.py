@@ -92,7 +92,7 @@ def test_predictions_are_the_price_on_the_measured_links():
 
 
 def test_the_program_in_the_documentation_runs(tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", (HERE.parents[1] / "docs" / "mpi.md").read_text(), re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", (HERE.parents[2] / "docs" / "mpi.md").read_text(), re.DOTALL)
     program = tmp_path / "program.py"
     # One write a rank, so that the ranks' lines do not run into one another.
     program.write_text(f"{code}\nprint(f'{{float(result.sum())}} {{finish_ps > 0}}\\n', end='', flush=True)\n")
