@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from cluster.allreduce.ranks import Work, run_under_mpiexec
 from collectives.algorithms import ALGORITHMS
+from collectives.crossovers import crossovers
+from collectives.links import links_of, possible
 from collectives.mpi.program import program
 from collectives.step_times import Costs
 from collectives.topology import switched
-from scenarios.commands.machines.allreduce.prices import crossovers, links_of, possible
-from scenarios.commands.machines.allreduce.ranks import Work, run_under_mpiexec
 
 
 def test_steps_of_one_of_64_ranks(benchmark: BenchmarkFixture) -> None:

@@ -1,7 +1,8 @@
 """Chips, their links and an executor. Imports ``collectives`` and ``chips``; knows nothing of models or strategies.
 
 Belongs here: how many chips work together and how they differ (``cluster``, ``variation``), what a rank sees of the
-others (``communicator``), and where ranks run (``ranks``): as threads of this process, as MPI processes, as Ray actors.
+others (``communicator``), where ranks run (``ranks``): as threads of this process, as MPI processes, as Ray actors; and
+AllReduces between MPI ranks (``allreduce``).
 """
 
 from cluster.cluster import Cluster

@@ -2,8 +2,9 @@
 
 Belongs here: topologies and the ways through them (``topology``, ``routing``), schedules (``schedule``, ``algorithms``,
 ``tuned`` for the links at hand), their price (``step_times``, ``price``), proof (``verify``) and execution between MPI
-ranks (``mpi``), and the choices of real libraries (``library``). Does not belong here: what one chip does by itself
-(``chips``) and which collective a model needs (``scenarios``).
+ranks (``mpi``), the choices of real libraries (``libraries``), and AllReduces of a chip's own kind (``links``,
+``all_reduce``, ``crossovers``). Does not belong here: what one chip does by itself (``chips``) and which collective a
+model needs (``scenarios``).
 """
 
 from collectives.algorithms import ALGORITHMS, algorithm

@@ -6,6 +6,7 @@ import math
 
 PICOSECONDS_PER_SECOND = 1e12
 SECONDS_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
+BINARY_UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
 def seconds_unit(seconds: float) -> tuple[float, str]:
@@ -19,6 +20,14 @@ def format_seconds(seconds: float) -> str:
         return "-"
     size, name = seconds_unit(seconds)
     return f"{three_digits(seconds / size)} {name}"
+
+
+def format_bytes(size: int) -> str:
+    """Whole binary units where they fit, else bytes: ``64 KiB``, ``39,742 B``."""
+    for unit, name in BINARY_UNITS:
+        if size and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size:,} B"
 
 
 def three_digits(value: float) -> str:

@@ -122,8 +122,7 @@ class Row:
 
     def readable(self, someone_is_late: bool) -> dict[str, object]:
         """In units for reading; lateness only where someone is late."""
-        from results.units import format_seconds
-        from scenarios.commands.machines.allreduce.view import format_bytes
+        from results.units import format_bytes, format_seconds
 
         lateness = {"late by": format_seconds(self.lateness_seconds)} if someone_is_late else {}
         return {

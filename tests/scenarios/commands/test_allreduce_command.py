@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from chips.spec import Dataflow, Gpu, chip_names, load_chip
+from chips.spec import load_chip
 from collectives.algorithms import ALGORITHMS
 from collectives.libraries.choice import price_collective
-from scenarios.commands.machines.allreduce.prices import crossovers, fastest, links_of, possible, schedule_row
 from scenarios.commands.main import main
-
-CHIPS = [name for name in chip_names() if isinstance(load_chip(name), Gpu | Dataflow)]
 
 
 def loopline(*arguments: str) -> int:
@@ -63,33 +57,6 @@ def test_several_counts_and_one_chip(capsys):
     rows = records(capsys, "--count", "1", "2", "16", "--bytes", "1MiB")
     assert [row["count"] for row in rows] == [1, 2, 16]
     assert rows[0]["seconds"] == rows[0]["bus_bytes_per_s"] == 0
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    chip=st.sampled_from(CHIPS),
-    count=st.one_of(st.integers(1, 20), st.sampled_from([64, 72])),
-    payload=st.integers(0, 2**34),
-    data=st.data(),
-)
-def test_no_schedule_beats_the_bound(chip, count, payload, data):
-    links = links_of(chip, count)
-    name = data.draw(st.sampled_from(possible(links)[0]))
-    row = schedule_row(links, payload, name)
-    assert row.seconds >= row.bound_seconds
-
-
-@pytest.mark.parametrize(("chip", "count"), [("h100", 8), ("a100", 5), ("sn40l", 16)])
-def test_crossovers_are_exact_to_the_byte(chip, count):
-    links = links_of(chip, count)
-    names, _ = possible(links)
-    reigns = crossovers(links, names)
-    assert reigns[0].first_bytes == 0
-    assert reigns[-1].last_bytes is None
-    for before, after in pairwise(reigns):
-        assert after.first_bytes == before.last_bytes + 1
-        assert fastest(links, before.last_bytes, names) == before.algorithm
-        assert fastest(links, after.first_bytes, names) == after.algorithm
 
 
 def test_comparison_has_every_algorithm_and_marks_the_fastest(capsys):

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from cluster.mpiexec import mpiexec_command
-from scenarios.commands.machines.allreduce.prices import links_of, schedule_row
+from collectives.all_reduce import schedule_row
+from collectives.links import links_of
 
 LOOPLINE = [sys.executable, "-c", "from scenarios.commands.main import main; main()", "allreduce"]
 TIMEOUT = 1.0

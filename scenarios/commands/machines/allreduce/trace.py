@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chips.clock.time import seconds_to_ps
+from cluster.allreduce.ranks import Record
+from collectives.links import links_of, make_schedule
 from collectives.price import walk
 from collectives.step_times import Clocks, StepTimes
 from results.trace.events import Arrow, write_trace
-from scenarios.commands.machines.allreduce.prices import links_of, make_schedule
-from scenarios.commands.machines.allreduce.ranks import Record
-from scenarios.commands.machines.allreduce.view import format_bytes, number, whole
+from results.units import format_bytes
+from scenarios.commands.machines.allreduce.view import number, whole
 
 SEND, RECEIVE = "send", "receive"
 Place = tuple[str, str, int]

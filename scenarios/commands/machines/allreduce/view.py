@@ -1,4 +1,4 @@
-"""What ``loopline allreduce`` shows: tables, JSON, a picture, a trace. What is shown is computed elsewhere."""
+"""What ``loopline allreduce`` shows: tables and pictures. What is shown is computed elsewhere."""
 
 from __future__ import annotations
 
@@ -9,26 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from results.table import print_records
-from results.units import format_seconds, percent, three_digits
+from results.units import format_bytes, format_seconds, percent, three_digits
 
 if TYPE_CHECKING:
     from results.pictures.collectives import Curve
-    from scenarios.commands.machines.allreduce.ranks import Record
 
+Record = dict[str, object]
 POINTS_AN_OCTAVE = 4  # of a curve
-NAMES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
-
-
-def format_bytes(size: int) -> str:
-    """Whole binary units where they fit, else bytes: ``64 KiB``, ``39,742 B``."""
-    for unit, name in NAMES:
-        if size and size % unit == 0:
-            return f"{size // unit} {name}"
-    return f"{size:,} B"
-
-
-def print_json(records: Sequence[Record]) -> None:
-    print_records(records, sys.stdout, json=True)
 
 
 def print_rows(records: Sequence[Record]) -> None:

@@ -1,6 +1,6 @@
 """AllReduces between real MPI ranks: the program of a rank, and how it is started under ``mpiexec`` or found there.
 
-Belongs here: what ranks do for ``loopline allreduce``, and that a rank that dies or hangs ends the run. How a schedule
+Belongs here: what ranks do, and that a rank that dies or hangs ends the run. How a schedule
 is carried out is in ``collectives.mpi.run``, how processes are started in ``cluster.mpiexec``.
 """
 
@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cluster.allreduce.watch import ending_after, late, must_start_within, watched
 from cluster.communicator import Communicator
 from cluster.errors import ClusterError
 from collectives.algorithms import ALGORITHMS
+from collectives.all_reduce import schedule_row
+from collectives.links import Links, links_of, make_schedule
 from collectives.price import price
 from collectives.schedule import Schedule
-from scenarios.commands.machines.allreduce.prices import Links, links_of, make_schedule, schedule_row
-from scenarios.commands.machines.allreduce.watch import ending_after, late, must_start_within, watched
 
 if TYPE_CHECKING:
     from collectives.mpi.wait import Patience
