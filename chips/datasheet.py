@@ -12,6 +12,7 @@ from typing import TypedDict
 from pydantic import BaseModel
 
 from chips.catalog_file import Key, read_toml
+from chips.frozen import Source
 from chips.spec import Dataflow, Gpu, Systolic, chip_names, chip_path, layers, load_chip
 
 Value = str | int | float | bool | list[int]
@@ -136,13 +137,14 @@ def _walk(table: Mapping[str, object], at: Key, comment: str) -> Iterator[tuple[
 
 
 def _defaults(chip: BaseModel, at: Key = ()) -> Iterator[tuple[Key, Value, str]]:
-    """(key, value, description) of every field that has a value when a datasheet leaves it out."""
+    """(key, value, source) of every field that has a value when a datasheet leaves it out."""
     for name, field in type(chip).model_fields.items():
         value = getattr(chip, name)
         if isinstance(value, BaseModel):
             yield from _defaults(value, (*at, name))
         elif not field.is_required() and value is not None:
-            yield (*at, name), value, field.description or ""
+            source = next((f"default: {said.text}" for said in field.metadata if isinstance(said, Source)), "")
+            yield (*at, name), value, source
 
 
 def _unit(key: Key, value: Value) -> str:

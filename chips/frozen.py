@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
+
+
+class Source(NamedTuple):
+    """Where the default of a field comes from, as an annotation of it."""
+
+    text: str
 
 
 class Frozen(BaseModel):

@@ -16,7 +16,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from chips.catalog_file import CatalogError as CatalogError
 from chips.catalog_file import Key, nearest_names, read_toml, validate
-from chips.frozen import Frozen
+from chips.frozen import Frozen, Source
 from chips.generation import GpuGeneration
 
 CATALOG = Path(__file__).parent / "catalog"
@@ -25,16 +25,14 @@ Precision = Literal["bf16", "fp8", "int8"]
 
 
 class Compute(Frozen):
-    """Arithmetic of one chip.
-
-    ``units`` is what the field counts: streaming multiprocessors, pattern compute units, systolic arrays.
-    ``clock_hz`` is the clock of the vendor's peak figure; ``max_clock_hz`` the highest that the chip can run, where it
-    differs. Rates are per unit and clock.
-    """
+    """Arithmetic of one chip. Rates are per unit and clock."""
 
     units: PositiveInt
+    """what the field counts: streaming multiprocessors, pattern compute units, systolic arrays."""
     clock_hz: PositiveFloat
+    """the clock of the vendor's peak figure."""
     max_clock_hz: PositiveFloat | None = None
+    """the highest that the chip can run, where it differs."""
     matrix_flop_per_clock: dict[Precision, PositiveInt]
     vector_lanes: PositiveInt
     special_functions_per_clock: PositiveFloat
@@ -46,55 +44,58 @@ class Compute(Frozen):
 
 
 class Memory(Frozen):
-    """Off-chip memory that holds weights and KV cache: HBM, GDDR or DDR. ``bandwidth``: bytes/s, of the datasheet."""
+    """Off-chip memory that holds weights and KV cache: HBM, GDDR or DDR."""
 
     bandwidth: PositiveFloat
+    """bytes/s, of the datasheet."""
     capacity_bytes: PositiveFloat
 
 
 class Link(Frozen):
-    """Chip-to-chip network: ``bandwidth`` in bytes/s one way, of one chip, all its links together.
-
-    ``topology``: ``switch`` (any pair at full rate), ``fully_connected`` (each pair has its own share of the
-    bandwidth), ``ring``, or ``host`` (PCIe through the host).
-    ``domain`` is the number of chips that reach each other at this bandwidth. Beyond it every chip has a share of
-    a scale-out network: ``network_bandwidth`` bytes/s one way and ``network_latency`` seconds a message.
-    """
+    """Chip-to-chip network: a domain of chips, and beyond it each chip's share of a scale-out network."""
 
     bandwidth: PositiveFloat
+    """bytes/s one way, of one chip, all its links together."""
     topology: Literal["switch", "fully_connected", "ring", "host"]
+    """any pair at full rate, each pair with its own share of the bandwidth, neighbours, or PCIe through the host."""
     domain: PositiveInt
-    in_switch_reduction: bool = Field(False, description="default: no reduction in a switch")
-    network_bandwidth: PositiveFloat = Field(50e9, description="default: one 400 Gb/s InfiniBand adapter a chip (NDR)")
-    network_latency: PositiveFloat = Field(2e-6, description="default: a switched RDMA write (approximate)")
+    """chips that reach each other at this bandwidth."""
+    in_switch_reduction: Annotated[bool, Source("no reduction in a switch")] = False
+    network_bandwidth: Annotated[PositiveFloat, Source("one 400 Gb/s InfiniBand adapter a chip (NDR)")] = 50e9
+    """bytes/s one way of a chip beyond the domain."""
+    network_latency: Annotated[PositiveFloat, Source("a switched RDMA write (approximate)")] = 2e-6
+    """seconds a message beyond the domain."""
 
 
 class GpuOnChip(Frozen):
     """On-chip memory of a GPU: the shared L2, and per streaming multiprocessor the shared memory and registers.
 
-    The thread blocks of a cluster, on ``cluster_units`` streaming multiprocessors, reach each other's shared memory:
-    ``cluster_bytes_per_clock`` into each of them, ``cluster_latency_cycles`` for a load.
-    ``tensor_bytes``: memory beside the registers in which the matrix unit accumulates.
-    ``warp_matrix_flop_per_clock``: 16-bit products that warps hand to the matrix unit from registers (``mma.sync``),
-    whatever the matrix unit itself could do.
+    The thread blocks of a cluster reach each other's shared memory.
     """
 
     l2_bytes: PositiveFloat
     shared_bytes: PositiveFloat
     register_bytes: PositiveFloat
-    tensor_bytes: NonNegativeFloat = Field(0.0, description="default: none, accumulators lie in registers")
-    cluster_units: PositiveInt = Field(1, description="default: no thread block clusters")
-    cluster_bytes_per_clock: PositiveFloat = Field(
-        11.4, description="default: Hopper's 2.65e12 bytes/s over 132 units of an H800 (Luo et al., arXiv 2501.12084)"
-    )
-    cluster_latency_cycles: PositiveFloat = Field(
-        203, description="default: Hopper's in clusters of 8 (Luo et al., arXiv 2501.12084)"
-    )
-    warp_matrix_flop_per_clock: PositiveFloat = Field(
-        2576,
-        description="default: Hopper's, 62.9% of 4096 (Luo et al., arXiv 2501.12084); "
-        "elsewhere the same [inferred]: the register files are equal",
-    )
+    tensor_bytes: Annotated[NonNegativeFloat, Source("none, accumulators lie in registers")] = 0.0
+    """memory beside the registers in which the matrix unit accumulates."""
+    cluster_units: Annotated[PositiveInt, Source("no thread block clusters")] = 1
+    """streaming multiprocessors that the thread blocks of a cluster lie on."""
+    cluster_bytes_per_clock: Annotated[
+        PositiveFloat, Source("Hopper's 2.65e12 bytes/s over 132 units of an H800 (Luo et al., arXiv 2501.12084)")
+    ] = 11.4
+    """from the others' shared memory into each of them."""
+    cluster_latency_cycles: Annotated[
+        PositiveFloat, Source("Hopper's in clusters of 8 (Luo et al., arXiv 2501.12084)")
+    ] = 203
+    """a load from another's shared memory."""
+    warp_matrix_flop_per_clock: Annotated[
+        PositiveFloat,
+        Source(
+            "Hopper's, 62.9% of 4096 (Luo et al., arXiv 2501.12084); "
+            "elsewhere the same [inferred]: the register files are equal"
+        ),
+    ] = 2576
+    """16-bit products that warps hand to the matrix unit from registers (``mma.sync``), whatever it could do itself."""
 
 
 class ChipBase(Frozen):
@@ -129,20 +130,19 @@ class Gpu(ChipBase):
 
 
 class DataflowOnChip(Frozen):
-    """Distributed SRAM of a dataflow chip: ``memory_units`` of ``unit_bytes`` each, ``port_bytes_per_clock`` a port.
-
-    ``stream_buffer_bytes`` is what the compiler sets aside a chip to run weight streams ahead of their use.
-    Compute and memory units lie on a mesh of ``mesh_rows`` x ``mesh_columns``; ``link_bytes_per_clock`` is what one of
-    its links carries one way.
-    """
+    """Distributed SRAM of a dataflow chip. Compute and memory units lie on a mesh."""
 
     memory_units: PositiveInt
     unit_bytes: PositiveInt
+    """of one memory unit."""
     port_bytes_per_clock: PositiveInt
+    """of one port of a memory unit."""
     stream_buffer_bytes: PositiveInt
+    """what the compiler sets aside a chip to run weight streams ahead of their use."""
     mesh_rows: PositiveInt
     mesh_columns: PositiveInt
     link_bytes_per_clock: PositiveInt
+    """what one link of the mesh carries one way."""
 
     @property
     def total_bytes(self) -> int:
@@ -177,10 +177,7 @@ class Dataflow(ChipBase):
 
 
 class Systolic(ChipBase):
-    """A systolic-array accelerator: one large array fed from a weight FIFO and a unified buffer.
-
-    ``sustained_weight_bandwidth``: bytes/s at which tiles reach the FIFO, of the memory's peak ``memory.bandwidth``.
-    """
+    """A systolic-array accelerator: one large array fed from a weight FIFO and a unified buffer."""
 
     kind: Literal["systolic"]
     rows: PositiveInt
@@ -189,6 +186,7 @@ class Systolic(ChipBase):
     accumulator_bytes: PositiveInt
     weight_fifo_tiles: PositiveInt
     sustained_weight_bandwidth: PositiveFloat
+    """bytes/s at which tiles reach the FIFO, of the memory's peak ``memory.bandwidth``."""
     host_bandwidth: PositiveFloat
 
 

@@ -1,12 +1,11 @@
 """The fitted constants for readers: value, meaning, source, and how firmly the measured tables hold each one.
 
-Fitted is what the trailing comment in the catalog says is fitted; the meaning is the one in ``chips.generation``.
+Fitted is what the trailing comment in the catalog says is fitted; the meaning is the docstring of the field.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from chips.catalog_file import Key
 from chips.datasheet import read_sources
-from chips.generation import CollectiveProtocol, GpuGeneration
+from chips.generation import GpuGeneration
 from chips.spec import CATALOG, Gpu, load_chip
 from results.error_statistics import absolute_percentage_error
 from results.units import three_digits
@@ -127,20 +126,12 @@ def _with(generation: GpuGeneration, key: Key, value: float) -> GpuGeneration | 
 
 
 def _meaning(key: Key) -> str:
-    """What the docstring of the coefficient's class says of it."""
-    owner = GpuGeneration.model_fields[key[0]].annotation if len(key) == 2 else CollectiveProtocol
-    said = _meanings(cast(type[BaseModel], owner))
-    return said.get(key[-1], "")
-
-
-def _meanings(owner: type[BaseModel]) -> Mapping[str, str]:
-    """Entries of a docstring such as "``tail``: of the longest tile's time." by name; several names may share one."""
-    text = " ".join((owner.__doc__ or "").split())
-    names = r"``\w+``(?:(?:, | and )``\w+``)*: "
-    found = re.findall(rf"({names})(.*?)(?= {names}|$)", text)
-    return {
-        name: said.rstrip(".;") for words, said in found for name in re.findall(r"\w+", words.replace(" and ", " "))
-    }
+    """What the coefficient's field says of itself."""
+    owner: type[BaseModel] = GpuGeneration
+    for part in key[:-1]:
+        owner = cast(type[BaseModel], owner.model_fields[part].annotation)
+    said = owner.model_fields[key[-1]].description or ""
+    return " ".join(said.split()).rstrip(".")
 
 
 def _short(value: object) -> str:
