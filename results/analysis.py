@@ -13,12 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.errors import SchemaError
-from results.schema import INPUTS
+from results.schema import INPUTS, SWEPT
 
 Floats = NDArray[np.float64]
 Names = str | Sequence[str]
-# Inputs that only sweeps write down: they stand beside the schema's columns.
-SWEPT = ("output_tokens", "framework")
 # Inputs for which each kind of chip has words of its own.
 OWN_WORDS = ("launch", "framework")
 # A win of less is inside of what the simulator itself is off by.

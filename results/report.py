@@ -197,15 +197,12 @@ def _commands(results: pd.DataFrame) -> list[str]:
     """Commands that compute these rows again, one for each setting beside chips, counts and strategies."""
     by_host = results["launch"].isin(HOST_LAUNCHES).rename("launch_by_host")
     commands = []
-    for (model, phase, precision, batch, context, parallel, variation, host), rows in results.groupby(
-        [*SETTING, by_host], sort=False
-    ):
+    for (*setting, host), rows in results.groupby([*SETTING, by_host], sort=False):
         chips, counts, names = (" ".join(map(str, rows[name].unique())) for name in ("chip", "count", "strategy"))
-        command = f"loopline compare {model} --chips {chips} --count {counts} --strategy {names} --phase {phase}"
-        command += f" --precision {precision} --batch {batch} --context {context}"
+        asked = dict(zip(SETTING, setting, strict=True))
+        command = f"loopline compare {asked.pop('model')} --chips {chips} --count {counts} --strategy {names}"
+        command += "".join(f" --{name} {value}" for name, value in asked.items() if value != "")
         command += " --launch eager" if host else ""
-        command += f" --parallel {parallel}" if parallel else ""
-        command += f" --variation {variation}" if variation else ""
         commands.append(command)
     if len(commands) > MOST_COMMANDS:
         return [*commands[:MOST_COMMANDS], f"# and {len(commands) - MOST_COMMANDS} more of this form"]

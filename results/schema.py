@@ -70,8 +70,13 @@ COLUMNS: dict[str, Column] = {
     "reason": Column("why it does not fit: needs, has, what would fit; empty where it does", "", "str"),
 }
 # What a point was asked to be; the columns after these are what came out.
-INPUTS = tuple(COLUMNS)[: list(COLUMNS).index("variation") + 1]
-SETTING = ("model", "phase", "precision", "batch", "context", "parallel", "variation")  # in which chips are compared
+INPUTS = tuple(COLUMNS)[: list(COLUMNS).index("working")]
+SETTING = tuple(name for name in INPUTS if name not in ("chip", "count", "strategy", "launch"))  # of a comparison
+# Inputs that only sweeps write down, beside the schema's columns.
+SWEPT = {
+    "output_tokens": Column("output tokens of a request; 0 in other phases", "tokens", "int64"),
+    "framework": Column("the software that runs the model on GPUs; empty where the chip is none", "", "str"),
+}
 PART_COLUMNS = tuple(f"{part}_s" for part in PARTS)
 BAND = ("seconds_low", "seconds_high")
 EXACT_SECONDS = 4096.0

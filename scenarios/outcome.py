@@ -5,7 +5,7 @@ Every function here works on one point and on many of one kind side by side: the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from chips.clock.time import PICOSECONDS_PER_SECOND, Picoseconds
 from results.words import PARTS
 from scenarios.assignment import Assignment
 from scenarios.bands import band
+from scenarios.inputs import INPUTS
 from scenarios.point import Point
 from scenarios.strategies.label import Label
 from scenarios.workload.flops import model_flops
@@ -23,21 +24,6 @@ from scenarios.workload.operators import Count, Quantity, largest
 
 Record = dict[str, object]
 Columns = dict[str, NDArray[Any]]
-
-ASKED: Mapping[str, Callable[[Point], object]] = {
-    "chip": lambda point: point.chip.name,
-    "count": lambda point: point.count,
-    "model": lambda point: point.model.name,
-    "phase": lambda point: point.phase,
-    "strategy": lambda point: point.strategy,
-    "launch": lambda point: point.launch,
-    "precision": lambda point: point.precision,
-    "batch": lambda point: point.batch,
-    "context": lambda point: point.context,
-    "parallel": lambda point: str(point.parallel),
-    "variation": lambda point: str(point.variation),
-}
-"""What a point was asked to be, by column."""
 
 MISSING = {"str": "", "int64": 0, "float64": float("nan"), "bool": False}
 """What a column holds of a point that does not fit, by dtype."""
@@ -136,6 +122,7 @@ def unfit(count: int) -> Columns:
 def asked(points: Sequence[Point]) -> Columns:
     """Columns of points of which nothing is known but what they were asked to be."""
     columns = unfit(len(points))
-    for name, column in ASKED.items():
-        columns[name][:] = [column(point) for point in points]
+    for row in INPUTS:
+        if row.name in columns:
+            columns[row.name][:] = [row.asked_of(point) for point in points]
     return columns

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypedDict, cast
+from typing import Any
 
-from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Precision, Systolic, load_chip
+from chips.spec import Dataflow, Gpu, Precision, Systolic
 from cluster import Variation
-from results.words import BY_DEVICE, BY_HOST, HOST_LAUNCHES, LAUNCH_NAMES, LAUNCHES, PHASES
+from results.words import BY_DEVICE, BY_HOST, HOST_LAUNCHES, LAUNCHES
 from scenarios.errors import ScenarioError
-from scenarios.framework import Framework, default_framework, frameworks
+from scenarios.framework import Framework, default_framework
+from scenarios.inputs import Option, resolved
 from scenarios.quantities import check_count
-from scenarios.strategies import STRATEGIES
-from scenarios.workload.model import Model, load_model
+from scenarios.workload.model import Model
 from scenarios.workload.parallel import Parallel
 
 ALIKE = Variation()
 WHOLE = Parallel()
-
-
-class Options(TypedDict, total=False):
-    """What a point may say beside its model, chip, count and strategy, as on the command line."""
-
-    phase: str
-    launch: str
-    precision: str
-    batch: int
-    context: int
-    output_tokens: int | None
-    framework: str | None
-    variation: str
-    parallel: str
 
 
 @dataclass(frozen=True)
@@ -59,91 +45,55 @@ class Point:
     parallel: Parallel = WHOLE
 
 
-def make_point(
-    model: str | Model,
-    chip: str,
-    count: int,
-    *,
-    phase: str = "decode",
-    strategy: str = "per_operator",
-    launch: str = "graph",
-    precision: str = "bf16",
-    batch: int = 1,
-    context: int = 4096,
-    output_tokens: int | None = None,
-    framework: str | None = None,
-    variation: str = "",
-    parallel: str = "",
-) -> Point:
-    """Check a request and resolve its names. Raises ScenarioError or CatalogError in one sentence."""
-    known_chip = load_chip(chip)
-    known_model = model if isinstance(model, Model) else load_model(model)
-    _one_of("phase", phase, PHASES)
-    _one_of("strategy", strategy, tuple(STRATEGIES))
-    _one_of("launch", launch, LAUNCH_NAMES)
-    _one_of("precision", precision, tuple(ELEMENT_BYTES))
-    check_count("--count", count)
-    check_count("--batch", batch)
-    check_count("--context", context)
+def make_point(model: str | Model, chip: str, count: int, **options: Option) -> Point:
+    """Check a request and resolve its names. ``options``: other inputs of ``scenarios.inputs``, by name.
+
+    Raises ScenarioError or CatalogError in one sentence.
+    """
+    asked = resolved({"model": model, "chip": chip, "count": count, **options})
+    known_model, known_chip, phase, context = (asked[name] for name in ("model", "chip", "phase", "context"))
     if context > known_model.max_context:
         raise ScenarioError(
             f"--context {context} is beyond what {known_model.name} was trained for; at most {known_model.max_context}."
         )
-    if phase == "request":
-        output_tokens = context // 2 if output_tokens is None else output_tokens
-        check_count("--output-tokens", output_tokens)
-        if output_tokens >= context:
-            raise ScenarioError(
-                f"--output-tokens {output_tokens} leaves no prompt in a --context of {context}; at most {context - 1}."
-            )
-    elif output_tokens is not None:
-        raise ScenarioError(f"--output-tokens belongs to --phase request; the phase is {phase}.")
-    split = _parallel(parallel)
-    if split.trains and phase != "train":
-        raise ScenarioError(f"--parallel {split}: but for tensor=CHIPS it belongs to --phase train, not {phase}.")
-    split.of(count, batch, context, known_model)  # refuses what does not divide
-    by_host = launch in HOST_LAUNCHES
-    if framework is not None:
-        _one_of("framework", framework, tuple(frameworks()))
+    output_tokens = _output_tokens(asked["output_tokens"], phase, context)
+    _check_split(asked["parallel"], asked)
+    _check_named_chips(asked["variation"], count, options.get("variation"))
+    by_host = asked["launch"] in HOST_LAUNCHES
     return Point(
-        known_chip,
-        count,
-        known_model,
-        phase,
-        strategy,
-        LAUNCHES[known_chip.kind][BY_HOST if by_host else BY_DEVICE],
-        cast(Precision, precision),
-        batch,
-        context,
-        output_tokens,
-        frameworks()[framework] if framework else default_framework(phase, eager=by_host),
-        _variation(variation, count),
-        split,
+        **asked
+        | {
+            "launch": LAUNCHES[known_chip.kind][BY_HOST if by_host else BY_DEVICE],
+            "output_tokens": output_tokens,
+            "framework": asked["framework"] or default_framework(phase, eager=by_host),
+        }
     )
 
 
-def _variation(text: str, count: int) -> Variation:
-    if not text:
-        return ALIKE
-    try:
-        variation = Variation.parse(text)
-    except ValueError as error:
-        raise ScenarioError(f"--variation {error}") from None
+def _output_tokens(given: int | None, phase: str, context: int) -> int | None:
+    """Those of a request, half of its context if not given; other phases have none."""
+    if phase != "request":
+        if given is not None:
+            raise ScenarioError(f"--output-tokens belongs to --phase request; the phase is {phase}.")
+        return None
+    output_tokens = context // 2 if given is None else given
+    check_count("--output-tokens", output_tokens)
+    if output_tokens >= context:
+        raise ScenarioError(
+            f"--output-tokens {output_tokens} leaves no prompt in a --context of {context}; at most {context - 1}."
+        )
+    return output_tokens
+
+
+def _check_split(split: Parallel, asked: Mapping[str, Any]) -> None:
+    if split.trains and asked["phase"] != "train":
+        raise ScenarioError(
+            f"--parallel {split}: but for tensor=CHIPS it belongs to --phase train, not {asked['phase']}."
+        )
+    split.of(asked["count"], asked["batch"], asked["context"], asked["model"])  # refuses what does not divide
+
+
+def _check_named_chips(variation: Variation, count: int, text: object) -> None:
     beyond = [chip for chip in variation.named_chips if chip >= count]
     if beyond:
         raise ScenarioError(f"--variation {text} names chip {max(beyond)}; --count {count} has chips 0 to {count - 1}.")
-    return variation
-
-
-def _parallel(text: str) -> Parallel:
-    try:
-        return Parallel.parse(text)
-    except ValueError as error:
-        raise ScenarioError(f"--parallel {error}") from None
-
-
-def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        near = difflib.get_close_matches(value, known, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]}?" if near else "."
-        raise ScenarioError(f"--{option} '{value}' is unknown; expected one of {', '.join(known)}{hint}")

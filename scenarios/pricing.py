@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING
 
 from cluster import LOCAL, Communicator, Executor, run_ranks
 from scenarios.assignment import Assignment, assign
 from scenarios.errors import DoesNotFit, ScenarioError
+from scenarios.inputs import Option
 from scenarios.memory import assign_fitting
 from scenarios.outcome import Columns, Outcome, Record, asked, figures
-from scenarios.point import Options, Point, make_point
+from scenarios.point import Point, make_point
 from scenarios.running import Together, run, run_alike, run_alone
 from scenarios.shared_clocks import run_together
 from scenarios.strategies import STRATEGIES
@@ -112,15 +113,13 @@ def price(points: Sequence[Point], *, executor: Executor = LOCAL, communicator: 
     return Prices(points, together, refusals)
 
 
-def simulate(
-    model: str | Model, chip: str, count: int = 1, *, strategy: str = "per_operator", **options: Unpack[Options]
-) -> pd.DataFrame:
+def simulate(model: str | Model, chip: str, count: int = 1, **options: Option) -> pd.DataFrame:
     """Price one point: one row in the schema of ``results.schema``; where it does not fit, ``reason`` says why.
 
-    ``options`` are those of the command line, with its defaults (``scenarios.point.Options``). Raises ScenarioError or
+    ``options`` are those of the command line, with its defaults (``scenarios.inputs``). Raises ScenarioError or
     CatalogError in one sentence for a wrong request.
     """
-    return price([make_point(model, chip, count, strategy=strategy, **options)]).checked().frame()
+    return price([make_point(model, chip, count, **options)]).checked().frame()
 
 
 def compare(
@@ -130,7 +129,7 @@ def compare(
     *,
     strategy: str | Sequence[str] = tuple(STRATEGIES),
     executor: Executor = LOCAL,
-    **options: Unpack[Options],
+    **options: Option,
 ) -> pd.DataFrame:
     """Price every chip, count and strategy: a row each, in that order. ``options`` as for ``simulate``.
 
@@ -148,7 +147,7 @@ def grid(
     count: int | Sequence[int] = 1,
     *,
     strategy: str | Sequence[str] = tuple(STRATEGIES),
-    **options: Unpack[Options],
+    **options: Option,
 ) -> Iterator[Point]:
     """The points that ``compare`` prices: every chip, count and strategy, in that order. Raises as ``compare`` does."""
     for chip in [chips] if isinstance(chips, str) else chips:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from chips import spec
@@ -50,7 +54,10 @@ def test_table_claims_one_file_for_everything_tested_here() -> None:
     text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
     claims = {name: int(files) for name, files in TABLE.findall(text)}
     assert claims == dict.fromkeys(
-        ["chip", "GPU generation", "model", "topology", "collective", "operator", "strategy", "scenario", "framework"],
+        [
+            *("chip", "GPU generation", "model", "topology", "collective", "operator", "strategy", "scenario"),
+            *("framework", "input"),
+        ],
         1,
     )
 
@@ -184,3 +191,39 @@ def test_a_framework_is_one_section(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     finally:
         framework.frameworks.cache_clear()
     assert mine < usual
+
+
+# A program with one more input. The row, and the field of the point that the code which uses it reads.
+ONE_MORE = """
+import dataclasses, sys
+from scenarios import inputs
+
+row = inputs.Input("spares", int, 2, meaning="chips that wait", help="Chips that wait.", axis=13)
+inputs.INPUTS += (row,)
+
+from scenarios import point
+point.Point = dataclasses.make_dataclass("Point", [("spares", int, 2)], bases=(point.Point,), frozen=True)
+
+from scenarios.commands.main import main
+main(sys.argv[1:])
+"""
+
+
+def run_with_one_more(*arguments: str) -> str:
+    ran = subprocess.run([sys.executable, "-c", ONE_MORE, *arguments], capture_output=True, text=True, check=False)
+    return ran.stdout + ran.stderr
+
+
+def test_an_input_is_one_row_and_becomes_an_option_a_key_an_axis_and_a_column(tmp_path: Path) -> None:
+    assert "Chips that wait." in run_with_one_more("compare", "--help")
+    refused = run_with_one_more("compare", "llama-3.2-1b", "--chips", "h100", "--spares", "0")
+    assert refused == "loopline: --spares is 0; it must be at least 1.\n"
+    schema = json.loads(run_with_one_more("scenarios", "--schema"))
+    assert schema["properties"]["spares"]["description"].startswith("chips that wait: a whole number")
+    assert schema["properties"]["spares"]["default"] == 2
+    (tmp_path / "mine.toml").write_text(
+        'question = "How many?"\nmodel = "llama-3.2-1b"\nchips = "h100"\nstrategy = "per_operator"\nspares = [1, 3]\n'
+    )
+    rows = run_with_one_more("run", str(tmp_path / "mine.toml"), "-o", str(tmp_path / "rows.csv"))
+    assert "wrote" in rows
+    assert list(pd.read_csv(tmp_path / "rows.csv")["spares"]) == [1, 3]

@@ -21,7 +21,7 @@ BELOW = {
 OURS = {*BELOW, "loopline"}  # the front door, which no package imports
 # The rooms of ``scenarios``: each imports itself and those above it in this list.
 ROOMS = (
-    *("errors", "quantities", "framework", "workload", "strategies"),
+    *("errors", "quantities", "framework", "workload", "strategies", "inputs"),
     *("point", "assignment", "memory", "bands", "outcome", "training", "passes", "running", "shared_clocks", "pricing"),
     *("anatomy", "serving", "sweeps", "llama", "evidence", "commands"),
 )

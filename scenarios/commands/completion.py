@@ -12,51 +12,17 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+from scenarios.inputs import INPUTS
+
 ASKED = "_LOOPLINE_COMPLETE"
 # Where shells put their words: bash a list and the number of the last, the others a line.
 BASH_WORDS, BASH_LAST, LINE = "COMP_WORDS", "COMP_CWORD", "_TYPER_COMPLETE_ARGS"
-
-
-def _chips() -> Iterable[str]:
-    from chips.spec import chip_names
-
-    return chip_names()
-
-
-def _models() -> Iterable[str]:
-    from scenarios.workload.model import model_names
-
-    return model_names()
 
 
 def _scenarios() -> Iterable[str]:
     from scenarios.sweeps.scenario_file import scenario_names
 
     return scenario_names()
-
-
-def _strategies() -> Iterable[str]:
-    from scenarios.strategies import STRATEGIES
-
-    return STRATEGIES
-
-
-def _frameworks() -> Iterable[str]:
-    from scenarios.framework import frameworks
-
-    return frameworks()
-
-
-def _phases() -> Iterable[str]:
-    from results.words import PHASES
-
-    return PHASES
-
-
-def _launches() -> Iterable[str]:
-    from results.words import LAUNCH_NAMES
-
-    return LAUNCH_NAMES
 
 
 def _kinds() -> Iterable[str]:
@@ -67,14 +33,8 @@ def _kinds() -> Iterable[str]:
 
 # By the name of an option or argument, in every command that has it.
 NAMES: dict[str, Callable[[], Iterable[str]]] = {
-    "chip": _chips,
-    "chips": _chips,
-    "model": _models,
+    **{name: row.known for row in INPUTS if row.known for name in (row.name, row.key)},
     "scenario": _scenarios,
-    "strategy": _strategies,
-    "framework": _frameworks,
-    "phase": _phases,
-    "launch": _launches,
     "kind": _kinds,
 }
 

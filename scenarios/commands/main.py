@@ -14,6 +14,7 @@ import typer
 
 from results.errors import LooplineError
 from scenarios.commands.completion import ASKED, spread_words
+from scenarios.commands.input_options import SEVERAL as OF_INPUTS
 from scenarios.commands.mistakes import told
 from scenarios.commands.quiet import errors_only
 from scenarios.commands.registry import HELP_NAMES, LazyCommands
@@ -30,11 +31,9 @@ app = typer.Typer(
 
 # Options that take one or more values after a single mention: --count 1 2 4 8
 SEVERAL = (
-    "--chips",
-    "--count",
+    *OF_INPUTS,
     "--ranks",
     "--concurrency",
-    "--strategy",
     "--shape",
     "--hidden",
     "--where",

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chips.spec import Gpu
-from results.schema import frame_of_columns
+from results.schema import COLUMNS, SWEPT, frame_of_columns
 from scenarios.errors import ScenarioError
+from scenarios.inputs import INPUTS, Input
 from scenarios.outcome import Columns, asked, unfit
 from scenarios.point import Point, make_point
 from scenarios.pricing import price
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
 
 PACKAGES = ("chips", "cluster", "collectives", "scenarios")
 DATA_SUFFIXES = (".py", ".toml")
-# What a sweep's rows have beside the schema's columns.
-MORE_COLUMNS = {
-    "key": "what the point is and which version of the model answered, as a hash",
-    "framework": "the software that runs the model on GPUs; empty where the chip is none",
-    "output_tokens": "output tokens of a request; 0 in other phases",
-}
 
 
 @cache
@@ -49,6 +43,17 @@ def model_version() -> str:
         for path in sorted(path for path in folder.rglob("*") if path.suffix in DATA_SUFFIXES):
             digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
     return f"{installed_version('loopline')}+{digest.hexdigest()}"
+
+
+def _beside_the_schema() -> list[Input]:
+    """Inputs that only a sweep's rows have a column of, texts first."""
+    return sorted((row for row in INPUTS if row.name not in COLUMNS), key=lambda row: row.kind is not str)
+
+
+def more_columns() -> dict[str, str]:
+    """What a sweep's rows have beside the schema's columns, with what each means."""
+    told = {row.name: SWEPT[row.name].meaning if row.name in SWEPT else row.meaning for row in _beside_the_schema()}
+    return {"key": "what the point is and which version of the model answered, as a hash"} | told
 
 
 def make_points(requests: Sequence[Request]) -> list[Point | ScenarioError]:
@@ -76,7 +81,7 @@ def key_of(request: Request, point: Point | ScenarioError, version: str) -> str:
 
 
 def price_part(requests: Sequence[Request], version: str) -> pd.DataFrame:
-    """A row for each request, in order: the schema's columns and ``MORE_COLUMNS``. ``version``: ``model_version()``.
+    """A row for each request, in order: the schema's columns and ``more_columns``. ``version``: ``model_version()``.
 
     A point that is refused or that fails is a row that says why in ``reason``.
     """
@@ -92,16 +97,12 @@ def price_part(requests: Sequence[Request], version: str) -> pd.DataFrame:
             for name, value in (request | {"reason": str(point)}).items():
                 if name in columns:
                     columns[name][number] = value
-    more = {
-        "key": [key_of(request, point, version) for request, point in zip(requests, made, strict=True)],
-        "framework": [
-            point.framework.name if isinstance(point, Point) and isinstance(point.chip, Gpu) else "" for point in made
-        ],
-    }
     results = frame_of_columns(columns)
-    for name, texts in more.items():
-        results[name] = pd.array(texts, dtype="str")
-    results["output_tokens"] = [(point.output_tokens or 0) if isinstance(point, Point) else 0 for point in made]
+    keys = [key_of(request, point, version) for request, point in zip(requests, made, strict=True)]
+    results["key"] = pd.array(keys, dtype="str")
+    for row in _beside_the_schema():
+        held = [row.asked_of(point) if isinstance(point, Point) else row.kind() for point in made]
+        results[row.name] = pd.Series(held, dtype="str" if row.kind is str else "int64")
     return results
 
 

@@ -9,25 +9,18 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, product
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model, model_validator
 
-from chips.catalog_file import CatalogError
-from chips.spec import ELEMENT_BYTES, load_chip
-from cluster import Variation
-from results.words import LAUNCH_NAMES, PHASES
 from scenarios.errors import ScenarioError
-from scenarios.framework import frameworks
-from scenarios.strategies import STRATEGIES
-from scenarios.workload.model import load_model
-from scenarios.workload.parallel import Parallel
+from scenarios.inputs import INPUTS, Input, axes
 
 CATALOG = Path(__file__).parent / "catalog"
 Request = dict[str, Any]  # the arguments of ``scenarios.point.make_point``
@@ -79,55 +72,43 @@ Numbers = Annotated[
 ]
 
 
-class Scenario(BaseModel):
+class Question(BaseModel):
+    """What a scenario answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    question: Text = Field(description="what the scenario answers, as a sentence")
+
+
+def _key_of(row: Input) -> tuple[Any, Any]:
+    """The key of an input: what it may hold, and what it holds where a file does not say."""
+    if row.listed:
+        held: Any = Annotated[Texts, Field(description=row.listed)]
+    elif row.example:
+        held = Annotated[str | list[str], Field(description=f"a text such as '{row.example}', or a list")]
+    else:
+        held = Numbers if row.kind is int else Texts
+    return held if row.default is not None else held | None, tuple(row.choices) if row.every else row.default
+
+
+if TYPE_CHECKING:
+    Asked = Question
+else:
+    Asked = create_model("Asked", __base__=Question, **{row.key: _key_of(row) for row in axes()})
+
+
+class Scenario(Asked):
     """A scenario file. Every option of ``loopline compare`` may be one value or several; all are combined.
 
     ``together``: groups of keys whose lists go side by side instead: the first of each, the second of each, and so on.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    question: Text = Field(description="what the scenario answers, as a sentence")
-    model: Texts = Field(description="models of `loopline models`, or paths of config.json files")
-    chips: Texts = Field(description="chips of `loopline chips`, or paths of TOML files")
-    count: Numbers = 1
-    batch: Numbers = 1
-    context: Numbers = 4096
-    output_tokens: Numbers | None = None
-    precision: Texts = "bf16"
-    framework: Texts | None = None
-    launch: Texts = "graph"
-    phase: Texts = "decode"
-    variation: Annotated[str | list[str], Field(description="a text such as 'straggler=0.1@3', or a list")] = ""
-    parallel: Annotated[str | list[str], Field(description="a text such as 'tensor=8,pipeline=4', or a list")] = ""
-    strategy: Texts = tuple(STRATEGIES)  # type: ignore[assignment]
     together: list[list[str]] = Field(default=[], description="a list of lists of keys, such as [['chips', 'count']]")
     sample: Sample | None = Field(default=None, description="a table { points = 1000, seed = 1 }")
 
-
-# Combined in this order: the last changes fastest, so that strategies stand side by side.
-AXES = (
-    "model",
-    "chips",
-    "count",
-    "batch",
-    "context",
-    "output_tokens",
-    "precision",
-    "framework",
-    "launch",
-    "phase",
-    "variation",
-    "parallel",
-    "strategy",
-)
-CHOICES = {
-    "phase": PHASES,
-    "launch": LAUNCH_NAMES,
-    "strategy": tuple(STRATEGIES),
-    "precision": tuple(ELEMENT_BYTES),
-    "framework": tuple(frameworks()),
-}
+    def values(self, key: str) -> list[Any]:
+        """All values of the input that the file calls ``key``."""
+        return _values(getattr(self, key))
 
 
 @dataclass(frozen=True)
@@ -207,12 +188,13 @@ def scenario_from(data: Mapping[str, Any]) -> Scenario:
 
 def points_of(scenario: Scenario) -> Points:
     """All points that a scenario stands for. Raises ScenarioError where keys cannot go side by side."""
-    values = {axis: _values(getattr(scenario, axis)) for axis in AXES}
+    keys = [row.key for row in axes()]
+    values = {key: scenario.values(key) for key in keys}
     grouped: dict[str, tuple[str, ...]] = {}
     for group in scenario.together:
         for key in group:
-            if key not in AXES:
-                raise ScenarioError(f"together: '{key}' is not a key that can vary; expected {_nearest(key, AXES)}.")
+            if key not in keys:
+                raise ScenarioError(f"together: '{key}' is not a key that can vary; expected {_nearest(key, keys)}.")
             if key in grouped:
                 raise ScenarioError(f"together: '{key}' is named twice; each key goes with one group.")
             grouped[key] = tuple(group)
@@ -220,11 +202,12 @@ def points_of(scenario: Scenario) -> Points:
         if len(set(lengths.values())) > 1:
             told = ", ".join(f"{key} has {length}" for key, length in lengths.items())
             raise ScenarioError(f"together: lists side by side are equally long; {told}.")
+    names = {row.key: row.name for row in axes()}
     groups: dict[tuple[str, ...], tuple[tuple[Any, ...], ...]] = {}
-    for axis in AXES:
-        keys = grouped.get(axis, (axis,))
-        names = tuple("chip" if key == "chips" else key for key in keys)
-        groups.setdefault(names, tuple(zip(*(values[key] for key in keys), strict=True)))
+    for key in keys:
+        beside = grouped.get(key, (key,))
+        named = tuple(names[each] for each in beside)
+        groups.setdefault(named, tuple(zip(*(values[each] for each in beside), strict=True)))
     points = Points(tuple(groups.items()))
     if len(points) > MOST_POINTS:
         raise ScenarioError(f"The scenario has {len(points):,} points; at most {MOST_POINTS:,} can be run.")
@@ -269,29 +252,22 @@ def _checked(data: dict[str, Any], source: _Source, folder: Path) -> Scenario:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
         raise ScenarioError(_told(error, data, source)) from None
-    for key, known in CHOICES.items():
-        for value in _values(getattr(scenario, key)):
-            if value is not None and value not in known:
-                place = source.place(key, value)
-                raise ScenarioError(f"{place}: key '{key}' is '{value}'; expected {_nearest(value, known)}.")
-    located = {
-        key: [str(folder / value) if (folder / value).is_file() else value for value in _values(getattr(scenario, key))]
-        for key in ("chips", "model")
-    }
-    readers: dict[str, Callable[[str], object]] = {"chips": load_chip, "model": load_model}
-    for key, read in readers.items():
-        for given, value in zip(_values(getattr(scenario, key)), located[key], strict=True):
+    located: dict[str, list[str]] = {}
+    for row in INPUTS:
+        values = [value for value in scenario.values(row.key) if value is not None]
+        if row.listed:
+            located[row.key] = [str(folder / value) if (folder / value).is_file() else value for value in values]
+        for given, value in zip(values, located.get(row.key, values), strict=True):
+            if row.choices and value not in row.choices:
+                expected = _nearest(value, tuple(row.choices))
+                raise ScenarioError(
+                    f"{source.place(row.key, value)}: key '{row.key}' is '{value}'; expected {expected}."
+                )
             try:
-                read(value)
-            except (CatalogError, ScenarioError) as error:
-                raise ScenarioError(f"{source.place(key, given)}: {error}") from None
-    parsers: dict[str, Callable[[str], object]] = {"variation": Variation.parse, "parallel": Parallel.parse}
-    for key, parse in parsers.items():
-        for value in _values(getattr(scenario, key)):
-            try:
-                parse(value)
+                if row.parse:
+                    row.parse(value)
             except ValueError as error:
-                raise ScenarioError(f"{source.place(key, value)}: {error}") from None
+                raise ScenarioError(f"{source.place(row.key, given)}: {error}") from None
     checked = scenario.model_copy(update=located)
     try:
         points_of(checked)

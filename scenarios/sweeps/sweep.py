@@ -24,7 +24,7 @@ from cluster.errors import ClusterError
 from results.atomic_file import OutputError, written_beside
 from results.schema import COLUMNS
 from scenarios.errors import ScenarioError
-from scenarios.sweeps.parts import MORE_COLUMNS, key_of, make_points, model_version
+from scenarios.sweeps.parts import key_of, make_points, model_version, more_columns
 from scenarios.sweeps.pools import Pool, open_pool
 from scenarios.sweeps.scenario_file import Points, Scenario, load_scenario, points_of, scenario_from
 
@@ -120,7 +120,7 @@ def _folder(path: Path) -> Iterator[Path]:
 
 def _manifest(scenario: Scenario, points: Points) -> dict[str, Any]:
     """What the folder holds once it is complete; nothing in it depends on when or where it is computed."""
-    meanings = {name: column.meaning for name, column in COLUMNS.items()} | MORE_COLUMNS
+    meanings = {name: column.meaning for name, column in COLUMNS.items()} | more_columns()
     return {
         "question": scenario.question,
         "scenario": scenario.model_dump(by_alias=True, exclude_defaults=True),

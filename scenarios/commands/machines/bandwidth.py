@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scenarios.commands.input_options import takes
 from scenarios.commands.output import Json, check_files, show, write
 
 if TYPE_CHECKING:
@@ -18,20 +19,20 @@ if TYPE_CHECKING:
 BUSY = 0.01  # of the datasheet's bandwidth: above it, HBM counts as busy
 
 
+@takes(
+    *("model", "chip", "count", "strategy", "phase", "batch", "context", "launch"),
+    one=("chip", "count"),
+    help={
+        "count": "Chips in the tensor-parallel group.",
+        "context": "Tokens of a sequence.",
+        "launch": "eager | graph, or software | hardware",
+    },
+)
 def bandwidth(
-    model: Annotated[str, typer.Argument(help="A model of `loopline models`, or the path of a config.json.")],
-    chip: Annotated[str, typer.Option(help="A chip of `loopline chips`, or the path of a TOML file.")],
-    count: Annotated[int, typer.Option(help="Chips in the tensor-parallel group.")] = 1,
-    strategy: Annotated[
-        list[str] | None, typer.Option("--strategy", help="per_operator | fused_decoder | kernel_loop (default: all)")
-    ] = None,
-    phase: Annotated[str, typer.Option(help="decode | prefill | request | train")] = "decode",
-    batch: Annotated[int, typer.Option(help="Sequences side by side.")] = 1,
-    context: Annotated[int, typer.Option(help="Tokens of a sequence.")] = 4096,
-    launch: Annotated[str, typer.Option(help="eager | graph, or software | hardware")] = "graph",
     layers: Annotated[int, typer.Option(help="Layers that the picture shows, from the middle of the pass.")] = 4,
     plot: Annotated[Path | None, typer.Option(help="Also draw it over time into this .png or .svg file.")] = None,
     json: Json = False,
+    **asked: Any,
 ) -> None:
     """How busy is a chip's memory, and how long does it wait at kernel boundaries?
 
@@ -42,13 +43,12 @@ def bandwidth(
     from scenarios.anatomy.hbm_and_power import hbm_bandwidth
     from scenarios.errors import ScenarioError
     from scenarios.memory import assign_fitting
-    from scenarios.point import Options, make_point
+    from scenarios.point import make_point
     from scenarios.running import trace_passes
     from scenarios.strategies import STRATEGIES
 
     check_files(plot=plot)
-    options = Options(phase=phase, batch=batch, context=context, launch=launch)
-    points = [make_point(model, chip, count, strategy=name, **options) for name in strategy or STRATEGIES]
+    points = [make_point(**asked | {"strategy": name}) for name in asked["strategy"] or STRATEGIES]
     if not 1 <= layers <= points[0].model.layers:
         raise ScenarioError(f"--layers is {layers}; {points[0].model.name} has 1 to {points[0].model.layers}.")
     records: list[dict[str, object]] = []
@@ -63,9 +63,10 @@ def bandwidth(
     if plot is not None:
         from results.pictures.bandwidth import bandwidth as draw
 
-        of = f"one of {count} {points[0].chip.name}" if count > 1 else points[0].chip.name
-        title = f"{points[0].model.name}, {phase}, batch {batch}, context {context}: {layers} layers on {of}"
-        write(plot, draw(windows, title).save)
+        point = points[0]
+        of = f"one of {point.count} {point.chip.name}" if point.count > 1 else point.chip.name
+        setting = f"{point.phase}, batch {point.batch}, context {point.context}"
+        write(plot, draw(windows, f"{point.model.name}, {setting}: {layers} layers on {of}").save)
 
 
 def _record(point: Point, series: StepSeries) -> dict[str, object]:

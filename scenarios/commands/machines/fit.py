@@ -59,7 +59,7 @@ def fit(
 
     loopline fit --chips sn40l sn10 --count 1 8 --plot limits.png
     """
-    from scenarios.point import Options, make_point
+    from scenarios.point import make_point
     from scenarios.quantities import check_count
 
     check_files(plot=plot)
@@ -69,7 +69,8 @@ def fit(
     if model is None:
         _limits(chips, count, phase, batch, context, hidden, plot, json)
     else:
-        options = Options(phase=phase or "decode", batch=batch or 1, context=context or 4096, precision=precision)
+        given = {"phase": phase, "batch": batch, "context": context, "precision": precision}
+        options = {name: value for name, value in given.items() if value is not None}
         points = [make_point(model, chip, number, **options) for chip in chips for number in count]
         _model(points, plot, json)
 

@@ -4,44 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from scenarios.commands.executors import AddressOption, ExecutorOption, PlacementOption, make_executor
+from scenarios.commands.input_options import takes
 from scenarios.commands.questions.run import Output, output_form
 
 
+@takes()
 def compare(
-    model: Annotated[str, typer.Argument(help="A model of `loopline models`, or the path of a config.json.")],
-    chips: Annotated[list[str], typer.Option("--chips", help="Chips of `loopline chips`, or paths of TOML files.")],
-    count: Annotated[list[int], typer.Option("--count", help="Chips: of the tensor-parallel group, or in all.")] = [1],  # noqa: B006
-    phase: Annotated[str, typer.Option(help="decode | prefill | request | train")] = "decode",
-    batch: Annotated[int, typer.Option(help="Sequences side by side.")] = 1,
-    context: Annotated[int, typer.Option(help="Tokens of a sequence; a request's prompt and output.")] = 4096,
-    output_tokens: Annotated[
-        int | None, typer.Option(help="Output tokens of a request (default: half of the context).")
-    ] = None,
-    strategy: Annotated[
-        list[str] | None, typer.Option("--strategy", help="per_operator | fused_decoder | kernel_loop (default: all)")
-    ] = None,
-    launch: Annotated[
-        str, typer.Option(help="Who sequences launches: the host (eager, software) or the device (graph, hardware).")
-    ] = "graph",
-    framework: Annotated[
-        str | None, typer.Option(help="What runs the model on GPUs: tensorrt-llm | vllm | sglang | pytorch | ...")
-    ] = None,
-    precision: Annotated[str, typer.Option(help="Of weights and matrix products: bf16 | fp8 | int8")] = "bf16",
-    variation: Annotated[
-        str, typer.Option(help="How chips differ: clock=0.02,memory=0.01,seed=1,straggler=0.1@3,slow-link=1@2,failed=5")
-    ] = "",
-    parallel: Annotated[
-        str,
-        typer.Option(
-            help="How chips share the work: tensor=8, and replicas of these; in training also pipeline=4 context=2 "
-            "micro-batch=1 interleaved=2 recompute=full sequence, with commas between (docs/training.md)."
-        ),
-    ] = "",
     executor: ExecutorOption = "local",
     address: AddressOption = None,
     placement: PlacementOption = "pack",
@@ -50,6 +23,7 @@ def compare(
     output: Output = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw stacked bars into this .png or .svg file.")] = None,
     trace: Annotated[Path | None, typer.Option(help="Also write a Perfetto trace: .json or .pftrace")] = None,
+    **asked: Any,
 ) -> None:
     """Price a model on chips, counts and strategies: where does the time go, and what do kernel boundaries cost?
 
@@ -71,7 +45,6 @@ def compare(
     from results.trace.events import check_trace_path
     from scenarios import pricing
     from scenarios.bands import too_close
-    from scenarios.point import Options
     from scenarios.strategies import STRATEGIES
 
     form = output_form(csv=csv, json=json)
@@ -82,21 +55,10 @@ def compare(
     if trace is not None:
         check_trace_path(trace)
 
-    strategies = strategy or list(STRATEGIES)
-    options = Options(
-        phase=phase,
-        launch=launch,
-        precision=precision,
-        batch=batch,
-        context=context,
-        output_tokens=output_tokens,
-        framework=framework,
-        variation=variation,
-        parallel=parallel,
-    )
+    asked["strategy"] = asked["strategy"] or list(STRATEGIES)
     where = make_executor(executor, address, placement)
     with Console(stderr=True).status("pricing" if where.name == "local" else f"ranks at work ({where.name})"):
-        points = list(pricing.grid(model, chips, count, strategy=strategies, **options))
+        points = list(pricing.grid(**asked))
         prices = pricing.price(points, executor=where).checked()
     frame = prices.frame()
     near = too_close(frame, {point.chip.name: point.chip for point in points})

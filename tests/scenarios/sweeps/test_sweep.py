@@ -139,7 +139,7 @@ def _command(pid: int) -> bytes:
 
 def test_a_script_without_a_guard_may_sweep(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text("from scenarios import sweep\nprint(sweep('one-slow-chip', 'sweep', workers=1).priced)\n")
+    script.write_text("from loopline import sweep\nprint(sweep('one-slow-chip', 'sweep', workers=1).priced)\n")
     run = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE)
     assert (run.stdout, run.stderr) == ("12\n", "")
 

@@ -1,0 +1,57 @@
+"""The options by which commands take the inputs of points, made from the rows of ``scenarios.inputs``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from scenarios.inputs import INPUTS, REQUIRED, Input
+
+Command = TypeVar("Command", bound=Callable[..., None])
+SEVERAL = tuple(f"--{row.several}" for row in INPUTS if row.several)
+
+
+def takes(
+    *names: str, one: tuple[str, ...] = (), help: Mapping[str, str] | None = None
+) -> Callable[[Command], Command]:
+    """Give a command the inputs of these names, or all, in front of its own options; they come in its ``**asked``.
+
+    What may be given several times is, but for those named in ``one``. ``help``: where a command says it otherwise.
+    """
+    rows = {row.name: row for row in INPUTS}
+    chosen = [
+        _parameter(rows[name], name not in one, (help or {}).get(name, rows[name].help)) for name in names or rows
+    ]
+
+    def enter(command: Command) -> Command:
+        own = inspect.signature(command, eval_str=True)
+        kept = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+        keywords = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in [*chosen, *kept]]
+        vars(command)["__signature__"] = own.replace(parameters=keywords)
+        return command
+
+    return enter
+
+
+def _parameter(row: Input, several: bool, told: str) -> inspect.Parameter:
+    kind: Any = row.kind if row.default is not None else row.kind | None
+    name, default = row.name, row.default
+    if several and row.several:
+        name, kind = row.several, list[str] if row.kind is str else list[int]
+        kind = kind | None if row.every else kind
+        default = None if row.every else default if default is REQUIRED else [default]
+        told = f"{told} (default: all)" if row.every else _sentence(row.listed) if row.listed else told
+    option = typer.Argument(help=told) if row.argument else typer.Option(f"--{name.replace('_', '-')}", help=told)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default is REQUIRED else default,
+        annotation=Annotated[kind, option],
+    )
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."

@@ -1,0 +1,302 @@
+"""What a point is asked to be: one row an input, in the order of the command line.
+
+From these rows are made the options of commands, the keys and axes of scenario files and their JSON Schema, the checks
+of ``scenarios.point.make_point`` and the asked columns of results. How inputs depend on each other is checked there,
+not here; what they do is in the code that reads them off a ``Point``, from the field of their name. Imports nothing
+heavy: the command line asks it for every command.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from results.errors import LooplineError
+from results.words import LAUNCH_NAMES, PHASES
+from scenarios.errors import ScenarioError
+from scenarios.quantities import check_count
+
+Option = str | int | None
+REQUIRED = ...
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of a point: a text, or a whole number from 1 up. ``default``: REQUIRED, or None: it need not be given.
+
+    ``meaning``: what it is, as an editor shows it; ``help``: the same on the command line. ``axis``: where it stands
+    among the axes of a scenario, of which the largest changes fastest.
+
+    ``known``: the names that it can have; where a file may stand for a name, ``listed`` says where users find both.
+    ``parse``: what a text stands for; raises an error in one sentence. ``example``: such a text, where it may be empty.
+    ``several``: its name where more than one may be given; ``every``: whether all known ones are then the default.
+    ``argument``: whether commands take it without the name of an option. ``read``: its column in results, off a point
+    (None: the point's field as it is).
+    """
+
+    name: str
+    kind: type[str] | type[int]
+    default: Any
+    meaning: str
+    help: str
+    axis: int
+    known: Callable[[], Collection[str]] | None = None
+    listed: str = ""
+    parse: Callable[[str], object] | None = None
+    example: str = ""
+    several: str = ""
+    every: bool = False
+    argument: bool = False
+    read: Callable[[Any], str | int] | None = None
+
+    @property
+    def option(self) -> str:
+        """Its name on the command line."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def key(self) -> str:
+        """Its name in scenario files."""
+        return self.several or self.name
+
+    @property
+    def choices(self) -> Collection[str]:
+        """All that it can be; empty where this has no end."""
+        return self.known() if self.known and not self.listed else ()
+
+    def resolved(self, value: Any) -> Any:
+        """What a point holds for ``value``. Raises ScenarioError or CatalogError in one sentence."""
+        if value is None and self.default is None:
+            return None
+        if self.kind is int:
+            check_count(self.option, value)
+        elif (choices := self.choices) and value not in choices:
+            raise ScenarioError(f"{self.option} '{value}' is unknown; {_expected(value, choices)}")
+        if self.parse is None or not isinstance(value, str):
+            return value
+        try:
+            return self.parse(value)
+        except LooplineError:
+            raise
+        except ValueError as error:
+            raise ScenarioError(f"{self.option} {error}") from None
+
+    def asked_of(self, point: Any) -> str | int:
+        """What results say that a ``scenarios.point.Point`` was asked to be."""
+        return self.read(point) if self.read else getattr(point, self.name)
+
+
+def _models() -> Collection[str]:
+    from scenarios.workload.model import model_names
+
+    return model_names()
+
+
+def _model(name: str) -> object:
+    from scenarios.workload.model import load_model
+
+    return load_model(name)
+
+
+def _chips() -> Collection[str]:
+    from chips.spec import chip_names
+
+    return chip_names()
+
+
+def _chip(name: str) -> object:
+    from chips.spec import load_chip
+
+    return load_chip(name)
+
+
+def _strategies() -> Collection[str]:
+    from scenarios.strategies import STRATEGIES
+
+    return STRATEGIES
+
+
+def _frameworks() -> Collection[str]:
+    from scenarios.framework import frameworks
+
+    return frameworks()
+
+
+def _framework(name: str) -> object:
+    from scenarios.framework import frameworks
+
+    return frameworks()[name]
+
+
+def _precisions() -> Collection[str]:
+    from chips.spec import ELEMENT_BYTES
+
+    return ELEMENT_BYTES
+
+
+@lru_cache
+def _variation(text: str) -> object:
+    from cluster import Variation
+
+    return Variation.parse(text)
+
+
+@lru_cache
+def _parallel(text: str) -> object:
+    from scenarios.workload.parallel import Parallel
+
+    return Parallel.parse(text)
+
+
+INPUTS = (
+    Input(
+        "model",
+        str,
+        REQUIRED,
+        meaning="what runs",
+        help="A model of `loopline models`, or the path of a config.json.",
+        axis=1,
+        known=_models,
+        listed="models of `loopline models`, or paths of config.json files",
+        parse=_model,
+        argument=True,
+        read=lambda point: point.model.name,
+    ),
+    Input(
+        "chip",
+        str,
+        REQUIRED,
+        meaning="what it runs on",
+        help="A chip of `loopline chips`, or the path of a TOML file.",
+        axis=2,
+        known=_chips,
+        listed="chips of `loopline chips`, or paths of TOML files",
+        parse=_chip,
+        several="chips",
+        read=lambda point: point.chip.name,
+    ),
+    Input(
+        "count",
+        int,
+        1,
+        meaning="chips in the tensor-parallel group",
+        help="Chips: of the tensor-parallel group, or in all.",
+        axis=3,
+        several="count",
+    ),
+    Input(
+        "phase",
+        str,
+        "decode",
+        meaning="a token of decode, a prefill, a whole request, or a step of training",
+        help=" | ".join(PHASES),
+        axis=10,
+        known=lambda: PHASES,
+    ),
+    Input("batch", int, 1, meaning="sequences side by side", help="Sequences side by side.", axis=4),
+    Input(
+        "context",
+        int,
+        4096,
+        meaning="tokens of a sequence; a request's prompt and output together",
+        help="Tokens of a sequence; a request's prompt and output.",
+        axis=5,
+    ),
+    Input(
+        "output_tokens",
+        int,
+        None,
+        meaning="output tokens of a request; half of the context if not given",
+        help="Output tokens of a request (default: half of the context).",
+        axis=6,
+        read=lambda point: point.output_tokens or 0,
+    ),
+    Input(
+        "strategy",
+        str,
+        "per_operator",
+        meaning="how a decoder is cut into kernels; all three if not given",
+        help="per_operator | fused_decoder | kernel_loop",
+        axis=99,  # strategies stand side by side
+        known=_strategies,
+        several="strategy",
+        every=True,
+    ),
+    Input(
+        "launch",
+        str,
+        "graph",
+        meaning="who sequences launches: the host (eager, software) or the device (graph, hardware)",
+        help="Who sequences launches: the host (eager, software) or the device (graph, hardware).",
+        axis=9,
+        known=lambda: LAUNCH_NAMES,
+    ),
+    Input(
+        "framework",
+        str,
+        None,
+        meaning="the software that runs the model on GPUs; the phase's own if not given",
+        help="What runs the model on GPUs: tensorrt-llm | vllm | sglang | pytorch | ...",
+        axis=8,
+        known=_frameworks,
+        parse=_framework,
+        read=lambda point: point.framework.name if point.chip.kind == "gpu" else "",
+    ),
+    Input(
+        "precision",
+        str,
+        "bf16",
+        meaning="of weights and matrix products",
+        help="Of weights and matrix products: bf16 | fp8 | int8",
+        axis=7,
+        known=_precisions,
+    ),
+    Input(
+        "variation",
+        str,
+        "",
+        meaning="how the chips differ from their datasheet; all alike if not given",
+        help="How chips differ: clock=0.02,memory=0.01,seed=1,straggler=0.1@3,slow-link=1@2,failed=5",
+        axis=11,
+        parse=_variation,
+        example="straggler=0.1@3",
+        read=lambda point: str(point.variation),
+    ),
+    Input(
+        "parallel",
+        str,
+        "",
+        meaning="how the chips share the work, as replicas and stages; one tensor-parallel group if not given",
+        help="How chips share the work: tensor=8, and replicas of these; in training also pipeline=4 context=2 "
+        "micro-batch=1 interleaved=2 recompute=full sequence, with commas between (docs/training.md).",
+        axis=12,
+        parse=_parallel,
+        example="tensor=8,pipeline=4",
+        read=lambda point: str(point.parallel),
+    ),
+)
+
+
+def axes() -> list[Input]:
+    """The inputs as a scenario combines them: the last changes fastest."""
+    return sorted(INPUTS, key=lambda row: row.axis)
+
+
+def resolved(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What a point holds for each input; the default of those that are not ``asked`` for.
+
+    Raises ScenarioError or CatalogError in one sentence.
+    """
+    names = [row.name for row in INPUTS]
+    for name in asked:
+        if name not in names:
+            raise ScenarioError(f"a point has no input '{name}'; {_expected(name, names)}")
+    return {row.name: row.resolved(asked.get(row.name, row.default)) for row in INPUTS}
+
+
+def _expected(value: object, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.4)
+    return f"expected one of {', '.join(known)}" + (f"; did you mean {near[0]}?" if near else ".")
