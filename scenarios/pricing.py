@@ -7,7 +7,7 @@ A point is resolved once (``scenarios.assignment``), checked against its chips' 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,8 @@ class Prices:
 
     def assignment(self, number: int = 0) -> Assignment:
         """How point ``number`` was resolved. Raises as ``outcome`` does."""
-        return replace(self._found(number)[0].assignment, point=self.points[number])
+        found, point = self._found(number)[0].assignment, self.points[number]
+        return found if found.point is point else assign(point)  # of points side by side, one was resolved for all
 
     def record(self, number: int = 0) -> Record:
         """Point ``number`` as a row of the results' schema."""
@@ -89,7 +90,12 @@ class Prices:
     def _found(self, number: int) -> tuple[Together, int]:
         if number in self.refusals:
             raise self.refusals[number]
-        return next((each, list(each.numbers).index(number)) for each in self.together if number in each.numbers)
+        return self._places[number]
+
+    @cached_property
+    def _places(self) -> dict[int, tuple[Together, int]]:
+        """With whom each point ran, and which of them it is."""
+        return {number: (each, place) for each in self.together for place, number in enumerate(each.numbers)}
 
 
 def price(points: Sequence[Point], *, executor: Executor = LOCAL, communicator: Communicator | None = None) -> Prices:

@@ -12,13 +12,15 @@ from chips.spec import load_chip
 from cluster import Cluster, Slowdown
 from loopline import compare, simulate
 from results.words import PARTS
-from scenarios.errors import ScenarioError
+from scenarios.anatomy.trace import traced
+from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.framework import default_framework
 from scenarios.point import make_point
 from scenarios.pricing import price
 from scenarios.strategies import run_strategy
 from scenarios.workload.decoder import forward
 from scenarios.workload.model import load_model, shard
+from scenarios.workload.parallel import Parallel
 
 FRAMEWORK = default_framework("decode", eager=False)
 CHIPS = ("h100", "a100", "sn40l")
@@ -194,3 +196,28 @@ def test_layers_cost_the_same_to_simulate_exactly_however_many():
         cluster = Cluster(point.chip, 8)
         times.append(run_strategy(Timeline(), cluster, "kernel_loop", step, "hardware", FRAMEWORK).ps)
     assert times[1] - times[0] == times[2] - times[1]
+
+
+@pytest.mark.parametrize("options", [{}, {"phase": "train", "batch": 16, "parallel": "tensor=2,pipeline=2"}])
+def test_a_point_is_resolved_once_for_its_price_its_row_and_its_trace(options, monkeypatch):
+    point = make_point("llama-3.2-1b", "h100", 8, context=512, **options)
+    resolved = []
+    real = Parallel.of
+    monkeypatch.setattr(Parallel, "of", lambda *arguments: resolved.append(arguments) or real(*arguments))
+    prices = price([point])
+    assert prices.frame()["fits"].all()
+    traced(prices.assignment())
+    assert len(resolved) == 1
+
+
+def test_prices_of_many_points_are_found_again_by_number():
+    points = [make_point("llama-3.2-1b", "h100", 1, context=context) for context in range(100, 180)]
+    points.insert(7, make_point("llama-3.2-1b", "h100", 1, batch=2**20))
+    prices = price(points)
+    assert [prices.outcome(number).ps for number in (3, 50)] == [
+        price([points[number]]).outcome().ps for number in (3, 50)
+    ]
+    assert prices.assignment(50).point is points[50]
+    with pytest.raises(DoesNotFit, match="needs"):
+        prices.outcome(7)
+    assert not prices.record(7)["fits"]
