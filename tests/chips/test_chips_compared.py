@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from gpus import gpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,12 +31,6 @@ group, kv_heads, head_dim = (
 )
 # The first has more or faster units or memory and nothing less, in the same generation.
 BETTER = [("h200", "gh200"), ("gh200", "h100"), ("h100", "h800"), ("a100", "a100-40gb")]
-
-
-def gpu(name: str) -> Gpu:
-    chip = load_chip(name)
-    assert isinstance(chip, Gpu)
-    return chip
 
 
 @pytest.mark.parametrize(("better", "chip"), BETTER)

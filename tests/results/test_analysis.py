@@ -5,20 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from frame_rows import row, unfit
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_schema import record, unfit
 
 import loopline as ll
 from results.errors import SchemaError
 from results.schema import frame
-
-
-def row(seconds, **changes):
-    """A row that takes so many seconds, all of them in matrix products."""
-    picoseconds = round(seconds * 1e12)
-    speed = {"tokens_per_s_user": 1 / seconds, "tokens_per_s": changes.get("batch", 1) / seconds, "bound_s": 0.0}
-    return record((picoseconds, 0, 0, 0, 0, 0), **speed | changes)
 
 
 def curve(ratios, **changes):

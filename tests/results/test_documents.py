@@ -7,8 +7,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from frame_rows import record, unfit
 from nbclient import NotebookClient
-from test_schema import record, unfit
 
 import loopline as ll
 from results.markdown import markdown_table

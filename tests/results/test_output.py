@@ -8,7 +8,7 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
-from test_schema import record, unfit
+from frame_rows import record, unfit
 
 from results.atomic_file import OutputError, written_beside
 from results.error_statistics import error_statistics, statistics_by, worst_rows

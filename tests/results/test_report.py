@@ -9,8 +9,7 @@ import tomllib
 from html.parser import HTMLParser
 
 import pytest
-from test_analysis import row
-from test_schema import record, unfit
+from frame_rows import record, row, unfit
 
 from results.answer import answer
 from results.report import MOST_ROWS, page_text, report, toml_of

@@ -4,39 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from frame_rows import record, unfit
 from hypothesis import given
 from hypothesis import strategies as st
 
 from results.errors import SchemaError
-from results.schema import BAND, COLUMNS, PART_COLUMNS, PhysicsError, frame, to_picoseconds
+from results.schema import COLUMNS, PART_COLUMNS, PhysicsError, frame, to_picoseconds
 
 picoseconds = st.integers(min_value=0, max_value=10**14)
-
-
-def record(parts=(1, 2, 3, 4, 5, 6), **changes):
-    """A row whose parts are so many picoseconds."""
-    values = dict(zip(PART_COLUMNS, (part / 1e12 for part in parts), strict=True))
-    whole = sum(parts) / 1e12
-    row = {name: values.get(name, "") for name in COLUMNS}
-    row |= {"chip": "h100", "count": 8, "model": "m", "phase": "decode", "strategy": "kernel_loop", "batch": 1}
-    row |= {"launch": "graph", "precision": "bf16"}
-    row |= {"context": 9, "working": 8, "seconds": whole, "alike_s": whole}
-    row |= {"seconds_low": whole, "seconds_high": whole}
-    row |= {"tokens_per_s_user": 1.0, "tokens_per_s": 1.0, "mfu": 0.25, "roofline_fraction": 0.5}
-    return row | {"bound_s": whole / 2, "limiter": "HBM", "fits": True} | changes
-
-
-def unfit(**changes):
-    known = ("seconds", "alike_s", *BAND, *PART_COLUMNS, "bound_s", "tokens_per_s", "tokens_per_s_user")
-    return (
-        record(
-            **dict.fromkeys((*known, "mfu", "roofline_fraction"), float("nan")),
-            fits=False,
-            reason="too large",
-            limiter="",
-        )
-        | changes
-    )
 
 
 @given(st.tuples(*[picoseconds] * len(PART_COLUMNS)).filter(any))

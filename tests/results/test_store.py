@@ -7,9 +7,9 @@ import json
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from frame_rows import record, unfit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_schema import record, unfit
 
 import loopline as ll
 from results.atomic_file import OutputError

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from gpus import gpu
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,12 +28,6 @@ kv_heads = st.sampled_from([1, 2, 4, 8, 16])
 head_dim = st.sampled_from([64, 80, 128, 192, 256, 512])
 batch = st.integers(1, 512)
 tokens = st.integers(1, 20_000)
-
-
-def gpu(name: str) -> Gpu:
-    chip = load_chip(name)
-    assert isinstance(chip, Gpu)
-    return chip
 
 
 def measured(chip: str, phase: str) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from gpus import gpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,12 +16,6 @@ MEASURED = DATA / "measured"
 GPUS = [chip for chip in map(load_chip, chip_names()) if isinstance(chip, Gpu)]
 gpus = st.sampled_from(GPUS)
 dimensions = st.integers(1, 70_000)
-
-
-def gpu(name: str) -> Gpu:
-    chip = load_chip(name)
-    assert isinstance(chip, Gpu)
-    return chip
 
 
 def with_memory(chip: Gpu, **fields: float) -> Gpu:

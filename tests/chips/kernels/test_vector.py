@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from gpus import gpu
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chips.kernels.kernel_time import LATENCY, MEMORY, VECTOR_UNIT
 from chips.kernels.vector import price_vector
-from chips.spec import Gpu, chip_names, load_chip
+from chips.spec import chip_names, load_chip
 
 GPUS = [name for name in chip_names() if load_chip(name).kind == "gpu"]
 quantity = st.floats(0, 1e13)
 passes = st.integers(1, 5)
-
-
-def gpu(name: str) -> Gpu:
-    chip = load_chip(name)
-    assert isinstance(chip, Gpu)
-    return chip
 
 
 @given(st.sampled_from(GPUS), quantity, quantity, quantity, quantity, passes)

@@ -6,6 +6,7 @@ from functools import partial
 
 import pandas as pd
 import pytest
+from gpus import gpu
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,12 +21,6 @@ from scenarios.evidence.validation import DATA
 
 MEASURED = DATA / "measured"
 TILES = [(64, 64), (64, 128), (128, 64), (128, 128), (64, 256), (128, 256)]
-
-
-def gpu(name: str) -> Gpu:
-    chip = load_chip(name)
-    assert isinstance(chip, Gpu)
-    return chip
 
 
 def dataflow(name: str) -> Dataflow:

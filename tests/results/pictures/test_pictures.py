@@ -8,8 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from test_analysis import row
-from test_schema import record, unfit
+from frame_rows import record, row, unfit
 
 import loopline as ll
 from results.atomic_file import OutputError

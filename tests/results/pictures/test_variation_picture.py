@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_schema import record
+from frame_rows import record
 
 from results.errors import SchemaError
 from results.pictures.variation import variation_costs

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from command_line import run
 
 from chips.placement import fits, place
 from chips.spec import Dataflow, load_chip
 from cluster import Cluster
 from loopline import simulate
 from scenarios.anatomy.placement import kernels_needed, largest_hidden, limits, place_decoder
-from scenarios.commands.main import main
 from scenarios.errors import ScenarioError
 from scenarios.point import make_point
 from scenarios.strategies.dataflow.fused_program import token_stream, weight_stream
@@ -122,16 +122,11 @@ def test_a_gpu_lays_nothing_out_in_space() -> None:
         place_decoder(make_point("llama-2-7b", "h100", 1))
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["fit", *arguments])
-    captured = capsys.readouterr()
-    return int(ended.value.code or 0), captured.out, captured.err
-
-
 def test_the_command_prints_kernels_with_their_stages(capsys: pytest.CaptureFixture[str], tmp_path) -> None:  # type: ignore[no-untyped-def]
     picture = tmp_path / "mesh.png"
-    code, out, err = run(capsys, "llama-2-7b", "--chips", "sn40l", "--count", "8", "--json", "--plot", str(picture))
+    code, out, err = run(
+        capsys, "fit", "llama-2-7b", "--chips", "sn40l", "--count", "8", "--json", "--plot", str(picture)
+    )
     (record,) = json.loads(out)
     assert code == 0
     assert record["kernel"] == "1 of 1"
@@ -143,12 +138,12 @@ def test_the_command_prints_kernels_with_their_stages(capsys: pytest.CaptureFixt
 def test_the_command_prints_limits_and_clusters(capsys: pytest.CaptureFixture[str], tmp_path) -> None:  # type: ignore[no-untyped-def]
     picture = tmp_path / "limits.svg"
     code, out, _ = run(
-        capsys, "--chips", "sn10", "--context", "4096", "--hidden", "4096", "--json", "--plot", str(picture)
+        capsys, "fit", "--chips", "sn10", "--context", "4096", "--hidden", "4096", "--json", "--plot", str(picture)
     )
     assert code == 0
     assert {record["phase"] for record in json.loads(out)} == {"decode", "prefill"}
     assert picture.exists()
-    code, out, _ = run(capsys, "llama-2-7b", "--chips", "h100", "--phase", "prefill", "--json")
+    code, out, _ = run(capsys, "fit", "llama-2-7b", "--chips", "h100", "--phase", "prefill", "--json")
     assert code == 0
     assert {record["tokens"] for record in json.loads(out)} == {16, 32, 64, 128}
 
@@ -169,7 +164,7 @@ def test_the_command_prints_limits_and_clusters(capsys: pytest.CaptureFixture[st
 def test_a_mistake_is_answered_in_one_sentence(
     capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
 ) -> None:
-    code, out, err = run(capsys, *arguments)
+    code, out, err = run(capsys, "fit", *arguments)
     assert (code, out) == (2, "")
     assert sentence in err
     assert err.count("\n") == 1

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from command_line import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,18 +92,12 @@ def test_no_operator_is_above_its_roof_and_all_of_the_pass_is_there(chip, phase,
     assert products == pytest.approx(2 * passes * weights / 8 * tokens * batch, rel=0.01)
 
 
-def run(capsys, *arguments):
-    with pytest.raises(SystemExit) as end:
-        cli.main(list(arguments))
-    return end.value.code, capsys.readouterr()
-
-
 def test_bandwidth_prints_and_draws(capsys, tmp_path):
     picture = tmp_path / "bandwidth.svg"
-    code, printed = run(
+    printed = run(
         capsys, "bandwidth", "llama-3.1-8b", "--chip", "sn40l", "--count", "8", "--plot", str(picture), "--json"
     )
-    assert not code
+    assert not printed.code
     records = json.loads(printed.out)
     assert [record["strategy"] for record in records] == list(STRATEGIES)
     assert picture.read_text().startswith("<?xml")
@@ -110,10 +105,8 @@ def test_bandwidth_prints_and_draws(capsys, tmp_path):
 
 def test_roofline_prints_and_draws(capsys, tmp_path):
     picture = tmp_path / "roofline.png"
-    code, printed = run(
-        capsys, "roofline", "llama-3.1-8b", "--chips", "h100", "sn40l", "--plot", str(picture), "--json"
-    )
-    assert not code
+    printed = run(capsys, "roofline", "llama-3.1-8b", "--chips", "h100", "sn40l", "--plot", str(picture), "--json")
+    assert not printed.code
     assert {record["chip"] for record in json.loads(printed.out)} == {"h100", "sn40l"}
     assert picture.read_bytes().startswith(b"\x89PNG")
 
@@ -132,8 +125,8 @@ def test_roofline_prints_and_draws(capsys, tmp_path):
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence(capsys, arguments, words):
-    code, printed = run(capsys, *arguments)
-    assert code == 2
+    printed = run(capsys, *arguments)
+    assert printed.code == 2
     assert words in printed.err
     assert printed.err.count("\n") == 1
     assert not printed.out
@@ -145,7 +138,7 @@ def test_plot_draws_what_compare_printed(capsys, tmp_path):
     (tmp_path / "decode.csv").write_text(capsys.readouterr().out)
     for kind in ("breakdown", "scaling", "heatmap", "pareto"):
         picture = tmp_path / f"{kind}.svg"
-        code, _ = run(
+        ended = run(
             capsys,
             "plot",
             str(tmp_path / "decode.csv"),
@@ -157,5 +150,5 @@ def test_plot_draws_what_compare_printed(capsys, tmp_path):
             "count=1,8",
             "chip=sn40l",
         )
-        assert not code
+        assert not ended.code
         assert picture.stat().st_size > 1000

@@ -7,21 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import loopline
 
 from chips.spec import load_chip
 from collectives.algorithms import ALGORITHMS
 from collectives.libraries.choice import price_collective
-from scenarios.commands.main import main
-
-
-def loopline(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(["allreduce", *arguments])
-    return int(end.value.code or 0)
 
 
 def records(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict]:
-    assert loopline(*arguments, "--json") == 0
+    assert loopline("allreduce", *arguments, "--json") == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -65,7 +59,7 @@ def test_comparison_has_every_algorithm_and_marks_the_fastest(capsys):
     for size in (8192, 2**30):
         best = min((row for row in rows if row["bytes"] == size), key=lambda row: row["seconds"])
         assert any(first <= size <= (last or size) for first, last in best["fastest_for"])
-    assert loopline("--compare", "--chip", "a100", "--bytes", "8KiB", "1GiB") == 0
+    assert loopline("allreduce", "--compare", "--chip", "a100", "--bytes", "8KiB", "1GiB") == 0
     printed = capsys.readouterr()
     assert "left out: in_switch: a100 has no switch that reduces" in printed.err
     assert printed.out.count(" *") >= 2
@@ -76,7 +70,10 @@ def test_comparison_has_every_algorithm_and_marks_the_fastest(capsys):
 def test_plot_is_the_same_bytes_every_time(tmp_path: Path, suffix: str):
     pictures = [tmp_path / f"{name}.{suffix}" for name in "ab"]
     for picture in pictures:
-        assert loopline("--compare", "--count", "8", "16", "--bytes", "8KiB", "1MiB", "--plot", str(picture)) == 0
+        assert (
+            loopline("allreduce", "--compare", "--count", "8", "16", "--bytes", "8KiB", "1MiB", "--plot", str(picture))
+            == 0
+        )
     assert pictures[0].read_bytes() == pictures[1].read_bytes()
 
 
@@ -159,7 +156,7 @@ def test_bytes_are_read_with_their_units(text, size, capsys):
     ],
 )
 def test_mistakes_are_one_sentence(arguments, message, capsys):
-    assert loopline(*arguments) == 2
+    assert loopline("allreduce", *arguments) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

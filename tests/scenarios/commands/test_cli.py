@@ -8,19 +8,12 @@ from itertools import pairwise
 
 import pandas as pd
 import pytest
+from command_line import run
 
 from results.schema import COLUMNS
 from scenarios.commands.main import main
 
 COMPARE = ["compare", "llama-3.2-1b", "--chips", "h100", "sn40l", "--count", "1", "2", "--context", "512"]
-
-
-def run(capsys, *arguments):
-    """(exit code, stdout, stderr) of the command."""
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    captured = capsys.readouterr()
-    return ended.value.code or 0, captured.out, captured.err
 
 
 def test_json_has_a_record_for_every_chip_count_and_strategy(capsys):

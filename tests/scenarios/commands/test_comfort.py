@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import run
 
 from scenarios.commands import main as cli
 from scenarios.commands.quiet import ErrorsOnly
@@ -59,32 +60,26 @@ def test_a_line_of_words_is_completed_as_a_list_of_them_is(monkeypatch, capsys):
     assert capsys.readouterr().out.split() == ["sn40l"]
 
 
-def run(capsys, *arguments):
-    with pytest.raises(SystemExit) as end:
-        cli.main(list(arguments))
-    return end.value.code, capsys.readouterr()
-
-
 def test_quiet_leaves_results_and_errors(capsys, tmp_path):
     picture = str(tmp_path / "picture.png")
-    _, loud = run(capsys, *COMPARE, "--plot", picture)
-    _, quiet = run(capsys, "--quiet", *COMPARE, "--plot", picture)
+    loud = run(capsys, *COMPARE, "--plot", picture)
+    quiet = run(capsys, "--quiet", *COMPARE, "--plot", picture)
     assert "wrote" in loud.err
     assert quiet.err == ""
     assert quiet.out == loud.out
-    code, wrong = run(capsys, "-q", "compare", "llama-3.1-8b", "--chips", "h1000")
-    assert code == 2
+    wrong = run(capsys, "-q", "compare", "llama-3.1-8b", "--chips", "h1000")
+    assert wrong.code == 2
     assert "h1000" in wrong.err
-    code, unfit = run(capsys, "-q", "compare", "llama-3.1-405b", "--chips", "h100")
-    assert code == 1
+    unfit = run(capsys, "-q", "compare", "llama-3.1-405b", "--chips", "h100")
+    assert unfit.code == 1
     assert "nothing fits" in unfit.err
 
 
 @pytest.mark.parametrize("place", [0, 1, 4])
 def test_quiet_may_stand_anywhere(place, capsys, tmp_path):
     words = [*COMPARE, "-o", str(tmp_path / "rows.csv")]
-    code, printed = run(capsys, *words[:place], "--quiet", *words[place:])
-    assert not code
+    printed = run(capsys, *words[:place], "--quiet", *words[place:])
+    assert not printed.code
     assert printed.err == ""
     assert (tmp_path / "rows.csv").is_file()
 
@@ -141,8 +136,8 @@ def _read(master):
 
 
 def test_a_question_without_an_answer_is_one_sentence(capsys, tmp_path):
-    _, printed = run(capsys, *COMPARE, "--csv")
+    printed = run(capsys, *COMPARE, "--csv")
     (tmp_path / "rows.csv").write_text(printed.out)
-    code, refused = run(capsys, "plot", str(tmp_path / "rows.csv"), "--kind", "scaling", "-o", str(tmp_path / "x.svg"))
-    assert code == 2
+    refused = run(capsys, "plot", str(tmp_path / "rows.csv"), "--kind", "scaling", "-o", str(tmp_path / "x.svg"))
+    assert refused.code == 2
     assert "two counts" in refused.err

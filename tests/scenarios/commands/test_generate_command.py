@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from command_line import loopline
 from llama_examples import LargeRandomWeights, tiny_config, write_folder, write_gguf
 
 from loopline import compare
 from results.table import json_records
-from scenarios.commands.main import main
 from scenarios.llama import open_weights
 
 SOURCE = LargeRandomWeights(tiny_config(vocabulary=256))
@@ -22,12 +22,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("weights") / "tiny.gguf"
     write_gguf(path, SOURCE, chat_template="{{ messages[0]['content'] }}!")
     return str(path)
-
-
-def loopline(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    return int(ended.value.code or 0)
 
 
 def generated(capsys: pytest.CaptureFixture[str], weights: str, *arguments: str) -> dict[str, object]:

@@ -5,19 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-
-from scenarios.commands.main import main
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as end:
-        main(["schedule", *arguments])
-    out, err = capsys.readouterr()
-    return int(end.value.code or 0), out, err
+from command_line import run
 
 
 def records(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict]:
-    code, out, _ = run(capsys, *arguments, "--json")
+    code, out, _ = run(capsys, "schedule", *arguments, "--json")
     assert code == 0
     return {record["algorithm"]: record for record in json.loads(out)}
 
@@ -45,7 +37,7 @@ def test_the_torus_of_the_links_is_used(capsys):
 
 
 def test_several_counts_and_sizes_are_rows(capsys):
-    code, out, _ = run(capsys, "ring", "--count", "4", "8", "--bytes", "8KiB", "1MB", "--json")
+    code, out, _ = run(capsys, "schedule", "ring", "--count", "4", "8", "--bytes", "8KiB", "1MB", "--json")
     assert code == 0
     assert [(row["ranks"], row["bytes"]) for row in json.loads(out)] == [
         (4, 8192),
@@ -56,7 +48,7 @@ def test_several_counts_and_sizes_are_rows(capsys):
 
 
 def test_algorithms_that_links_do_not_allow_are_left_out_with_the_step(capsys):
-    code, out, err = run(capsys, "--topology", "ring", "--neighbours-only")
+    code, out, err = run(capsys, "schedule", "--topology", "ring", "--neighbours-only")
     assert code == 0
     assert "ring" in out
     assert "left out recursive_doubling: recursive_doubling, phase 1, step 0: there is no link from rank 0 to" in err
@@ -81,7 +73,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("sentence", MISTAKES)
 def test_a_mistake_is_answered_in_one_sentence(capsys, sentence):
-    code, out, err = run(capsys, *MISTAKES[sentence])
+    code, out, err = run(capsys, "schedule", *MISTAKES[sentence])
     assert (code, out) == (2, "")
     assert sentence in err
     assert len(err.splitlines()) == 1
@@ -89,7 +81,7 @@ def test_a_mistake_is_answered_in_one_sentence(capsys, sentence):
 
 def test_the_picture_shows_every_rank(capsys, tmp_path):
     picture = tmp_path / "steps.svg"
-    code, _, err = run(capsys, "ring", "in_switch", "--late", "3=40us", "--plot", str(picture))
+    code, _, err = run(capsys, "schedule", "ring", "in_switch", "--late", "3=40us", "--plot", str(picture))
     assert code == 0
     assert f"wrote {picture}" in err
     assert picture.read_text().lstrip().startswith("<?xml")

@@ -6,16 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from command_line import loopline
 from PIL import Image
 
 from chips.systolic.array import SystolicArray
-from scenarios.commands.main import main
-
-
-def loopline(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    return int(ended.value.code or 0)
 
 
 def test_every_clock_of_the_walk_adds_up_to_the_product(capsys: pytest.CaptureFixture[str]) -> None:

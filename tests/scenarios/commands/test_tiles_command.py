@@ -6,14 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-
-from scenarios.commands.main import main
-
-
-def loopline(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    return int(ended.value.code or 0)
+from command_line import loopline
 
 
 def test_json_has_interval_limiter_buffers_and_engines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,7 @@
+"""Its being here puts this folder on the path: what several tests need is imported from the modules beside it.
+
+command_line.py    ``loopline`` as a function
+frame_rows.py      rows of results, made by hand
+gpus.py            GPUs of the catalog
+llama_examples.py  tiny Llamas and their weights
+"""
