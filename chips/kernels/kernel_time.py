@@ -15,6 +15,8 @@ MATRIX_UNIT, VECTOR_UNIT, MEMORY, ON_CHIP_NETWORK, LATENCY = (
     "on-chip network",
     "dependency",
 )
+ROUNDING = 1e-9
+"""What sums in another order can put below a bound, relative to it."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class KernelTime:
     fill_drain_seconds: NDArray[np.float64]
     bound_seconds: NDArray[np.float64]
     limiter: NDArray[np.str_]
+
+    @property
+    def beats_bound(self) -> NDArray[np.bool_]:
+        """Where a kernel is faster than any can be, which is an error of its price."""
+        return np.asarray(self.seconds < self.bound_seconds * (1.0 - ROUNDING))
 
     def __getitem__(self, place: int) -> KernelTime:
         """One of several kernels."""

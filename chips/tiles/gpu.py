@@ -15,7 +15,8 @@ import numpy as np
 
 from chips.clock.timeline import seconds_to_ps
 from chips.kernels.attention.price import POWER_WINDOW as ATTENTION_WINDOW
-from chips.kernels.matmul.price import POWER_WINDOW, hbm_read_rate, slower_clock, unhidden
+from chips.kernels.matmul.price import POWER_WINDOW, hbm_read_rate, unhidden
+from chips.kernels.power import slower_clock
 from chips.pipeline.metapipeline import Buffer, Metapipeline, Stage
 from chips.spec import Gpu
 from chips.tiles.compiler import Compiled, check_tiles, executions, tile_bytes, total

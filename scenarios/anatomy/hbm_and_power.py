@@ -46,7 +46,7 @@ def power(assignment: Assignment, passes: Passes, chip: int = 0) -> StepSeries |
     """Watts that chip number ``chip`` draws: its static share, its arithmetic and its HBM traffic.
 
     Energies are those of the highest clock; where they would exceed the limit, the clock is lower, and the limit is
-    drawn (``chips.kernels.matmul.price.clock_stretch``). None where the chip's energy is not known: only GPU
+    drawn (``chips.kernels.power.clock_stretch``). None where the chip's energy is not known: only GPU
     generations state joules of an operation and of a byte.
     """
     spec = assignment.point.chip

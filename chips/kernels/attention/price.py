@@ -17,7 +17,7 @@ from chips.kernels.attention.plan import AttentionPlan, plan_attention
 from chips.kernels.attention.shape import AttentionShape, Floats
 from chips.kernels.attention.tiles import choose_tile, time_tile
 from chips.kernels.kernel_time import LATENCY, MEMORY, KernelTime
-from chips.kernels.matmul.price import slower_clock
+from chips.kernels.power import slower_clock
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
 BACKWARD_PRODUCTS = 5.0 / 2.0

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from chips.kernels.kernel_time import LATENCY, MATRIX_UNIT, MEMORY, ON_CHIP_NETWORK, KernelTime
 from chips.kernels.matmul.tiles import ACCUMULATOR_BYTES, OUTPUT_BYTES, Floats, Tiles, tiles_of
+from chips.kernels.power import slower_clock
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
 ARRAY_BYTES = 120e3
@@ -244,23 +245,3 @@ def _missing(operand_bytes: Floats, kept_bytes: float) -> Floats:
     Of a larger one, the least recently used rows are gone when they come up again: at twice the size nothing is left.
     """
     return np.clip(2.0 * (operand_bytes - kept_bytes), 0.0, operand_bytes)
-
-
-def slower_clock(chip: Gpu, busy: Floats, joules: Floats, seconds: Floats, window: float) -> Floats:
-    """Seconds that ``busy`` of ``seconds`` take longer because ``joules`` in them would exceed the power limit.
-
-    The limit is one of an average: a call as short as ``window`` meets half of it, a load that lasts (0) all.
-    """
-    met = seconds / (seconds + window)
-    slower: Floats = busy * (clock_stretch(chip, joules / seconds) - 1.0) * met
-    return slower
-
-
-def clock_stretch(chip: Gpu, dynamic_watts: Floats) -> Floats:
-    """How much longer a cycle is than at the highest clock, so that power stays within the limit.
-
-    ``dynamic_watts``: what the kernel would draw at the highest clock, beside the static share. Dynamic power goes
-    with the cube of the clock, since the voltage follows it.
-    """
-    allowed = chip.power_watts * (1.0 - chip.generation.matmul.static_power_share)
-    return np.cbrt(np.maximum(1.0, dynamic_watts / allowed))

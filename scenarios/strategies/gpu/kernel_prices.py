@@ -182,7 +182,19 @@ class GpuMachine:
 
 
 def _rounded(part: str, time: KernelTime) -> KernelPrice:
-    """Into picoseconds: the whole is rounded, then its filling and draining; the steady state is what remains."""
+    """Into picoseconds: the whole is rounded, then its filling and draining; the steady state is what remains.
+
+    Raises PhysicsError for a kernel that beats its bound.
+    """
+    if np.any(time.beats_bound):
+        # Not above: pandas would come with it.
+        from results.schema import PhysicsError
+
+        worst = np.argmax(time.bound_seconds / time.seconds)
+        raise PhysicsError(
+            f"internal error: a kernel of {part} takes {time.seconds.flat[worst]:.6g} s, below its physical lower "
+            f"bound, operations over peak or bytes over HBM bandwidth, of {time.bound_seconds.flat[worst]:.6g} s."
+        )
     whole = seconds_to_ps(time.seconds if time.seconds.ndim else float(time.seconds))
     fill = seconds_to_ps(time.fill_drain_seconds if time.seconds.ndim else float(time.fill_drain_seconds))
     limiter = str(time.limiter.flat[time.limiter.size // 2])
