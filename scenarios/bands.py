@@ -34,6 +34,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from chips.catalog_file import read_toml, validate
 from chips.spec import ChipBase, Gpu
+from scenarios.strategies import strategy_on
 from scenarios.workload.operators import Quantity
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def kind_of_run(chip: ChipBase, strategy: str) -> str:
     """Whose launches these are: of kernels an operator, of a persistent kernel, or of a dataflow chip."""
     if not isinstance(chip, Gpu):
         return DATAFLOW
-    return PER_OPERATOR if strategy == "per_operator" else PERSISTENT
+    return PERSISTENT if strategy_on(chip, strategy).fuses else PER_OPERATOR
 
 
 def kernel_spreads(chip: ChipBase, phase: str, known: Spreads) -> dict[str, Spread]:
@@ -163,5 +164,5 @@ def _unsure(chip: ChipBase, one: pd.Series, other: pd.Series) -> float:
         sum(row[f"{part}_s"] for part in OVERHEAD_PARTS) * known.runs[kind].widest
         for row, kind in zip((one, other), kinds, strict=True)
     ]
-    apart = one["strategy"] == "per_operator" or other["strategy"] == "per_operator"
-    return hypot(*terms, *(overheads if apart else [overheads[0] - overheads[1]]))
+    together = all(strategy_on(chip, row["strategy"]).fuses for row in (one, other))
+    return hypot(*terms, *([overheads[0] - overheads[1]] if together else overheads))

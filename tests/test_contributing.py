@@ -153,7 +153,7 @@ def test_an_operator_is_one_more_of_its_decoder() -> None:
 def test_a_strategy_is_one_function_under_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(STRATEGIES, "free_launches", {})  # and so it leaves again at the end
 
-    @registry.strategy("free_launches", "gpu")
+    @registry.strategy("free_launches", "gpu", fuses=False, streams=False)
     def free_launches(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:
         engine = clock.engine("compute")
         for operator in step.before + step.layers * step.decoder + step.after:

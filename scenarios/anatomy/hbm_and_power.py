@@ -18,6 +18,7 @@ from chips.spec import ELEMENT_BYTES, Dataflow, Gpu
 from results.step_series import StepSeries, step_series
 from scenarios.assignment import Assignment
 from scenarios.errors import ScenarioError
+from scenarios.strategies import strategy_on
 from scenarios.strategies.label import FILL_DRAIN, HBM, LAUNCH, Label
 from scenarios.workload.operators import Attention, MatrixProduct, Operator, Step, largest
 
@@ -68,9 +69,9 @@ def _series(name: str, unit: str, stretches: list[Stretch], passes: Passes, base
 
 
 def _traffic(assignment: Assignment, passes: Passes, chip: int) -> list[Stretch]:
-    point = assignment.point
-    if point.strategy == "per_operator" and isinstance(point.chip, Gpu):
-        return [stretch for _, events in passes for stretch in _kernel_traffic(point.chip, events, chip)]
+    spec = assignment.point.chip
+    if isinstance(spec, Gpu) and not strategy_on(spec, assignment.point.strategy).streams:
+        return [stretch for _, events in passes for stretch in _kernel_traffic(spec, events, chip)]
     rate = _stream_rate(assignment, chip)
     loads = (event for _, events in passes for event in events if event.engine == HBM and event.label != FILL_DRAIN)
     return [Stretch(*_times(event, chip), rate) for event in loads]

@@ -1,7 +1,7 @@
 """How operators become kernels: strategies on the same operator list, for each kind of chip.
 
 A strategy is one function ``(clock, machine, step, launch) -> Time`` that issues a whole pass on the clock. Adding one
-is adding a module to this folder with its functions under ``@strategy(name, kind)``; every module here is found.
+is adding a module to this folder with its functions under ``@strategy`` and their traits; every module here is found.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from pkgutil import walk_packages
 
-from scenarios.strategies.registry import STRATEGIES
+from scenarios.strategies.registry import STRATEGIES, strategy_on
 from scenarios.strategies.run import run_strategy, side_by_side
 
-__all__ = ["STRATEGIES", "run_strategy", "side_by_side"]
+__all__ = ["STRATEGIES", "run_strategy", "side_by_side", "strategy_on"]
 
 for _module in walk_packages(__path__, f"{__name__}."):
     import_module(_module.name)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from chips.clock.timeline import Time, Timeline
 from chips.spec import Dataflow, Gpu, Systolic
 from cluster import Cluster
-from scenarios.errors import DoesNotFit
 from scenarios.framework import Framework
 from scenarios.strategies.dataflow.stages import TILE_TOKENS, DataflowMachine
-from scenarios.strategies.gpu.kernel_prices import GpuMachine, gpu_machine
-from scenarios.strategies.registry import STRATEGIES
+from scenarios.strategies.gpu.kernel_prices import gpu_machine
+from scenarios.strategies.registry import strategy_on
 from scenarios.workload.operators import Step
 
 
@@ -27,16 +26,11 @@ def run_strategy(
     strategy does not fit the chip.
     """
     chip = cluster.chip
-    machine: GpuMachine | DataflowMachine
+    issue = strategy_on(chip, strategy).issue
     if isinstance(chip, Gpu):
-        machine = gpu_machine(chip, cluster, framework)
-    elif isinstance(chip, Dataflow):
-        machine = DataflowMachine(chip, cluster)
-    else:
-        raise DoesNotFit(f"{chip.name} computes products; a decoder needs softmax, normalisation and a KV cache")
-    if chip.kind not in STRATEGIES[strategy]:
-        raise DoesNotFit(f"{strategy} is not written for {chip.kind} chips such as {chip.name}")
-    return STRATEGIES[strategy][chip.kind](clock, machine, step, launch)
+        return issue(clock, gpu_machine(chip, cluster, framework), step, launch)
+    assert isinstance(chip, Dataflow)
+    return issue(clock, DataflowMachine(chip, cluster), step, launch)
 
 
 def side_by_side(chip: Gpu | Dataflow | Systolic, tokens: int) -> bool:

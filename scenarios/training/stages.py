@@ -22,7 +22,7 @@ from collectives.libraries.choice import price_collective
 from collectives.topology import every_nth
 from scenarios.assignment import Assignment
 from scenarios.point import Point
-from scenarios.strategies import run_strategy
+from scenarios.strategies import run_strategy, strategy_on
 from scenarios.strategies.label import LINK, Label
 from scenarios.training.clock import Bucket, Run, Stage
 from scenarios.workload.operators import ACTIVATION_BYTES, Step
@@ -38,7 +38,7 @@ LEAST_BUCKET, BUCKET_PER_REPLICA = 40e6, 1e6
 def training_work(assignment: Assignment) -> TrainingStep:
     """The passes of one micro-batch on one chip, with all decoders; the optimizer over all parameters."""
     point, layout = assignment.point, assignment.layout
-    fused = point.strategy != "per_operator"
+    fused = strategy_on(point.chip, point.strategy).fuses
     return training_step(
         point.model,
         assignment.shard,

@@ -38,7 +38,7 @@ from scenarios.strategies.stream import StreamStage, run_stages
 from scenarios.workload.operators import MatrixProduct, Operator, Step
 
 
-@strategy("per_operator", "dataflow")
+@strategy("per_operator", "dataflow", fuses=False, streams=True)
 def per_operator(clock: Timeline, machine: DataflowMachine, step: Step, launch: str) -> Time:
     """Every operator is a kernel: its activations cross off-chip memory, and the whole chip drains between kernels."""
     buffer = clock.buffer(BUFFER_TILES)
@@ -58,13 +58,13 @@ def per_operator(clock: Timeline, machine: DataflowMachine, step: Step, launch: 
     return kernels(stages(step.after), ready)
 
 
-@strategy("fused_decoder", "dataflow")
+@strategy("fused_decoder", "dataflow", fuses=True, streams=True)
 def fused_decoder(clock: Timeline, machine: DataflowMachine, step: Step, launch: str) -> Time:
     """One kernel a decoder, launched once for each layer: the pipeline fills and drains at every layer boundary."""
     return _fused(clock, machine, step, launch, looped=False)
 
 
-@strategy("kernel_loop", "dataflow")
+@strategy("kernel_loop", "dataflow", fuses=True, streams=True)
 def kernel_loop(clock: Timeline, machine: DataflowMachine, step: Step, launch: str) -> Time:
     """One kernel for all decoders: while a layer's dependent tail finishes, the next layer's weights stream in."""
     return _fused(clock, machine, step, launch, looped=True)

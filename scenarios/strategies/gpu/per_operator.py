@@ -12,7 +12,7 @@ from scenarios.strategies.registry import strategy
 from scenarios.workload.operators import Collective, Operator, Step
 
 
-@strategy("per_operator", "gpu")
+@strategy("per_operator", "gpu", fuses=False, streams=False)
 def per_operator(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:
     """Every operator is a kernel, a collective too; the next one starts when the one before has drained."""
     prepare(clock, machine)

@@ -20,13 +20,13 @@ from scenarios.workload.operators import Attention, Collective, Elementwise, Mat
 BUFFER_TILES = 4
 
 
-@strategy("fused_decoder", "gpu")
+@strategy("fused_decoder", "gpu", fuses=True, streams=True)
 def fused_decoder(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:
     """One persistent kernel a decoder: inside, operators wait for counters in memory; between, a kernel boundary."""
     return _persistent(clock, machine, step, launch, looped=False)
 
 
-@strategy("kernel_loop", "gpu")
+@strategy("kernel_loop", "gpu", fuses=True, streams=True)
 def kernel_loop(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:
     """One persistent kernel for the whole pass (a megakernel): a single launch, weights prefetched across operators.
 
