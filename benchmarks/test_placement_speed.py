@@ -18,7 +18,7 @@ from scenarios.workload.model import load_model, shard
 def program(model: str, count: int):
     chip, loaded = load_chip("sn40l"), load_model(model)
     step = forward(loaded, shard(loaded, count), 1, 4096, 4096, "bf16")
-    return token_stream(DataflowMachine(chip, Cluster(chip, count)), step), chip
+    return token_stream(DataflowMachine(chip, Cluster(chip, count)), step.decoders[0]), chip
 
 
 @pytest.mark.parametrize("phase", ["decode", "prefill"])

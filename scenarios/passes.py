@@ -11,7 +11,7 @@ from scenarios.assignment import Assignment
 from scenarios.strategies import side_by_side
 from scenarios.training.stages import training_work
 from scenarios.workload.decoder import forward
-from scenarios.workload.operators import Attention, Count, Step
+from scenarios.workload.operators import Attention, Count, Operator, Step
 
 
 def passes_of(assignment: Assignment) -> list[tuple[Step, int]]:
@@ -38,8 +38,8 @@ def passes_of(assignment: Assignment) -> list[tuple[Step, int]]:
 
 def with_contexts(step: Step, change: Callable[[Count], Count]) -> Step:
     """The step with the contexts of its attention changed."""
-    decoder = tuple(
-        replace(operator, context=change(operator.context)) if isinstance(operator, Attention) else operator
-        for operator in step.decoder
-    )
-    return replace(step, decoder=decoder)
+
+    def changed(operator: Operator) -> Operator:
+        return replace(operator, context=change(operator.context)) if isinstance(operator, Attention) else operator
+
+    return Step(tuple(replace(each, operators=tuple(map(changed, each.operators))) for each in step.segments))

@@ -147,12 +147,12 @@ def _step(assignment: Assignment, batches: Floats, contexts: Floats) -> Step:
 
 def _limited_alike(assignment: Assignment, step: Step) -> list[NDArray[np.intp]]:
     """The lanes of a step in groups: within each the same things limit every kernel."""
-    (attention,) = (operator for operator in step.decoder if isinstance(operator, Attention))
+    attention = next(operator for operator in step.operators if isinstance(operator, Attention))
     alike = np.zeros(np.shape(attention.context), np.int64)
     point = assignment.point
     if isinstance(point.chip, Gpu):
         machine = gpu_machine(point.chip, assignment.cluster(), point.framework)
-        for operator in (*step.before, *step.decoder, *step.after):
+        for operator in step.operators:
             if not isinstance(operator, Collective):
                 kinds, own = np.unique(machine.limiters(operator), return_inverse=True)
                 alike = alike * kinds.size + own

@@ -140,7 +140,8 @@ def test_an_operator_is_one_more_of_its_decoder() -> None:
     point = make_point("llama-3.1-8b", "h100", 8)
     (step, _), *_ = passes_of(assign(point))
     extra = Elementwise("soft cap", bytes_read=1e6, bytes_written=1e6, operations=1e6)
-    longer = replace(step, decoder=(*step.decoder, extra))
+    before, decoder, after = step.segments
+    longer = Step((before, replace(decoder, operators=(*decoder.operators, extra)), after))
     for name in STRATEGIES:
         for chip, launch in (("h100", "graph"), ("sn40l", "hardware")):
             cluster = Cluster(load_chip(chip), 8)
@@ -156,7 +157,7 @@ def test_a_strategy_is_one_function_under_its_name(monkeypatch: pytest.MonkeyPat
     @registry.strategy("free_launches", "gpu", fuses=False, streams=False)
     def free_launches(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:
         engine = clock.engine("compute")
-        for operator in step.before + step.layers * step.decoder + step.after:
+        for operator in (each for segment in step.segments for each in segment.times * segment.operators):
             clock.task(engine, machine.price(operator).durations(machine.cluster), name=operator.name)
         return clock.now
 

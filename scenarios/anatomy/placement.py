@@ -19,7 +19,7 @@ from scenarios.strategies.dataflow.fused_program import token_stream, token_tile
 from scenarios.strategies.dataflow.stages import TILE_TOKENS, DataflowMachine, tokens_of
 from scenarios.workload.decoder import forward
 from scenarios.workload.model import Model, shard
-from scenarios.workload.operators import Step
+from scenarios.workload.operators import Decoder
 
 CLUSTER_TILES = (16, 32, 64, 128)
 HEAD_DIM = 128
@@ -38,10 +38,10 @@ def place_decoder(point: Point) -> Placement:
     assignment = assign(point)
     machine = DataflowMachine(point.chip, assignment.cluster())
     point.chip.peak_flops(point.precision)  # refuses what its units do not compute
-    step = passes_of(assignment)[0][0]
+    decoder = passes_of(assignment)[0][0].decoders[0]
     placed: list[Placement] = []
     refused = ""
-    for program in mappings(machine, step):
+    for program in mappings(machine, decoder):
         try:
             placed.append(place(program, point.chip))
         except TooLarge as error:
@@ -60,21 +60,21 @@ def cluster_decoder(point: Point) -> list[tuple[int, list[ClusterKernel]]]:
         raise ScenarioError(
             f"{point.chip.name} has no thread block clusters; choose a GPU that has, or a dataflow chip."
         )
-    step = passes_of(assign(point))[0][0]
-    tiles = [rows for rows in CLUSTER_TILES if rows < tokens_of(step)] or [tokens_of(step)]
-    return [(rows, cluster_kernels(token_tile(point.chip, step, rows), point.chip)) for rows in tiles]
+    decoder = passes_of(assign(point))[0][0].decoders[0]
+    tiles = [rows for rows in CLUSTER_TILES if rows < tokens_of(decoder)] or [tokens_of(decoder)]
+    return [(rows, cluster_kernels(token_tile(point.chip, decoder, rows), point.chip)) for rows in tiles]
 
 
-def mappings(machine: DataflowMachine, step: Step) -> list[FusedProgram]:
+def mappings(machine: DataflowMachine, decoder: Decoder) -> list[FusedProgram]:
     """The ways to fuse one decoder: its weights stream, or, with more tokens than fill two tiles, its tokens do."""
-    found = [weight_stream(machine, step)]
-    return [*found, token_stream(machine, step)] if tokens_of(step) >= 2 * TILE_TOKENS else found
+    found = [weight_stream(machine, decoder)]
+    return [*found, token_stream(machine, decoder)] if tokens_of(decoder) >= 2 * TILE_TOKENS else found
 
 
-def kernels_needed(machine: DataflowMachine, step: Step) -> int | None:
+def kernels_needed(machine: DataflowMachine, decoder: Decoder) -> int | None:
     """The fewest kernels that hold one decoder, in either mapping; None where no number does."""
     counts: list[int] = []
-    for program in mappings(machine, step):
+    for program in mappings(machine, decoder):
         try:
             counts.append(kernel_count(program, machine.chip))
         except TooLarge:
@@ -131,14 +131,14 @@ def limits(
                 "token_stream": largest_hidden(machine, token_stream, phase, batch, context),
             }
             for size in hidden:
-                record[f"kernels_at_{size}"] = kernels_needed(machine, _step(size, count, phase, batch, context))
+                record[f"kernels_at_{size}"] = kernels_needed(machine, _decoder(size, count, phase, batch, context))
             records.append(record)
     return records
 
 
 def largest_hidden(
     machine: DataflowMachine,
-    mapping: Callable[[DataflowMachine, Step], FusedProgram],
+    mapping: Callable[[DataflowMachine, Decoder], FusedProgram],
     phase: str,
     batch: int,
     context: int,
@@ -148,14 +148,15 @@ def largest_hidden(
     least, most = 0, LARGEST_HIDDEN // (HEAD_DIM * count)
     while least < most:
         middle = (least + most + 1) // 2
-        step = _step(middle * HEAD_DIM * count, count, phase, batch, context)
-        least, most = (middle, most) if fits(mapping(machine, step), machine.chip) else (least, middle - 1)
+        decoder = _decoder(middle * HEAD_DIM * count, count, phase, batch, context)
+        least, most = (middle, most) if fits(mapping(machine, decoder), machine.chip) else (least, middle - 1)
     return least * HEAD_DIM * count
 
 
-def _step(hidden: int, count: int, phase: str, batch: int, context: int) -> Step:
-    """One pass of a Llama of this hidden size on one of ``count`` chips."""
+def _decoder(hidden: int, count: int, phase: str, batch: int, context: int) -> Decoder:
+    """The decoder of a Llama of this hidden size on one of ``count`` chips."""
     if hidden < HEAD_DIM or hidden % HEAD_DIM:
         raise ScenarioError(f"--hidden {hidden} is not heads of {HEAD_DIM}; choose a multiple of {HEAD_DIM}.")
     model = llama_of(hidden)
-    return forward(model, shard(model, count), batch, 1 if phase == "decode" else context, context, "bf16")
+    step = forward(model, shard(model, count), batch, 1 if phase == "decode" else context, context, "bf16")
+    return step.decoders[0]

@@ -20,7 +20,7 @@ from scenarios.passes import passes_of
 from scenarios.point import Point
 from scenarios.strategies import run_strategy
 from scenarios.strategies.label import Label
-from scenarios.workload.operators import Operator, Step
+from scenarios.workload.operators import Operator, Segment, Step
 
 
 def roofs(point: Point) -> dict[str, float]:
@@ -72,15 +72,15 @@ def operator_rooflines(point: Point) -> list[dict[str, object]]:
 def _operators(assignment: Assignment) -> Iterator[tuple[Operator, int]]:
     """What computes in the first pass of each kind; of a request that is its prefill and its first output token."""
     for step, _ in passes_of(assignment)[: 2 if assignment.point.phase == "request" else None]:
-        for operators, calls in ((step.before, 1), (step.decoder, step.layers), (step.after, 1)):
-            for operator in operators:
+        for segment in step.segments:
+            for operator in segment.operators:
                 if np.max(operator.flops) > 0:
-                    yield operator, calls
+                    yield operator, segment.times
 
 
 def _seconds(assignment: Assignment, operator: Operator) -> float:
     """The operator alone on a clock, as a kernel of its own, less what its launch takes."""
-    alone = Step(before=(operator,), decoder=(), layers=0, after=())
+    alone = Step((Segment((operator,)),))
     point, cluster = assignment.point, replace(assignment.cluster(), slowdown=None)
     finish = run_strategy(Timeline(), cluster, "per_operator", alone, point.launch, point.framework)
     launching = (spent for label, spent in finish.parts.items() if isinstance(label, Label) and label.part == "launch")

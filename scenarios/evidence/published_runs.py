@@ -128,7 +128,7 @@ def _layer_seconds(assignment: Assignment, step: Step) -> float:
     """What one more decoder adds to a pass."""
     point, ranks = assignment.point, assignment.shard.ranks
     assert isinstance(point.chip, Gpu)
-    one, two = (step_seconds(point.chip, ranks, replace(step, layers=layers), point.framework) for layers in (1, 2))
+    one, two = (step_seconds(point.chip, ranks, step.part(layers), point.framework) for layers in (1, 2))
     return two - one
 
 

@@ -6,7 +6,7 @@ of a user, becomes a schedule. The schedule itself is played in ``scenarios.serv
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from scenarios.serving.continuous_batching import Schedule, Served, serve
 from scenarios.strategies.step_time import step_seconds
 from scenarios.workload.decoder import forward
 from scenarios.workload.model import Shard
-from scenarios.workload.operators import Collective, Elementwise, MatrixProduct, Operator, Step
+from scenarios.workload.operators import Collective, Elementwise, MatrixProduct, Operator, Segment, Step
 
 PREFILL_TOKENS = 8192  # of prompts in one iteration, unless the framework says how many prompts (max_num_tokens)
 # A benchmark of N concurrent requests sends 20 N, at most 2,000: the means of the measured table are multiples of
@@ -137,15 +137,11 @@ def predict_serving(row: Mapping[str, Any]) -> tuple[float, float]:
 def _together(decode: Step, prefill: Step) -> Step:
     """One iteration that carries both: operators see all rows at once, attention runs for each kind of token."""
 
-    def merged(ours: Sequence[Operator], theirs: Sequence[Operator]) -> tuple[Operator, ...]:
-        return tuple(each for pair in zip(ours, theirs, strict=True) for each in _merged(*pair))
+    def merged(ours: Segment, theirs: Segment) -> Segment:
+        pairs = zip(ours.operators, theirs.operators, strict=True)
+        return replace(theirs, operators=tuple(each for pair in pairs for each in _merged(*pair)))
 
-    return replace(
-        prefill,
-        before=merged(decode.before, prefill.before),
-        decoder=merged(decode.decoder, prefill.decoder),
-        after=merged(decode.after, prefill.after),
-    )
+    return Step(tuple(map(merged, decode.segments, prefill.segments)))
 
 
 def _merged(ours: Operator, theirs: Operator) -> list[Operator]:

@@ -7,7 +7,7 @@ tensor-parallel group. How stages and replicas wait for each other is in ``scena
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 
@@ -142,9 +142,8 @@ class TrainingStages:
 
     def _passes(self, stage: int, decoders: int, *, first: bool, last: bool) -> tuple[Spent, Spent]:
         """Forward and backward of one micro-batch through one run of decoders."""
-        ahead, back = self.work.forward, self.work.backward
-        ahead = replace(ahead, before=ahead.before if first else (), after=ahead.after if last else (), layers=decoders)
-        back = replace(back, before=back.before if last else (), after=back.after if first else (), layers=decoders)
+        ahead = self.work.forward.part(decoders, begins=first, ends=last)
+        back = self.work.backward.part(decoders, begins=last, ends=first)
         return self._spent(stage, ahead), self._spent(stage, back)
 
     def _spent(self, stage: int, step: Step) -> Spent:

@@ -15,10 +15,12 @@ from scenarios.workload.operators import (
     Attention,
     Collective,
     Count,
+    Decoder,
     Elementwise,
     MatrixProduct,
     Operator,
     Quantity,
+    Segment,
     Step,
 )
 
@@ -200,4 +202,4 @@ def forward(
         )
     )
     layer = decoder(model, shard, batch, tokens, context, precision, sequence=sequence, fused_attention=fused_attention)
-    return Step(tuple(before), layer, model.layers, tuple(after))
+    return Step((Segment(tuple(before)), Decoder(layer, model.layers), Segment(tuple(after))))

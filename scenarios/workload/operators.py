@@ -10,7 +10,7 @@ and so is what follows from them (``several``).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -182,19 +182,58 @@ Operator = MatrixProduct | Attention | Elementwise | Collective
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One pass through the model on one chip: what comes before the decoders, one decoder, how many, what comes after.
+class Segment:
+    """Operators that run once, one after the other: what comes before the decoders, or after them."""
 
-    ``kept_bytes``: activations of a decoder that a training step writes for its backward pass, or reads there.
+    operators: tuple[Operator, ...]
+
+    @property
+    def times(self) -> int:
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder(Segment):
+    """The operators of one decoder, of which ``layers`` alike follow each other.
+
+    ``kept_bytes``: activations of one that a training step writes for its backward pass, or reads there.
     """
 
-    before: tuple[Operator, ...]
-    decoder: tuple[Operator, ...]
     layers: int
-    after: tuple[Operator, ...]
     kept_bytes: float = 0.0
+
+    @property
+    def times(self) -> int:
+        return self.layers
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One pass through the model on one chip, segment after segment. An empty one is where others have operators."""
+
+    segments: tuple[Segment, ...]
+
+    @property
+    def decoders(self) -> tuple[Decoder, ...]:
+        """Every kind of decoder, in their order."""
+        return tuple(segment for segment in self.segments if isinstance(segment, Decoder))
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """Every operator, those of a decoder once."""
+        return tuple(operator for segment in self.segments for operator in segment.operators)
+
+    def part(self, layers: int, *, begins: bool = True, ends: bool = True) -> Step:
+        """The part of the pass that has so many of its decoders, all of one kind, and what is before and after them."""
+        before, decoder, after = self.segments
+        assert isinstance(decoder, Decoder)
+        some = replace(decoder, layers=layers)
+        return Step((before if begins else Segment(()), some, after if ends else Segment(())))
 
     def total(self, quantity: Callable[[Operator], Quantity]) -> Quantity:
         """Sum of ``quantity`` over all operators of the pass; an array where it is of several passes."""
-        once = sum(quantity(operator) for operator in self.before + self.after)
-        return once + self.layers * sum(quantity(operator) for operator in self.decoder)
+        around = (segment for segment in self.segments if not isinstance(segment, Decoder))
+        once = sum(quantity(operator) for segment in around for operator in segment.operators)
+        return once + sum(
+            each.layers * sum(quantity(operator) for operator in each.operators) for each in self.decoders
+        )

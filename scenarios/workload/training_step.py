@@ -18,10 +18,12 @@ from scenarios.workload.operators import (
     ACTIVATION_BYTES,
     Attention,
     Collective,
+    Decoder,
     Elementwise,
     MatrixProduct,
     Operator,
     Quantity,
+    Segment,
     Step,
 )
 from scenarios.workload.parallel import Recompute
@@ -105,28 +107,27 @@ def training_step(
     )
     dropout = not fused_attention
     kept = kept_activation_bytes(model, shard, batch, own, recompute, sequence=sequence, dropout=dropout)
-    layer = [back for operator in reversed(ahead.decoder) for back in backward(operator)]
-    ahead = replace(ahead, decoder=_with_casts(ahead.decoder), kept_bytes=kept)
-    if not fused_add:
-        apart = (part for operator in ahead.decoder for part in _add_apart(operator, dropout=dropout))
-        ahead = replace(ahead, decoder=tuple(apart))
-    if recompute == "full":
-        layer = [operator for operator in ahead.decoder if not _last_exchange(operator, ahead)] + layer
-    elif recompute == "selective":
-        layer = [operator for operator in ahead.decoder if operator.part == "attention"] + layer
-    ahead = replace(ahead, decoder=tuple(_gathered_in_fp8(ahead.decoder, shard.ranks)))
-    layer = _gathered_in_fp8(layer, shard.ranks)
-    back = Step(
-        before=tuple(b for operator in reversed(ahead.after) for b in backward(operator)),
-        decoder=tuple(layer),
-        layers=model.layers,
-        after=tuple(b for operator in reversed(ahead.before) for b in backward(operator)),
-        kept_bytes=kept,
-    )
-    if not fused_loss:
-        ahead = replace(ahead, after=_loss_in_passes(ahead.after, LOSS_PASSES))
-        back = replace(back, before=_loss_in_passes(back.before, LOSS_BACKWARD_PASSES))
-    return TrainingStep(ahead, back, optimizer_step(model.parameters / shard.ranks))
+
+    def both_ways(segment: Segment) -> tuple[Segment, Segment]:
+        back = [each for operator in reversed(segment.operators) for each in backward(operator)]
+        if not isinstance(segment, Decoder):
+            if fused_loss:
+                return segment, Segment(tuple(back))
+            return (
+                Segment(_loss_in_passes(segment.operators, LOSS_PASSES)),
+                Segment(_loss_in_passes(back, LOSS_BACKWARD_PASSES)),
+            )
+        there = _with_casts(segment.operators)
+        if not fused_add:
+            there = [part for operator in there for part in _add_apart(operator, dropout=dropout)]
+        back = _computed_again(there, recompute) + back
+        return (
+            Decoder(tuple(_gathered_in_fp8(there, shard.ranks)), segment.layers, kept),
+            Decoder(tuple(_gathered_in_fp8(back, shard.ranks)), segment.layers, kept),
+        )
+
+    segments, reverse = zip(*map(both_ways, ahead.segments), strict=True)
+    return TrainingStep(Step(segments), Step(reverse[::-1]), optimizer_step(model.parameters / shard.ranks))
 
 
 def _passes(name: str, passes: Mapping[str, ElementPass], elements: Quantity) -> list[Operator]:
@@ -174,7 +175,7 @@ def _add_apart(operator: Operator, *, dropout: bool) -> list[Operator]:
     return [add, replace(operator, bytes_read=unit, bytes_written=unit)]
 
 
-def _with_casts(decoder: tuple[Operator, ...]) -> tuple[Operator, ...]:
+def _with_casts(decoder: Sequence[Operator]) -> list[Operator]:
     """A decoder whose products take FP8, as Transformer Engine casts for them.
 
     A normalisation writes its output as two FP8 arrays, one of them transposed for the weight gradient, in the bytes of
@@ -190,7 +191,7 @@ def _with_casts(decoder: tuple[Operator, ...]) -> tuple[Operator, ...]:
         made.append(operator)
         if not isinstance(operator, Collective):
             before = operator
-    return tuple(made)
+    return made
 
 
 def _gathered_in_fp8(operators: Sequence[Operator], ranks: int) -> list[Operator]:
@@ -290,11 +291,19 @@ def kept_activation_bytes(
     return rows * (replicated + ACTIVATION_BYTES * (attention + (3 if model.gated_mlp else 2) * shard.intermediate))
 
 
-def _last_exchange(operator: Operator, step: Step) -> bool:
-    """The decoder's closing collective need not be computed again: the next decoder's input was kept."""
-    return isinstance(operator, Collective) and operator is step.decoder[-1]
+def _computed_again(decoder: list[Operator], recompute: Recompute) -> list[Operator]:
+    """What of a decoder's forward pass its backward pass begins with."""
+    match recompute:
+        case "none":
+            return []
+        case "selective":
+            return [operator for operator in decoder if operator.part == "attention"]
+        case "full":
+            # The closing collective need not be computed again: the next decoder's input was kept.
+            return decoder[:-1] if isinstance(decoder[-1], Collective) else decoder
 
 
 def optimizer_step(parameters: float) -> Step:
     """The optimizer on one chip that updates so many parameters."""
-    return Step((), (), 0, tuple(_passes("optimizer", OPTIMIZER_PASSES, parameters)))
+    passes = Segment(tuple(_passes("optimizer", OPTIMIZER_PASSES, parameters)))
+    return Step((Segment(()), passes))  # a kernel boundary lies before it

@@ -31,34 +31,34 @@ from scenarios.workload.operators import (
     ACTIVATION_BYTES,
     Attention,
     Collective,
+    Decoder,
     Elementwise,
     MatrixProduct,
     Operator,
     Quantity,
-    Step,
     largest,
 )
 
 
-def weight_stream(machine: DataflowMachine, step: Step) -> FusedProgram:
+def weight_stream(machine: DataflowMachine, decoder: Decoder) -> FusedProgram:
     """One decoder with all tokens on chip; every stage works on all of them while its weights pass."""
     exchange = partial(all_reduce_seconds, machine)
-    return _Builder(machine.chip, exchange, step, tokens_of(step), stationary=False).program("weight stream")
+    return _Builder(machine.chip, exchange, decoder, tokens_of(decoder), stationary=False).program("weight stream")
 
 
-def token_stream(machine: DataflowMachine, step: Step) -> FusedProgram:
+def token_stream(machine: DataflowMachine, decoder: Decoder) -> FusedProgram:
     """One decoder with its weights on chip; tiles of tokens pass through all stages at once."""
     exchange = partial(all_reduce_seconds, machine)
-    rows = min(TILE_TOKENS, tokens_of(step))
-    return _Builder(machine.chip, exchange, step, rows, stationary=True).program("token stream")
+    rows = min(TILE_TOKENS, tokens_of(decoder))
+    return _Builder(machine.chip, exchange, decoder, rows, stationary=True).program("token stream")
 
 
-def token_tile(chip: Gpu, step: Step, rows: int) -> FusedProgram:
+def token_tile(chip: Gpu, decoder: Decoder, rows: int) -> FusedProgram:
     """One decoder for a tile of ``rows`` tokens on a GPU: what one thread block cluster would do at a time.
 
     An exchange between chips is where the cluster's kernel ends, so that it takes no time in it.
     """
-    return _Builder(chip, lambda _: (0.0, 0.0), step, rows, stationary=False).program("token tile")
+    return _Builder(chip, lambda _: (0.0, 0.0), decoder, rows, stationary=False).program("token tile")
 
 
 @dataclass
@@ -68,7 +68,7 @@ class _Builder:
     chip: Dataflow | Gpu
     exchange: Callable[[Collective], tuple[Quantity, Quantity]]
     """Latency and whole time of a collective."""
-    step: Step
+    decoder: Decoder
     rows: int
     stationary: bool
     stages: list[Stage] = field(default_factory=list)
@@ -80,13 +80,13 @@ class _Builder:
     @property
     def part(self) -> float:
         """Share of the operators' tokens that one pass takes."""
-        return self.rows / tokens_of(self.step)
+        return self.rows / tokens_of(self.decoder)
 
     def _unit(self, precision: Precision = "bf16") -> ComputeUnit:
         return ComputeUnit.of(self.chip, precision)
 
     def program(self, name: str) -> FusedProgram:
-        for operator in self.step.decoder:
+        for operator in self.decoder.operators:
             self._add(operator)
         leaving = {tensor for tensor, _ in self.unread}
         buffers = tuple(
@@ -100,7 +100,7 @@ class _Builder:
             buffers,
             "pipelined" if self.stationary else "in turn",
             passes,
-            self.step.kept_bytes / passes,
+            self.decoder.kept_bytes / passes,
         )
 
     def _add(self, operator: Operator) -> None:
@@ -187,7 +187,7 @@ class _Builder:
         latency, seconds = (largest(each) for each in self.exchange(operator))
         size = largest(operator.payload_bytes) * self.part
         # In the token stream all collectives share the link at the same time.
-        streams = sum(isinstance(other, Collective) for other in self.step.decoder) if self.stationary else 1
+        streams = sum(isinstance(other, Collective) for other in self.decoder.operators) if self.stationary else 1
         added = size / ACTIVATION_BYTES
         self._read(size, operator.name)
         stage = vector_stage(self._unit(), operator.name, added, added, 0.0, 2 * size)

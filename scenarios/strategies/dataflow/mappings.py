@@ -34,8 +34,9 @@ from scenarios.strategies.dataflow.stages import (
 from scenarios.strategies.dataflow.token_stream import TokenPipeline, run_token_pipeline, token_pipeline
 from scenarios.strategies.label import FILL_DRAIN, HBM, LAUNCH
 from scenarios.strategies.registry import strategy
+from scenarios.strategies.segments import run_segment
 from scenarios.strategies.stream import StreamStage, run_stages
-from scenarios.workload.operators import MatrixProduct, Operator, Step
+from scenarios.workload.operators import Decoder, MatrixProduct, Operator, Step
 
 
 @strategy("per_operator", "dataflow", fuses=False, streams=True)
@@ -43,19 +44,17 @@ def per_operator(clock: Timeline, machine: DataflowMachine, step: Step, launch: 
     """Every operator is a kernel: its activations cross off-chip memory, and the whole chip drains between kernels."""
     buffer = clock.buffer(BUFFER_TILES)
 
-    def stages(operators: Sequence[Operator]) -> list[StreamStage]:
-        return [stage_of(machine, operator, 1.0, spill=True) for operator in operators]
-
     def kernels(stages: Sequence[StreamStage], ready: Time) -> Time:
         for stage in stages:
             ready = _launch(clock, machine, launch, _load_program(clock, machine, launch, ready))
             ready = run_stages(clock, machine.cluster, [stage], buffer, ready)
         return ready
 
-    decoder = stages(step.decoder)
-    ready = kernels(stages(step.before), clock.now)
-    (ready,) = clock.loop(step.layers, lambda carried: (kernels(decoder, carried[0]),), (ready,), "layer")
-    return kernels(stages(step.after), ready)
+    ready = clock.now
+    for segment in step.segments:
+        stages = [stage_of(machine, operator, 1.0, spill=True) for operator in segment.operators]
+        ready = run_segment(clock, segment, partial(kernels, stages), ready)
+    return ready
 
 
 @strategy("fused_decoder", "dataflow", fuses=True, streams=True)
@@ -79,14 +78,19 @@ def _fused(clock: Timeline, machine: DataflowMachine, step: Step, launch: str, *
         ready = _launch(clock, machine, launch, _load_program(clock, machine, launch, ready))
         return run_stages(clock, machine.cluster, stages_of(machine, operators), buffer, ready)
 
-    ready = once(step.before, clock.now)
-    if step.layers:
-        ready = _decoders(clock, machine, step, launch, ready, looped=looped)
-    return once(step.after, ready)
+    ready = clock.now
+    for segment in step.segments:
+        if isinstance(segment, Decoder):
+            ready = _layers(clock, machine, segment, launch, ready, looped=looped)
+        else:
+            ready = once(segment.operators, ready)
+    return ready
 
 
-def _decoders(clock: Timeline, machine: DataflowMachine, step: Step, launch: str, ready: Time, *, looped: bool) -> Time:
-    mapping = _decoder_mapping(clock, machine, step, launch, looped)
+def _layers(
+    clock: Timeline, machine: DataflowMachine, decoder: Decoder, launch: str, ready: Time, *, looped: bool
+) -> Time:
+    mapping = _decoder_mapping(clock, machine, decoder, launch, looped)
 
     def layer(carried: tuple[Time, ...]) -> tuple[Time, ...]:
         first, last = carried
@@ -97,7 +101,7 @@ def _decoders(clock: Timeline, machine: DataflowMachine, step: Step, launch: str
     if not mapping.sections:
         ready = _load_program(clock, machine, launch, ready)
         ready = _launch(clock, machine, launch, ready) if looped else ready
-    return clock.loop(step.layers, layer, (ready, ready), "layer")[1]
+    return clock.loop(decoder.layers, layer, (ready, ready), "layer")[1]
 
 
 def _load_program(clock: Timeline, machine: DataflowMachine, launch: str, ready: Time) -> Time:
@@ -134,26 +138,28 @@ class _Mapping(NamedTuple):
     sections: bool = False
 
 
-def _decoder_mapping(clock: Timeline, machine: DataflowMachine, step: Step, launch: str, looped: bool) -> _Mapping:
+def _decoder_mapping(
+    clock: Timeline, machine: DataflowMachine, decoder: Decoder, launch: str, looped: bool
+) -> _Mapping:
     """The fastest mapping of one decoder that fits on the chip."""
-    weights, room = weight_bytes(step), resident_bytes(machine.chip)
+    weights, room = weight_bytes(decoder), resident_bytes(machine.chip)
     # Stricter than placement, which counts what is live at a time: units full of activations feed no compute unit.
-    holds_tokens = activation_bytes(machine, step) <= room
-    stages = stages_of(machine, step.decoder)
+    holds_tokens = activation_bytes(machine, decoder) <= room
+    stages = stages_of(machine, decoder.operators)
     by_weights = max(sum(int(np.max(s.load)) for s in stages), sum(int(np.max(s.compute)) for s in stages))
-    if tokens_of(step) >= 2 * TILE_TOKENS:
-        if _holds_weights(machine, step):
-            pipeline = token_pipeline(machine, step)
+    if tokens_of(decoder) >= 2 * TILE_TOKENS:
+        if _holds_weights(machine, decoder):
+            pipeline = token_pipeline(machine, decoder)
             if not holds_tokens or pipeline.steady_ps < by_weights:
-                ahead = looped and 2 * weights + tile_bytes(step) <= room
+                ahead = looped and 2 * weights + tile_bytes(decoder) <= room
                 return _token_stream(clock, machine, pipeline, 2 if ahead else 1)
         else:
             between = _program_load_ps(machine, launch) + _launch_ps(machine, launch)
-            together, pipelines = section_pipelines(machine, step, partial(_holds_weights, machine), between)
+            together, pipelines = section_pipelines(machine, decoder, partial(_holds_weights, machine), between)
             if pipelines and (not holds_tokens or together < by_weights):
                 return _in_sections(clock, machine, pipelines, launch)
     if not holds_tokens:
-        raise DoesNotFit(_too_large(machine, step))
+        raise DoesNotFit(_too_large(machine, decoder))
     buffer = clock.buffer(BUFFER_TILES)
 
     def by_weight_stream(first: Time, last: Time) -> tuple[Time, Time]:
@@ -184,18 +190,18 @@ def _in_sections(
     return _Mapping(issue, sections=True)
 
 
-def _holds_weights(machine: DataflowMachine, step: Step) -> bool:
+def _holds_weights(machine: DataflowMachine, decoder: Decoder) -> bool:
     """Whether one kernel holds a decoder as a token stream: placement's answer.
 
     Placement knows forward passes; a backward pass goes by bytes, in the share of the chip that fused decoders reach.
     """
-    if all(operator.weights for operator in step.decoder if isinstance(operator, MatrixProduct)):
-        return fits(token_stream(machine, step), machine.chip)
-    return weight_bytes(step) + tile_bytes(step) <= resident_bytes(machine.chip)
+    if all(operator.weights for operator in decoder.operators if isinstance(operator, MatrixProduct)):
+        return fits(token_stream(machine, decoder), machine.chip)
+    return weight_bytes(decoder) + tile_bytes(decoder) <= resident_bytes(machine.chip)
 
 
-def _too_large(machine: DataflowMachine, step: Step) -> str:
-    needed = min(weight_bytes(step) + tile_bytes(step), activation_bytes(machine, step))
+def _too_large(machine: DataflowMachine, decoder: Decoder) -> str:
+    needed = min(weight_bytes(decoder) + tile_bytes(decoder), activation_bytes(machine, decoder))
     room = resident_bytes(machine.chip)
     return (
         f"one decoder needs {needed / 2**20:,.0f} MiB on chip, {machine.chip.name} has {room / 2**20:,.0f} MiB for it; "

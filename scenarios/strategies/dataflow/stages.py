@@ -19,11 +19,11 @@ from scenarios.workload.operators import (
     ACTIVATION_BYTES,
     Attention,
     Collective,
+    Decoder,
     Elementwise,
     MatrixProduct,
     Operator,
     Quantity,
-    Step,
     largest,
 )
 
@@ -117,15 +117,15 @@ def _exchange_seconds(machine: DataflowMachine, volume: float) -> tuple[float, f
 _streamed_seconds = lru_cache(MOST_EXCHANGES)(streamed_all_reduce)
 
 
-def tokens_of(step: Step) -> int:
+def tokens_of(decoder: Decoder) -> int:
     """Rows of the activations that pass through one decoder; of several passes the most."""
-    products = (operator for operator in step.decoder if isinstance(operator, MatrixProduct) and operator.weights)
+    products = (operator for operator in decoder.operators if isinstance(operator, MatrixProduct) and operator.weights)
     return max(int(largest(operator.m)) for operator in products)
 
 
-def weight_bytes(step: Step) -> float:
+def weight_bytes(decoder: Decoder) -> float:
     """Weights of one decoder on one chip."""
-    return sum(operator.stream_bytes for operator in step.decoder if isinstance(operator, MatrixProduct))
+    return sum(operator.stream_bytes for operator in decoder.operators if isinstance(operator, MatrixProduct))
 
 
 def resident_bytes(chip: Dataflow) -> float:
@@ -133,19 +133,19 @@ def resident_bytes(chip: Dataflow) -> float:
     return chip.on_chip.total_bytes * chip.timing.unit_share - chip.on_chip.stream_buffer_bytes
 
 
-def tile_bytes(step: Step) -> float:
+def tile_bytes(decoder: Decoder) -> float:
     """What the token stream keeps on chip beside weights: double buffers between all stages, each a tile of tokens, and
     in prefill the keys and values of the sequence that passes through, which its later tiles read."""
-    a_token = sum(largest(operator.activation_bytes) for operator in step.decoder) / tokens_of(step)
-    return 2.0 * min(TILE_TOKENS, tokens_of(step)) * a_token + sum(
+    a_token = sum(largest(operator.activation_bytes) for operator in decoder.operators) / tokens_of(decoder)
+    return 2.0 * min(TILE_TOKENS, tokens_of(decoder)) * a_token + sum(
         2.0 * largest(operator.context) * operator.kv_heads * operator.head_dim * ACTIVATION_BYTES
-        for operator in step.decoder
+        for operator in decoder.operators
         if isinstance(operator, Attention) and not operator.decode
     )
 
 
-def activation_bytes(machine: DataflowMachine, step: Step) -> float:
+def activation_bytes(machine: DataflowMachine, decoder: Decoder) -> float:
     """What the weight stream keeps on chip: the residual of all tokens, and input and output of the widest operator."""
-    hidden = max(o.k for o in step.decoder if isinstance(o, MatrixProduct) and o.weights)
-    widest = max(largest(operator.activation_bytes) for operator in step.decoder)
-    return widest + tokens_of(step) * hidden * ACTIVATION_BYTES
+    hidden = max(o.k for o in decoder.operators if isinstance(o, MatrixProduct) and o.weights)
+    widest = max(largest(operator.activation_bytes) for operator in decoder.operators)
+    return widest + tokens_of(decoder) * hidden * ACTIVATION_BYTES

@@ -17,7 +17,7 @@ from scenarios.strategies.dataflow.stages import (
     weight_bytes,
 )
 from scenarios.strategies.label import FILL_DRAIN, HBM, LINK, Label
-from scenarios.workload.operators import Collective, Operator, Step, largest
+from scenarios.workload.operators import Collective, Decoder, Operator, largest
 
 
 class TokenStage(NamedTuple):
@@ -58,15 +58,15 @@ class TokenPipeline:
         return max(self.tiles * interval, self.weight_load + self.tiles * self.tile_load)
 
 
-def token_pipeline(machine: DataflowMachine, step: Step) -> TokenPipeline:
+def token_pipeline(machine: DataflowMachine, decoder: Decoder) -> TokenPipeline:
     """Stages balanced by giving each units in proportion to its work, so that all take the same time for a tile.
 
     Their common time is booked to the operators in proportion to the units that these hold. The collectives share the
     link, each at its part of the rate.
     """
-    tiles = -(-tokens_of(step) // TILE_TOKENS)
-    units = [operator for operator in step.decoder if not isinstance(operator, Collective)]
-    collectives = [operator for operator in step.decoder if isinstance(operator, Collective)]
+    tiles = -(-tokens_of(decoder) // TILE_TOKENS)
+    units = [operator for operator in decoder.operators if not isinstance(operator, Collective)]
+    collectives = [operator for operator in decoder.operators if isinstance(operator, Collective)]
     shares: dict[Hashable, float] = {}
     for unit in units:
         label = Label(unit.part, limiter_of(unit))
@@ -74,7 +74,7 @@ def token_pipeline(machine: DataflowMachine, step: Step) -> TokenPipeline:
     balanced = {label: seconds_to_ps(seconds) for label, seconds in shares.items()}
     stages: list[TokenStage] = []
     latencies = 0.0
-    for index, operator in enumerate(step.decoder):
+    for index, operator in enumerate(decoder.operators):
         if isinstance(operator, Collective):
             own, seconds = (largest(each) for each in all_reduce_seconds(machine, operator))
             a_tile = seconds_to_ps(len(collectives) * (seconds - own) / tiles)
@@ -82,8 +82,8 @@ def token_pipeline(machine: DataflowMachine, step: Step) -> TokenPipeline:
             latencies += own
         else:
             stages.append(TokenStage(f"stage {index}", operator, balanced))
-    weights = weight_bytes(step)
-    others = sum(largest(operator.stream_bytes) for operator in step.decoder) - weights + step.kept_bytes
+    weights = weight_bytes(decoder)
+    others = sum(largest(operator.stream_bytes) for operator in decoder.operators) - weights + decoder.kept_bytes
     latency = latencies + len(units) * machine.chip.timing.stage_latency
     return TokenPipeline(
         tiles,

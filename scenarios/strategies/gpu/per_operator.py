@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 
 from chips.clock.timeline import Picoseconds, Time, Timeline, seconds_to_ps
 from scenarios.strategies.gpu.exchange import Kernel, issue_overlapped
 from scenarios.strategies.gpu.kernel_prices import GpuMachine
 from scenarios.strategies.label import HOST, LAUNCH, LINK
 from scenarios.strategies.registry import strategy
+from scenarios.strategies.segments import run_segment
 from scenarios.workload.operators import Collective, Operator, Step
 
 
@@ -66,9 +68,9 @@ def _chain(clock: Timeline, machine: GpuMachine, step: Step, kernel: Kernel, rea
             ready = kernel(operator, ready)
         return ready
 
-    ready = run(step.before, ready)
-    (ready,) = clock.loop(step.layers, lambda carried: (run(step.decoder, carried[0]),), (ready,), "layer")
-    return run(step.after, ready)
+    for segment in step.segments:
+        ready = run_segment(clock, segment, partial(run, segment.operators), ready)
+    return ready
 
 
 def _kernel(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from scenarios.strategies.gpu.kernel_prices import GpuMachine
 from scenarios.strategies.gpu.per_operator import prepare
 from scenarios.strategies.label import DEPENDENCY, FILL_DRAIN, LAUNCH, LINK
 from scenarios.strategies.registry import strategy
+from scenarios.strategies.segments import run_segment
 from scenarios.strategies.stream import StreamStage, run_stages, stream_tiles
 from scenarios.workload.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Step
 
@@ -43,7 +45,6 @@ def _persistent(clock: Timeline, machine: GpuMachine, step: Step, launch: str, *
     prepare(clock, machine)
     host = clock.engine("host")
     issued = clock.task(host, issue, label=LAUNCH, name="launch")
-    decoder = fused_stages(machine, step.decoder)
     buffer = clock.buffer(BUFFER_TILES)
 
     def boundary(ready: Time) -> Time:
@@ -51,16 +52,14 @@ def _persistent(clock: Timeline, machine: GpuMachine, step: Step, launch: str, *
         issued = clock.task(host, issue, label=LAUNCH, name="launch") if launch == "eager" else ready
         return clock.barrier(gap, label=LAUNCH, name="kernel boundary", after=(ready, issued))
 
-    def layer(carried: tuple[Time, ...]) -> tuple[Time, ...]:
-        ready = carried[0] if looped else boundary(carried[0])
-        return (run_stages(clock, machine.cluster, decoder, buffer, ready),)
+    def run(stages: Sequence[StreamStage], begins: bool, ready: Time) -> Time:
+        return run_stages(clock, machine.cluster, stages, buffer, boundary(ready) if begins else ready)
 
     ready = clock.barrier(gap, label=LAUNCH, name="kernel boundary", after=(issued,))
-    ready = run_stages(clock, machine.cluster, fused_stages(machine, step.before), buffer, ready)
-    (ready,) = clock.loop(step.layers, layer, (ready,), "layer")
-    if not looped:
-        ready = boundary(ready)
-    return run_stages(clock, machine.cluster, fused_stages(machine, step.after), buffer, ready)
+    for number, segment in enumerate(step.segments):
+        begins = number > 0 and not looped  # a kernel of its own, as is each layer of a decoder
+        ready = run_segment(clock, segment, partial(run, fused_stages(machine, segment.operators), begins), ready)
+    return ready
 
 
 def fused_stages(machine: GpuMachine, operators: Sequence[Operator]) -> list[StreamStage]:

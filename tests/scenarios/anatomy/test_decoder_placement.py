@@ -18,7 +18,7 @@ from scenarios.strategies.dataflow.fused_program import token_stream, weight_str
 from scenarios.strategies.dataflow.stages import DataflowMachine, activation_bytes, resident_bytes
 from scenarios.workload.decoder import forward
 from scenarios.workload.model import load_model, shard
-from scenarios.workload.operators import MatrixProduct, Step
+from scenarios.workload.operators import Decoder, MatrixProduct
 
 
 def machine(name: str, count: int = 1) -> DataflowMachine:
@@ -27,9 +27,10 @@ def machine(name: str, count: int = 1) -> DataflowMachine:
     return DataflowMachine(chip, Cluster(chip, count))
 
 
-def step(model: str, count: int, phase: str, batch: int, context: int) -> Step:
+def decoder(model: str, count: int, phase: str, batch: int, context: int) -> Decoder:
     loaded = load_model(model)
-    return forward(loaded, shard(loaded, count), batch, 1 if phase == "decode" else context, context, "bf16")
+    step = forward(loaded, shard(loaded, count), batch, 1 if phase == "decode" else context, context, "bf16")
+    return step.decoders[0]
 
 
 @pytest.mark.parametrize("phase", ["decode", "prefill"])
@@ -43,16 +44,16 @@ def test_a_fused_llama_2_7b_uses_about_nine_tenths_of_both_kinds_of_unit(phase: 
 
 
 def test_a_program_has_all_the_decoders_work_and_weights() -> None:
-    decode = step("llama-2-7b", 8, "decode", 1, 4096)
-    weights = sum(o.stream_bytes for o in decode.decoder if isinstance(o, MatrixProduct))
-    cache = sum(float(o.stream_bytes) for o in decode.decoder) - weights
+    decode = decoder("llama-2-7b", 8, "decode", 1, 4096)
+    weights = sum(o.stream_bytes for o in decode.operators if isinstance(o, MatrixProduct))
+    cache = sum(float(o.stream_bytes) for o in decode.operators) - weights
     program = weight_stream(machine("sn40l", 8), decode)
     assert sum(s.operand.streamed_bytes for s in program.stages if s.operand) == pytest.approx(weights + cache)
-    prefill = step("llama-2-7b", 8, "prefill", 1, 4096)
+    prefill = decoder("llama-2-7b", 8, "prefill", 1, 4096)
     program = token_stream(machine("sn40l", 8), prefill)
     chip = machine("sn40l").chip
     rate = chip.peak_flops("bf16") / chip.compute.units * chip.timing.matrix_efficiency
-    flops = sum(float(o.flops) for o in prefill.decoder if o.part in ("matmul", "attention"))
+    flops = sum(float(o.flops) for o in prefill.operators if o.part in ("matmul", "attention"))
     work = program.passes * sum(stage.unit_seconds for stage in program.stages if stage.operand) * rate
     assert 1 <= work / flops < 1.1  # 64 rows are 11 turns of 6, keys come in lanes
     assert sum(s.operand.loaded_bytes for s in program.stages if s.operand) == pytest.approx(weights)
@@ -78,13 +79,13 @@ def test_what_a_strategy_holds_as_a_weight_stream_placement_holds(chip: str, mod
     for count in (1, 4, 8):
         on = machine(chip, count)
         for case in CASES:
-            work = step(model, count, *case)
+            work = decoder(model, count, *case)
             if activation_bytes(on, work) <= resident_bytes(on.chip):
                 assert fits(weight_stream(on, work), on.chip), case
 
 
 def test_fewer_kernels_on_a_larger_chip_and_on_more_chips() -> None:
-    prefill = [step("llama-2-70b", count, "prefill", 1, 4096) for count in (1, 2, 4, 8)]
+    prefill = [decoder("llama-2-70b", count, "prefill", 1, 4096) for count in (1, 2, 4, 8)]
     on_sn40l, on_sn10 = (
         [
             len(place(token_stream(machine(chip, count), work), machine(chip).chip).sections)
@@ -113,7 +114,9 @@ def test_sections_take_longer_than_one_kernel_would() -> None:
     one = place_decoder(make_point("llama-2-7b", "sn40l", 1, phase="prefill"))
     two = place_decoder(make_point("llama-2-7b", "sn10", 1, phase="prefill"))
     assert (len(one.sections), len(two.sections)) == (1, 2)
-    assert kernels_needed(machine("sn10"), step("llama-2-7b", 1, "prefill", 1, 4096)) == 1  # slower, as a weight stream
+    assert (
+        kernels_needed(machine("sn10"), decoder("llama-2-7b", 1, "prefill", 1, 4096)) == 1
+    )  # slower, as a weight stream
     assert two.seconds > 2 * one.seconds
 
 

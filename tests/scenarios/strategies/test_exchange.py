@@ -13,7 +13,7 @@ from scenarios.framework import frameworks
 from scenarios.strategies import run_strategy
 from scenarios.strategies.gpu.kernel_prices import gpu_machine
 from scenarios.workload.model import load_model, shard
-from scenarios.workload.operators import Collective, MatrixProduct, Step
+from scenarios.workload.operators import Collective, MatrixProduct, Segment, Step
 from scenarios.workload.training_step import training_step
 
 APART = frameworks()["training"]
@@ -38,7 +38,9 @@ def test_an_overlapped_pass_is_no_slower_and_hides_no_more_than_its_collectives(
     work = passes(tokens, precision)
     for step in (work.forward, work.backward):
         apart, beside = (taken(step, framework) for framework in (APART, BESIDE))
-        silent = replace(step, decoder=tuple(each for each in step.decoder if not isinstance(each, Collective)))
+        before, decoder, after = step.segments
+        alone = tuple(each for each in decoder.operators if not isinstance(each, Collective))
+        silent = Step((before, replace(decoder, operators=alone), after))
         assert taken(silent, APART).ps <= beside.ps <= apart.ps
 
 
@@ -63,7 +65,7 @@ def test_training_gains_what_was_measured_for_such_exchanges():
 
 
 def only(*operators):
-    return Step((), tuple(operators), 1, ())
+    return Step((Segment(operators),))
 
 
 PRODUCT = MatrixProduct("product", 8192, 8192, 8192, "bf16")

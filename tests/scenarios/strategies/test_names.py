@@ -10,6 +10,7 @@ import pytest
 
 from cluster import Cluster
 from scenarios.anatomy.hbm_and_power import hbm_bandwidth, power
+from scenarios.assignment import assign
 from scenarios.errors import DoesNotFit
 from scenarios.framework import frameworks
 from scenarios.point import make_point
@@ -17,6 +18,7 @@ from scenarios.strategies import STRATEGIES, run_strategy
 from scenarios.workload import training_step
 from scenarios.workload.decoder import forward
 from scenarios.workload.model import load_model, shard
+from scenarios.workload.operators import Step
 
 MODEL, RANKS = load_model("llama-3.2-1b").model_copy(update={"layers": 2}), 4
 SHARD = shard(MODEL, RANKS)
@@ -26,10 +28,13 @@ FUSED, APART = {"fused_attention": True}, {"fused_attention": False, "fused_add"
 def renamed(step, numbers):
     """The same operators under names that say something else."""
 
-    def others(operators):
-        return tuple(replace(each, name=f"layer {next(numbers)}/norm to FP8 weight gradient") for each in operators)
+    def other(segment):
+        called = (
+            replace(each, name=f"layer {next(numbers)}/norm to FP8 weight gradient") for each in segment.operators
+        )
+        return replace(segment, operators=tuple(called))
 
-    return replace(step, before=others(step.before), decoder=others(step.decoder), after=others(step.after))
+    return Step(tuple(map(other, step.segments)))
 
 
 def trained(precision, **options):
@@ -68,6 +73,7 @@ def ran(point, step, framework):
         )
     except DoesNotFit as refusal:
         return str(refusal)
-    series = [hbm_bandwidth(point, [(step, clock.events)]), power(point, [(step, clock.events)])]
+    assignment, passes = assign(point), [(step, clock.events)]
+    series = [hbm_bandwidth(assignment, passes), power(assignment, passes)]
     drawn = [(each.times_ps.tolist(), each.values.tolist()) for each in series if each is not None]
     return np.max(done.ps), done.parts, drawn

@@ -186,7 +186,7 @@ def test_chips_that_all_differ_are_each_found():
     """A group is as slow among others as alone: each chip of a middle stage, found by its number."""
     point = trained(count=64, variation="clock=0.05,memory=0.05,seed=2")
     stages = TrainingStages(assign(point))
-    ahead = replace(stages.work.forward, before=(), after=(), layers=8)
+    ahead = stages.work.forward.part(8, begins=False, ends=False)
     forward = stages.stages[1].runs[0].forward
     alone = []
     for chips in stages.chips[1].reshape(-1, 2):

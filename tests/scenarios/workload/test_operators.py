@@ -49,7 +49,7 @@ def test_a_training_decoder_meets_the_other_chips_twice_each_way(phase, expected
     model = load_model("gpt-22b")
     work = training_step(model, shard(model, 8), 4, 2048, "bf16")
     step = getattr(work, phase)
-    met = [operator for operator in step.decoder if isinstance(operator, Collective)]
+    met = [operator for operator in step.decoders[0].operators if isinstance(operator, Collective)]
     assert len(met) == expected
     assert all(operator.payload_bytes == 4 * 2048 * model.hidden * 2 for operator in met)
 
@@ -59,16 +59,16 @@ def test_a_training_step_has_three_forward_products_and_recomputation_a_fourth(r
     model = load_model("gpt-22b")
     split = shard(model, 8)
     work = training_step(model, split, 4, 2048, "bf16", recompute=recompute)
-    ahead = sum(o.flops for o in work.forward.decoder if isinstance(o, MatrixProduct))
-    back = sum(o.flops for o in work.backward.decoder if isinstance(o, MatrixProduct))
+    ahead = sum(o.flops for o in work.forward.decoders[0].operators if isinstance(o, MatrixProduct))
+    back = sum(o.flops for o in work.backward.decoders[0].operators if isinstance(o, MatrixProduct))
     assert ahead + back == pytest.approx(forwards * ahead)
 
 
 def test_sequence_parallelism_replaces_each_all_reduce_by_a_pair_of_half_its_volume():
     model = load_model("gpt-22b")
     split = shard(model, 8)
-    plain = training_step(model, split, 4, 2048, "bf16").forward.decoder
-    sequence = training_step(model, split, 4, 2048, "bf16", sequence=True).forward.decoder
+    plain = training_step(model, split, 4, 2048, "bf16").forward.decoders[0].operators
+    sequence = training_step(model, split, 4, 2048, "bf16", sequence=True).forward.decoders[0].operators
     kinds = [operator.operation for operator in sequence if isinstance(operator, Collective)]
     assert kinds == ["all_gather", "reduce_scatter"] * 2
     assert sum(isinstance(operator, Collective) for operator in plain) == 2
@@ -77,12 +77,12 @@ def test_sequence_parallelism_replaces_each_all_reduce_by_a_pair_of_half_its_vol
 def test_a_training_step_sums_its_weight_gradients_in_fp32_and_its_optimizer_passes_over_all_parameters() -> None:
     model = load_model("llama-2-7b")
     work = training_step(model, shard(model, 4), 1, 2048, "bf16")
-    products = [operator for operator in work.forward.decoder if isinstance(operator, MatrixProduct)]
-    sums = [operator for operator in work.backward.decoder if operator.name.endswith("accumulation")]
+    products = [operator for operator in work.forward.decoders[0].operators if isinstance(operator, MatrixProduct)]
+    sums = [operator for operator in work.backward.decoders[0].operators if operator.name.endswith("accumulation")]
     parameters = sum(product.count * product.n * product.k for product in products)
     # 4 bytes read and 4 written, of which a product has written 2 already.
     assert sum(each.bytes_read + each.bytes_written for each in sums) == 6 * parameters
-    moved = sum(each.bytes_read + each.bytes_written for each in work.optimizer.after)
+    moved = sum(each.bytes_read + each.bytes_written for each in work.optimizer.operators)
     assert moved == pytest.approx(50 * model.parameters / 4)
 
 
@@ -92,7 +92,7 @@ def test_fp8_training_casts_what_no_normalisation_writes_and_every_gradient():
     plain = training_step(model, shard(model, 2), 1, 2048, "bf16", recompute="full")
 
     def casts(step):
-        return [operator for operator in step.decoder if operator.name.endswith("to FP8")]
+        return [operator for operator in step.decoders[0].operators if operator.name.endswith("to FP8")]
 
     assert [cast.name for cast in casts(work.forward)] == [
         "output projection input to FP8",
@@ -101,8 +101,8 @@ def test_fp8_training_casts_what_no_normalisation_writes_and_every_gradient():
     assert casts(work.forward)[0].bytes_read == 2048 * 2048 * 2
     assert len(casts(work.backward)) == 2 + 4
     assert not casts(plain.forward) + casts(plain.backward)
-    assert len(work.backward.decoder) == len(plain.backward.decoder) + 6
-    assert work.forward.after == plain.forward.after  # the head stays in 16 bits
+    assert len(work.backward.decoders[0].operators) == len(plain.backward.decoders[0].operators) + 6
+    assert work.forward.segments[-1] == plain.forward.segments[-1]  # the head stays in 16 bits
 
 
 def test_fp8_is_gathered_as_such_under_sequence_parallelism():
@@ -112,12 +112,16 @@ def test_fp8_is_gathered_as_such_under_sequence_parallelism():
     )
     for ours, theirs in ((fp8.forward, bf16.forward), (fp8.backward, bf16.backward)):
         gathers = [
-            [each.payload_bytes for each in step.decoder if getattr(each, "operation", "") == "all_gather"]
+            [
+                each.payload_bytes
+                for each in step.decoders[0].operators
+                if getattr(each, "operation", "") == "all_gather"
+            ]
             for step in (ours, theirs)
         ]
         assert len(gathers[0]) == 2
         assert gathers[0] == [size / 2 for size in gathers[1]]
-    names = [operator.name for operator in fp8.backward.decoder]
+    names = [operator.name for operator in fp8.backward.decoders[0].operators]
     cast = names.index("down projection output gradient to FP8")
     assert names[cast + 1] == "MLP ReduceScatter backward"
-    assert fp8.backward.decoder[cast].bytes_read == 2048 * model.hidden * 2 / 4
+    assert fp8.backward.decoders[0].operators[cast].bytes_read == 2048 * model.hidden * 2 / 4
