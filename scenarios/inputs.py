@@ -12,7 +12,8 @@ import difflib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from inspect import Parameter, signature
+from typing import Any, TypeVar
 
 from results.errors import LooplineError
 from results.words import LAUNCH_NAMES, PHASES
@@ -20,6 +21,7 @@ from scenarios.errors import ScenarioError
 from scenarios.quantities import check_count
 
 Option = str | int | None
+Function = TypeVar("Function", bound=Callable[..., object])
 REQUIRED = ...
 
 
@@ -283,6 +285,20 @@ INPUTS = (
 def axes() -> list[Input]:
     """The inputs as a scenario combines them: the last changes fastest."""
     return sorted(INPUTS, key=lambda row: row.axis)
+
+
+def showing_inputs(function: Function) -> Function:
+    """``function``, of whose ``**options`` help and notebooks show every input with its default."""
+    own = signature(function)
+    named = [parameter for parameter in own.parameters.values() if parameter.kind is not Parameter.VAR_KEYWORD]
+    there = {parameter.name for parameter in named}
+    options = [
+        Parameter(row.name, Parameter.KEYWORD_ONLY, default=row.default, annotation=row.kind.__name__)
+        for row in INPUTS
+        if not there & {row.name, row.several}
+    ]
+    vars(function)["__signature__"] = own.replace(parameters=[*named, *options])
+    return function
 
 
 def resolved(asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from cluster import Variation
 from results.words import BY_DEVICE, BY_HOST, HOST_LAUNCHES, LAUNCHES
 from scenarios.errors import ScenarioError
 from scenarios.framework import Framework, default_framework
-from scenarios.inputs import Option, resolved
+from scenarios.inputs import Option, resolved, showing_inputs
 from scenarios.quantities import check_count
 from scenarios.workload.model import Model
 from scenarios.workload.parallel import Parallel
@@ -45,6 +45,7 @@ class Point:
     parallel: Parallel = WHOLE
 
 
+@showing_inputs
 def make_point(model: str | Model, chip: str, count: int, **options: Option) -> Point:
     """Check a request and resolve its names. ``options``: other inputs of ``scenarios.inputs``, by name.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cluster import LOCAL, Communicator, Executor, run_ranks
 from scenarios.assignment import Assignment, assign
 from scenarios.errors import DoesNotFit, ScenarioError
-from scenarios.inputs import Option
+from scenarios.inputs import Option, showing_inputs
 from scenarios.memory import assign_fitting
 from scenarios.outcome import Columns, Outcome, Record, asked, figures
 from scenarios.point import Point, make_point
@@ -119,6 +119,7 @@ def price(points: Sequence[Point], *, executor: Executor = LOCAL, communicator: 
     return Prices(points, together, refusals)
 
 
+@showing_inputs
 def simulate(model: str | Model, chip: str, count: int = 1, **options: Option) -> pd.DataFrame:
     """Price one point: one row in the schema of ``results.schema``; where it does not fit, ``reason`` says why.
 
@@ -128,6 +129,7 @@ def simulate(model: str | Model, chip: str, count: int = 1, **options: Option) -
     return price([make_point(model, chip, count, **options)]).checked().frame()
 
 
+@showing_inputs
 def compare(
     model: str | Model,
     chips: str | Sequence[str],

@@ -7,43 +7,37 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
-
-from scenarios.inputs import INPUTS
 
 ASKED = "_LOOPLINE_COMPLETE"
 # Where shells put their words: bash a list and the number of the last, the others a line.
 BASH_WORDS, BASH_LAST, LINE = "COMP_WORDS", "COMP_CWORD", "_TYPER_COMPLETE_ARGS"
 
 
-def _scenarios() -> Iterable[str]:
+def _scenarios() -> Collection[str]:
     from scenarios.sweeps.scenario_file import scenario_names
 
     return scenario_names()
 
 
-def _kinds() -> Iterable[str]:
+def _kinds() -> Collection[str]:
     from results.pictures.kinds import KINDS
 
     return KINDS
 
 
-# By the name of an option or argument, in every command that has it.
-NAMES: dict[str, Callable[[], Iterable[str]]] = {
-    **{name: row.known for row in INPUTS if row.known for name in (row.name, row.key)},
-    "scenario": _scenarios,
-    "kind": _kinds,
-}
-
-
 def offer_names(command: Any) -> None:
-    """Teach a command the names that its parameters take."""
+    """Teach a command the names that its options and arguments take, by how these are called in every command."""
+    from scenarios.inputs import INPUTS
+
+    names = {name: row.known for row in INPUTS if row.known for name in (row.name, row.key)}
+    names |= {"scenario": _scenarios, "kind": _kinds}
     for parameter in command.params:
-        if parameter.name in NAMES:
-            parameter.shell_complete = partial(_offer, NAMES[parameter.name])
+        if parameter.name in names:
+            parameter.shell_complete = partial(_offer, names[parameter.name])
 
 
 def spread_words(spread: Callable[[list[str]], list[str]]) -> None:

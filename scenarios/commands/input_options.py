@@ -11,7 +11,6 @@ import typer
 from scenarios.inputs import INPUTS, REQUIRED, Input
 
 Command = TypeVar("Command", bound=Callable[..., None])
-SEVERAL = tuple(f"--{row.several}" for row in INPUTS if row.several)
 
 
 def takes(

@@ -14,7 +14,6 @@ import typer
 
 from results.errors import LooplineError
 from scenarios.commands.completion import ASKED, spread_words
-from scenarios.commands.input_options import SEVERAL as OF_INPUTS
 from scenarios.commands.mistakes import told
 from scenarios.commands.quiet import errors_only
 from scenarios.commands.registry import HELP_NAMES, LazyCommands
@@ -29,18 +28,10 @@ app = typer.Typer(
     cls=LazyCommands,
 )
 
-# Options that take one or more values after a single mention: --count 1 2 4 8
-SEVERAL = (
-    *OF_INPUTS,
-    "--ranks",
-    "--concurrency",
-    "--shape",
-    "--hidden",
-    "--where",
-    "--bytes",
-    "--algorithm",
-    "--late",
-    "--set",
+# Options that take one or more values after a single mention, beside those of inputs.
+MORE_SEVERAL = (
+    *("--ranks", "--concurrency", "--shape", "--hidden", "--where"),
+    *("--bytes", "--algorithm", "--late", "--set"),
 )
 
 
@@ -99,8 +90,18 @@ def _quiet_first(arguments: list[str]) -> list[str]:
     return quiet + [argument for argument in arguments if argument not in QUIET]
 
 
+def several() -> set[str]:
+    """Options that take one or more values after a single mention: ``--count 1 2 4 8``."""
+    from scenarios.inputs import INPUTS
+
+    return {*MORE_SEVERAL, *(f"--{row.several}" for row in INPUTS if row.several)}
+
+
 def _spread(arguments: list[str]) -> list[str]:
-    """Repeat an option of ``SEVERAL`` before each of its values, which is how the parser takes them."""
+    """Repeat an option of ``several`` before each of its values, which is how the parser takes them."""
+    if all(argument.startswith("-") for argument in arguments):
+        return arguments  # as where only help is asked for
+    known = several()
     spread: list[str] = []
     option, valued = "", True
     for argument in [*arguments, "--"]:
@@ -110,7 +111,7 @@ def _spread(arguments: list[str]) -> list[str]:
             continue
         if not valued:
             spread.append(option)  # left without a value, for the parser to complain
-        option = argument if argument in SEVERAL else ""
+        option = argument if argument in known else ""
         valued = not option
         if valued:
             spread.append(argument)

@@ -8,12 +8,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from results.table import Form
+
 Records = Sequence[Mapping[str, object]]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also save the rows: .parquet, .csv or .json")]
+
+
+def output_form(*, csv: bool, json: bool) -> Form:
+    """What ``--csv`` and ``--json`` ask for. Raises ScenarioError where both are given."""
+    from scenarios.errors import ScenarioError
+
+    if csv and json:
+        raise ScenarioError("--csv and --json are two forms of one output; give one of them.")
+    return "json" if json else "csv" if csv else "table"
 
 
 def check_files(

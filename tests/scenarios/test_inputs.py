@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -36,6 +38,13 @@ def test_defaults_are_those_of_the_table() -> None:
     point = make_point("llama-3.2-1b", "h100", 1)
     told = {row.name: row.default for row in INPUTS if row.name not in ("model", "chip", "framework", "output_tokens")}
     assert {name: str(getattr(point, name)) for name in told} == {name: str(value) for name, value in told.items()}
+
+
+@pytest.mark.parametrize("function", [compare, simulate, make_point])
+def test_help_on_a_function_shows_its_inputs(function: Callable[..., object]) -> None:
+    shown = inspect.signature(function).parameters
+    assert {row.name for row in INPUTS} <= {*shown, *({"chip"} if "chips" in shown else ())}
+    assert (shown["phase"].default, shown["batch"].default) == ("decode", 1)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from scenarios.commands.executors import AddressOption, ExecutorOption, PlacementOption, make_executor
 from scenarios.commands.input_options import takes
-from scenarios.commands.questions.run import Output, output_form
+from scenarios.commands.output import Json, Output, check_files, output_form, write
 
 
 @takes()
@@ -19,7 +20,7 @@ def compare(
     address: AddressOption = None,
     placement: PlacementOption = "pack",
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
     output: Output = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw stacked bars into this .png or .svg file.")] = None,
     trace: Annotated[Path | None, typer.Option(help="Also write a Perfetto trace: .json or .pftrace")] = None,
@@ -39,22 +40,16 @@ def compare(
     """
     from rich.console import Console
 
-    from results.pictures.kinds import check_plot_path, plot_breakdown
-    from results.store import check_path, save
+    from results.pictures.kinds import plot_breakdown
+    from results.store import save
     from results.table import print_comparison
-    from results.trace.events import check_trace_path
     from scenarios import pricing
+    from scenarios.anatomy.trace import write_points
     from scenarios.bands import too_close
     from scenarios.strategies import STRATEGIES
 
     form = output_form(csv=csv, json=json)
-    if output is not None:
-        check_path(output)
-    if plot is not None:
-        check_plot_path(plot)
-    if trace is not None:
-        check_trace_path(trace)
-
+    check_files(output=output, plot=plot, trace=trace)
     asked["strategy"] = asked["strategy"] or list(STRATEGIES)
     where = make_executor(executor, address, placement)
     with Console(stderr=True).status("pricing" if where.name == "local" else f"ranks at work ({where.name})"):
@@ -63,17 +58,9 @@ def compare(
     frame = prices.frame()
     near = too_close(frame, {point.chip.name: point.chip for point in points})
     print_comparison(frame, sys.stdout, form=form, too_close=near)
-    if output is not None:
-        save(frame, output)
-        print(f"wrote {output}", file=sys.stderr)
-    if plot is not None:
-        plot_breakdown(frame, plot)
-        print(f"wrote {plot}", file=sys.stderr)
-    if trace is not None:
-        from scenarios.anatomy.trace import write_points
-
-        write_points(prices, trace)
-        print(f"wrote {trace}", file=sys.stderr)
+    write(output, partial(save, frame))
+    write(plot, partial(plot_breakdown, frame))
+    write(trace, partial(write_points, prices))
     if not frame["fits"].any():
         print(f"loopline: nothing fits: {frame['reason'].iloc[0]}.", file=sys.stderr)
         raise typer.Exit(1)

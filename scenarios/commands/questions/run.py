@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scenarios.commands.output import Json, Output, check_files, output_form, show, write
 from scenarios.commands.progress import points_bar
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from results.table import Form
     from scenarios.sweeps.scenario_file import Points
 
 PART = 512  # points priced between two looks at the bar
@@ -23,22 +24,12 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", help="Replace a key of the file: --set 'count=[1, 8]' sample.points=100"),
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also save the rows: .parquet, .csv or .json")]
 File = Annotated[str, typer.Argument(help="A scenario of `loopline scenarios`, or the path of a .toml file.")]
-
-
-def output_form(*, csv: bool, json: bool) -> Form:
-    """What ``--csv`` and ``--json`` ask for. Raises ScenarioError where both are given."""
-    from scenarios.errors import ScenarioError
-
-    if csv and json:
-        raise ScenarioError("--csv and --json are two forms of one output; give one of them.")
-    return "json" if json else "csv" if csv else "table"
 
 
 def scenarios(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of scenario files.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """List the shipped scenarios: a question each, and how many points answer it.
 
@@ -48,7 +39,6 @@ def scenarios(
     """
     from json import dumps
 
-    from results.table import print_records
     from scenarios.sweeps.scenario_file import load_scenario, points_of, scenario_names
     from scenarios.sweeps.scenario_schema import scenario_schema
 
@@ -60,14 +50,14 @@ def scenarios(
         {"scenario": name, "points": len(points_of(scenario)), "question": scenario.question}
         for name, scenario in loaded.items()
     ]
-    print_records(records, sys.stdout, json=json)
+    show(records, json=json)
 
 
 def run(
     scenario: File,
     changes: Changes = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
     output: Output = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw stacked bars into this .png or .svg file.")] = None,
 ) -> None:
@@ -77,17 +67,14 @@ def run(
 
     loopline run allreduce-share --set 'batch=[1, 8]' -o share.parquet
     """
-    from results.pictures.kinds import check_plot_path, plot_breakdown
-    from results.store import check_path, save
+    from results.pictures.kinds import plot_breakdown
+    from results.store import save
     from results.table import print_comparison
     from scenarios.errors import ScenarioError
     from scenarios.sweeps.scenario_file import load_scenario, points_of
 
     form = output_form(csv=csv, json=json)
-    if output is not None:
-        check_path(output)
-    if plot is not None:
-        check_plot_path(plot)
+    check_files(output=output, plot=plot)
     loaded = load_scenario(scenario, changes or ())
     points = points_of(loaded)
     if len(points) > MOST_RUN:
@@ -96,12 +83,8 @@ def run(
     if form == "table":
         print(f"{loaded.question}\n")
     print_comparison(frame, sys.stdout, form=form)
-    if output is not None:
-        save(frame, output)
-        print(f"wrote {output}", file=sys.stderr)
-    if plot is not None:
-        plot_breakdown(frame, plot)
-        print(f"wrote {plot}", file=sys.stderr)
+    write(output, partial(save, frame))
+    write(plot, partial(plot_breakdown, frame))
 
 
 def _priced(points: Points) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from scenarios.commands.output import show
 from scenarios.commands.progress import points_bar
 from scenarios.commands.questions.run import Changes, File
 
@@ -35,14 +36,13 @@ def sweep(
 
     loopline sweep what-fits -o sweep/ --set 'batch={from=1, to=64, step=1}'
     """
-    from results.table import print_records
     from scenarios.sweeps.scenario_file import load_scenario
     from scenarios.sweeps.sweep import sweep as run
 
     loaded = load_scenario(scenario, changes or ())
     begin = perf_counter()
     try:
-        with points_bar() as show:
+        with points_bar() as advance:
             progress = run(
                 loaded,
                 output,
@@ -50,7 +50,7 @@ def sweep(
                 workers=workers,
                 address=address,
                 fresh=fresh,
-                on_progress=lambda progress: show(progress.total, progress.done, progress.priced),
+                on_progress=lambda progress: advance(progress.total, progress.done, progress.priced),
             )
     except KeyboardInterrupt:
         print(f"loopline: stopped; what is priced is kept in {output}, and the same command goes on.", file=sys.stderr)
@@ -64,4 +64,4 @@ def sweep(
         "seconds": round(seconds, 3),
         "points_per_s": round(progress.priced / seconds),
     }
-    print_records([summary], sys.stdout, json=json)
+    show([summary], json=json)
