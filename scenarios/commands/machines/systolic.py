@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 # What is drawn; larger arrays and products are counted by the closed form.
 SHOWN_SIDE = 8
 SHOWN_CYCLES = 64
-LONG_STREAM = 16
 
 
 def systolic(
@@ -41,6 +40,7 @@ def systolic(
     loopline systolic 256x256 --product 8192x4096x4096 --double-buffered
     """
     from chips.systolic.array import Dataflow, SystolicArray
+    from chips.systolic.idle_elements import why_idle
     from results.pictures.grid import plot_moving, plot_panels, text
     from scenarios.errors import ScenarioError
 
@@ -67,7 +67,7 @@ def systolic(
         "cycles": cycles,
         "busy_elements": m * k * n / (cycles * rows * columns),
     }
-    reasons = _reasons(array, m, k, n)
+    reasons = why_idle(array, m, k, n)
     if not shown:
         show([record | {"why": reasons}], json=json, tables=[[record]])
         if not json:
@@ -125,29 +125,3 @@ def _cell(cycle: Cycle, i: int, j: int, sums_stay: bool) -> str:
         return f"{cycle.moving[i, j]}×{cycle.held[i, j]}\n→{cycle.sums[i, j]}"
     held = cycle.sums[i, j] if sums_stay else cycle.held[i, j]
     return str(held) if held else "."
-
-
-def _reasons(array: SystolicArray, m: int, k: int, n: int) -> str:
-    """Why so few elements are busy, and what would fill them, in numbers of this array."""
-    cycles, elements = array.cycles(m, k, n), array.rows * array.columns
-    busy = m * k * n / (cycles * elements)
-    streamed = {"weight": m, "input": n, "output": k}[array.dataflow]
-    longer = LONG_STREAM * max(array.rows, array.columns)
-    grown = {"weight": (longer, k, n), "input": (m, k, longer), "output": (m, longer, n)}[array.dataflow]
-    filled = grown[0] * grown[1] * grown[2] / (array.cycles(*grown) * elements)
-    what = {"weight": "row of a", "input": "column of b", "output": "step of k"}[array.dataflow]
-    sentences = [
-        f"Each {what} crosses the array as one diagonal wave and keeps every element busy for one clock; {streamed} of "
-        f"them in a fold keep {busy:.1%} of the elements busy on average."
-    ]
-    if m == 1 and array.dataflow == "weight":
-        sentences.append(
-            f"A matrix-vector product has only one: every weight is brought in to be used once, the wave covers at "
-            f"most {min(array.rows, array.columns)} of {elements} elements, and the way in and out takes the rest of "
-            "the time."
-        )
-    elif m == 1:
-        sentences.append("A matrix-vector product has one row of a, which leaves most rows or columns without work.")
-    if busy < 0.5:
-        sentences.append(f"With {longer} of them it would be {filled:.1%}.")
-    return " ".join(sentences)
