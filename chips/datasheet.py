@@ -72,20 +72,11 @@ def _figures(chip: Gpu | Dataflow | Systolic) -> dict[str, Value | None]:
         "8bit_tops": None if eight_bit is None else round(eight_bit, 1),
         "memory_gb_per_s": round(chip.memory.bandwidth / 1e9, 1),
         "memory_gb": round(chip.memory.capacity_bytes / 1e9, 1),
-        "on_chip_mb": round(on_chip_bytes(chip) / 1e6, 1),
+        "on_chip_mb": round(chip.on_chip_bytes / 1e6, 1),
         "link_gb_per_s": round(chip.link.bandwidth / 1e9, 1),
         "topology": chip.link.topology,
         "watts": chip.power_watts,
     }
-
-
-def on_chip_bytes(chip: Gpu | Dataflow | Systolic) -> float:
-    """On-chip memory for data: L2 and shared memory, distributed SRAM, or unified buffer and accumulators."""
-    if isinstance(chip, Gpu):
-        return chip.on_chip.l2_bytes + chip.compute.units * chip.on_chip.shared_bytes
-    if isinstance(chip, Dataflow):
-        return float(chip.on_chip.total_bytes)
-    return float(chip.unified_buffer_bytes + chip.accumulator_bytes)
 
 
 def datasheet(name: str) -> list[Row]:

@@ -3,14 +3,15 @@
 A chip is one TOML file. What a whole architecture generation shares (how its matrix units ramp, what its launches
 cost) stands once in ``catalog/generations`` and is inherited by every chip that names it, so that a chip known only
 from its datasheet is priced like its measured siblings. Every number in those files carries its source in a comment.
-No behaviour and no time live here. SI units throughout: seconds, bytes, hertz, watts; GB is 1e9.
+What a chip is asked is a field or follows from
+fields alone; no time lives here. SI units throughout: seconds, bytes, hertz, watts; GB is 1e9.
 """
 
 from __future__ import annotations
 
 from functools import cache, reduce
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -98,8 +99,25 @@ class GpuOnChip(Frozen):
     """16-bit products that warps hand to the matrix unit from registers (``mma.sync``), whatever it could do itself."""
 
 
+class Energy(NamedTuple):
+    """What a chip's work takes at its highest clock, and what it draws whatever it does."""
+
+    joules_per_flop: float
+    """a 16-bit operation."""
+    joules_per_byte: float
+    """of off-chip memory."""
+    static_watts: float
+
+
 class ChipBase(Frozen):
     """What every chip has, whatever its kind."""
+
+    has_framework: ClassVar[bool] = False
+    """Whether a framework of a host launches its kernels and brings libraries of kernels and collectives."""
+    runs_decoders: ClassVar[bool] = True
+    """Whether it computes all operators of a decoder, alone and together with others of its kind."""
+    lays_out_in_space: ClassVar[bool] = False
+    """Whether a fused kernel is mapped onto its units anew for each shape, not dealt out to them in waves."""
 
     name: str
     title: str
@@ -120,13 +138,64 @@ class ChipBase(Frozen):
         """Peak of the fp32 lanes outside the matrix unit, FLOP/s (a multiply-accumulate counts two)."""
         return 2.0 * self.compute.units * self.compute.vector_lanes * self.compute.clock_hz
 
+    @property
+    def cache_bytes(self) -> float:
+        """Of a cache that may hold what the kernel before has written; 0 where on-chip memory is no cache."""
+        return 0.0
+
+    @property
+    def energy(self) -> Energy | None:
+        """What its work takes in joules; None where that is not known."""
+        return None
+
 
 class Gpu(ChipBase):
     """A GPU: streaming multiprocessors behind a shared L2, one kernel an operator, launched by a host."""
 
+    has_framework = True
+
     kind: Literal["gpu"]
     generation: GpuGeneration
     on_chip: GpuOnChip
+
+    @property
+    def cache_bytes(self) -> float:
+        """Its L2, bytes."""
+        return self.on_chip.l2_bytes
+
+    @property
+    def on_chip_bytes(self) -> float:
+        """On-chip memory for data: L2 and shared memory, bytes."""
+        return self.on_chip.l2_bytes + self.compute.units * self.on_chip.shared_bytes
+
+    @property
+    def streaming_bandwidth(self) -> float:
+        """Bytes/s at which weights stream in: what HBM achieves, or what the loads in flight allow (Little's law)."""
+        matmul = self.generation.matmul
+        latency = matmul.memory_latency_cycles / self.compute.highest_clock_hz
+        in_flight = self.compute.units * matmul.in_flight_bytes
+        return min(self.memory.bandwidth * matmul.memory_efficiency, in_flight / latency)
+
+    @property
+    def hop_latency(self) -> float:
+        """Seconds of one dependent step between neighbours over their links: NCCL's with LL."""
+        return self.generation.collective.ll.hop
+
+    @property
+    def hop_detour(self) -> float:
+        """Seconds that a hop takes longer where links lead through the host (PCIe)."""
+        return self.generation.collective.host_detour if self.link.topology == "host" else 0.0
+
+    @property
+    def link_efficiency(self) -> float:
+        """What large transfers reach of the link's bandwidth, a fraction."""
+        return self.generation.collective.link_efficiency
+
+    @property
+    def energy(self) -> Energy:
+        """As fitted on products that meet the power limit."""
+        matmul = self.generation.matmul
+        return Energy(matmul.joules_per_flop, matmul.joules_per_byte, matmul.static_power_share * self.power_watts)
 
 
 class DataflowOnChip(Frozen):
@@ -171,13 +240,34 @@ class DataflowTiming(Frozen):
 class Dataflow(ChipBase):
     """A reconfigurable dataflow chip: compute and memory units in a mesh; a fused kernel is laid out in space."""
 
+    lays_out_in_space = True
+    hop_detour: ClassVar[float] = 0.0
+    link_efficiency: ClassVar[float] = 1.0
+
     kind: Literal["dataflow"]
     on_chip: DataflowOnChip
     timing: DataflowTiming
 
+    @property
+    def on_chip_bytes(self) -> float:
+        """On-chip memory for data: distributed SRAM, bytes."""
+        return float(self.on_chip.total_bytes)
+
+    @property
+    def streaming_bandwidth(self) -> float:
+        """Bytes/s at which weights stream in: what HBM achieves."""
+        return self.memory.bandwidth * self.timing.memory_efficiency
+
+    @property
+    def hop_latency(self) -> float:
+        """Seconds of one dependent step between neighbours over their links."""
+        return self.timing.hop_latency
+
 
 class Systolic(ChipBase):
     """A systolic-array accelerator: one large array fed from a weight FIFO and a unified buffer."""
+
+    runs_decoders = False
 
     kind: Literal["systolic"]
     rows: PositiveInt
@@ -188,6 +278,16 @@ class Systolic(ChipBase):
     sustained_weight_bandwidth: PositiveFloat
     """bytes/s at which tiles reach the FIFO, of the memory's peak ``memory.bandwidth``."""
     host_bandwidth: PositiveFloat
+
+    @property
+    def on_chip_bytes(self) -> float:
+        """On-chip memory for data: unified buffer and accumulators, bytes."""
+        return float(self.unified_buffer_bytes + self.accumulator_bytes)
+
+    @property
+    def streaming_bandwidth(self) -> float:
+        """Bytes/s at which weights stream in: tiles into the FIFO."""
+        return self.sustained_weight_bandwidth
 
 
 ChipSpec = Annotated[Gpu | Dataflow | Systolic, Field(discriminator="kind")]

@@ -31,8 +31,7 @@ def bound_seconds(chip: Gpu | Dataflow, operation: Operation, ranks: int, payloa
         "broadcast": (1.0 if nodes == 1 else 0.0, outside),
         "send_receive": (1.0 if nodes == 1 else 0.0, 1.0 if nodes > 1 else 0.0),
     }[operation]
-    step = chip.timing.hop_latency if isinstance(chip, Dataflow) else chip.generation.collective.ll.hop
-    first = step if nodes == 1 else chip.link.network_latency
+    first = chip.hop_latency if nodes == 1 else chip.link.network_latency
     return np.maximum(
         first,
         np.maximum(

@@ -61,15 +61,9 @@ def links_of(name: str, count: int) -> Links:
     chip = load_chip(name)
     if not isinstance(chip, Gpu | Dataflow):
         raise CollectiveError(f"{chip.name} works alone; choose a GPU or a dataflow chip of `loopline chips`.")
-    if isinstance(chip, Gpu):
-        coefficients = chip.generation.collective
-        detour = coefficients.host_detour if chip.link.topology == "host" else 0.0
-        latency, reached = coefficients.ll.hop + detour, coefficients.link_efficiency
-    else:
-        latency, reached = chip.timing.hop_latency, 1.0
-    link = chip.link.model_copy(update={"bandwidth": reached * chip.link.bandwidth})
+    link = chip.link.model_copy(update={"bandwidth": chip.link_efficiency * chip.link.bandwidth})
     costs = Costs(reduce_seconds_per_byte=PASSES_OF_A_SUM / chip.memory.bandwidth)
-    return Links(name, chip, count, topology_of(link, count, latency), costs)
+    return Links(name, chip, count, topology_of(link, count, chip.hop_latency + chip.hop_detour), costs)
 
 
 def make_schedule(links: Links, name: str, payload: int) -> Schedule:

@@ -245,7 +245,7 @@ INPUTS = (
         axis=8,
         known=_frameworks,
         parse=_framework,
-        read=lambda point: point.framework.name if point.chip.kind == "gpu" else "",
+        read=lambda point: point.framework.name if point.chip.has_framework else "",
     ),
     Input(
         "precision",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chips.clock.recording import Program, Recorder, run_side_by_side
-from chips.spec import Dataflow, Gpu
+from chips.spec import Gpu
 from scenarios.assignment import Assignment
 from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.memory import assign_fitting, check_memory
@@ -74,7 +74,7 @@ def _kin(points: Sequence[Point]) -> Iterable[list[int]]:
         together = _recordable(point) and (
             (point.phase == "decode" and side_by_side(point.chip, point.batch))
             # A prompt of one token is priced as decode.
-            or (point.phase == "prefill" and isinstance(point.chip, Gpu) and point.context > 1)
+            or (point.phase == "prefill" and not point.chip.lays_out_in_space and point.context > 1)
         )
         shared = (_work(point), point.strategy, point.launch)
         groups.setdefault(shared if together else number, []).append(number)
@@ -88,7 +88,7 @@ def _work(point: Point) -> Hashable:
 
 def _recordable(point: Point) -> bool:
     """Whether the point is a few passes of one chip that stands for all; else it has lanes of its own."""
-    alike = point.variation == ALIKE and isinstance(point.chip, Gpu | Dataflow)
+    alike = point.variation == ALIKE and point.chip.runs_decoders
     return alike and point.phase != "request" and point.parallel == WHOLE
 
 

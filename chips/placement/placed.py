@@ -101,11 +101,11 @@ class PlacedKernel:
             streamed = sum(_streamed(stage.operand) for stage in self.program.stages) + self.program.memory_bytes
             return {
                 COMPUTE: max(rate.compute for rate in self.rates),
-                MEMORY: streamed / _memory_bandwidth(self.chip),
+                MEMORY: streamed / self.chip.streaming_bandwidth,
                 MESH: self.loads.worst[0] / self.mesh.link_bandwidth,
                 LINK: max(rate.link for rate in self.rates),
             }
-        spent = {MEMORY: self.program.memory_bytes / _memory_bandwidth(self.chip)}
+        spent = {MEMORY: self.program.memory_bytes / self.chip.streaming_bandwidth}
         for rate in self.rates:
             spent[rate.limiter] = spent.get(rate.limiter, 0.0) + rate.seconds
         return spent
@@ -130,7 +130,7 @@ class PlacedKernel:
         loaded = sum(stage.operand.loaded_bytes for stage in self.program.stages if stage.operand)
         fill = max(sum(rate.seconds for rate in self.rates), self.pass_seconds)
         steady = (self.program.passes - 1) * self.pass_seconds
-        return self.launch_seconds + latency + loaded / _memory_bandwidth(self.chip) + fill + steady
+        return self.launch_seconds + latency + loaded / self.chip.streaming_bandwidth + fill + steady
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def place_kernel(program: FusedProgram, chip: Dataflow, *, alone: bool = True) -
             StageRate(
                 stage.name,
                 share.seconds,
-                _streamed(stage.operand) / _memory_bandwidth(chip),
+                _streamed(stage.operand) / chip.streaming_bandwidth,
                 load.worst[0] / mesh.link_bandwidth,
                 stage.exchange.seconds if stage.exchange else 0.0,
             )
@@ -194,7 +194,3 @@ def place_kernel(program: FusedProgram, chip: Dataflow, *, alone: bool = True) -
 
 def _streamed(operand: Operand | None) -> float:
     return operand.streamed_bytes if operand else 0.0
-
-
-def _memory_bandwidth(chip: Dataflow) -> float:
-    return chip.memory.bandwidth * chip.timing.memory_efficiency

@@ -60,5 +60,5 @@ def _seconds(part: FusedProgram, chip: Dataflow) -> float:
     operands = [stage.operand for stage in part.stages if stage.operand]
     loaded = sum(operand.loaded_bytes for operand in operands)
     streamed = sum(operand.streamed_bytes for operand in operands) + part.memory_bytes
-    bandwidth = chip.memory.bandwidth * chip.timing.memory_efficiency
+    bandwidth = chip.streaming_bandwidth
     return loaded / bandwidth + part.passes * max(work, streamed / bandwidth)

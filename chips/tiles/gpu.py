@@ -15,7 +15,7 @@ import numpy as np
 
 from chips.clock.timeline import seconds_to_ps
 from chips.kernels.attention.price import POWER_WINDOW as ATTENTION_WINDOW
-from chips.kernels.matmul.price import POWER_WINDOW, hbm_read_rate, unhidden
+from chips.kernels.matmul.price import POWER_WINDOW, unhidden
 from chips.kernels.power import slower_clock
 from chips.pipeline.metapipeline import Buffer, Metapipeline, Stage
 from chips.spec import Gpu
@@ -47,7 +47,7 @@ def compile_gpu(found: Trace, chip: Gpu, asynchronous: bool) -> Compiled:
     stores = total(found, lambda operation: tile_bytes(operation) if operation.kind == "store" else 0)
     unique = sum(prod(tensor.shape) * 2 for tensor in found.tensors if not tensor.stores)
     memory = unique + stores
-    hbm = unique / hbm_read_rate(chip) + stores / (chip.memory.bandwidth * coefficients.write_efficiency)
+    hbm = unique / chip.streaming_bandwidth + stores / (chip.memory.bandwidth * coefficients.write_efficiency)
     l2 = loads / (coefficients.l2_bytes_per_clock * clock)
     on_units = sum(pipeline.total_ps for pipeline, _, _ in built) / 1e12
     longest = max(on_units, l2, hbm)

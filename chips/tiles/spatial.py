@@ -32,7 +32,7 @@ def compile_spatial(found: Trace, chip: Dataflow) -> Compiled:
             f"{chip.on_chip.total_bytes:,}. The largest is filled here."
         )
     memory = total(found, lambda operation: tile_bytes(operation) if operation.kind in ("load", "store") else 0)
-    memory_seconds = memory / (chip.memory.bandwidth * chip.timing.memory_efficiency)
+    memory_seconds = memory / chip.streaming_bandwidth
     levels = max(pipelines[id(found.root)].levels.values()) + max(len(body.steps) for body in parts.values())
     fill = chip.timing.memory_latency + levels * chip.timing.stage_latency
     seconds = max(pipelines[id(found.root)].total_ps / 1e12, memory_seconds) + fill
@@ -111,7 +111,7 @@ def _stage(step: Step, chip: Dataflow, units: dict[int, int], done: dict[int, Me
         return Stage(step.name, done[id(step.inner)])
     if step.kind in ("load", "store"):
         operation = step.operations[0]
-        rate = chip.memory.bandwidth * chip.timing.memory_efficiency
+        rate = chip.streaming_bandwidth
         if operation.row_par:  # memory units over which the program spreads the tile; else as many as the memory needs
             ports = operation.row_par * chip.on_chip.port_bytes_per_clock
             rate = min(rate, ports * chip.compute.clock_hz)

@@ -13,8 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from chips.clock.timeline import Event, seconds_to_ps
-from chips.kernels.matmul.price import hbm_read_rate
-from chips.spec import ELEMENT_BYTES, Dataflow, Gpu
+from chips.spec import ELEMENT_BYTES, Gpu
 from results.step_series import StepSeries, step_series
 from scenarios.assignment import Assignment
 from scenarios.errors import ScenarioError
@@ -51,14 +50,14 @@ def power(assignment: Assignment, passes: Passes, chip: int = 0) -> StepSeries |
     generations state joules of an operation and of a byte.
     """
     spec = assignment.point.chip
-    if not isinstance(spec, Gpu):
+    energy = spec.energy
+    if energy is None:
         return None
-    energy = spec.generation.matmul
     arithmetic = [stretch._replace(rate=stretch.rate * energy.joules_per_flop) for stretch in _arithmetic(passes, chip)]
     moving = [
         stretch._replace(rate=stretch.rate * energy.joules_per_byte) for stretch in _traffic(assignment, passes, chip)
     ]
-    watts = _series("power", "W", arithmetic + moving, passes, energy.static_power_share * spec.power_watts)
+    watts = _series("power", "W", arithmetic + moving, passes, energy.static_watts)
     return replace(watts, values=np.minimum(watts.values, spec.power_watts))
 
 
@@ -81,11 +80,9 @@ def _stream_rate(assignment: Assignment, chip: int) -> float:
     """Bytes/s at which tiles stream into a fused kernel on this chip, which may be slower than its datasheet."""
     spec, slowdown = assignment.point.chip, assignment.cluster().slowdown
     slower = 1.0 if slowdown is None else float(slowdown.memory[chip])
-    if isinstance(spec, Gpu):
-        return hbm_read_rate(spec) / slower
-    if isinstance(spec, Dataflow):
-        return spec.memory.bandwidth * spec.timing.memory_efficiency / slower
-    raise ScenarioError(f"{spec.name} runs no decoders, so that nothing crosses its memory.")
+    if not spec.runs_decoders:
+        raise ScenarioError(f"{spec.name} runs no decoders, so that nothing crosses its memory.")
+    return spec.streaming_bandwidth / slower
 
 
 def _kernel_traffic(spec: Gpu, events: Sequence[Event], chip: int) -> list[Stretch]:

@@ -41,7 +41,7 @@ def operator_rooflines(point: Point) -> list[dict[str, object]]:
     DoesNotFit with numbers.
     """
     peak, bandwidth = point.chip.peak_flops(point.precision), point.chip.memory.bandwidth
-    cached = point.chip.on_chip.l2_bytes if isinstance(point.chip, Gpu) else 0.0
+    cached = point.chip.cache_bytes
     records: list[dict[str, object]] = []
     assignment = assign_fitting(point)
     for operator, calls in _operators(assignment):

@@ -38,4 +38,4 @@ def side_by_side(chip: Gpu | Dataflow | Systolic, tokens: int) -> bool:
 
     A dataflow chip may map a batch that fills several tiles of tokens differently as its context grows.
     """
-    return not isinstance(chip, Dataflow) or tokens < 2 * TILE_TOKENS
+    return not chip.lays_out_in_space or tokens < 2 * TILE_TOKENS

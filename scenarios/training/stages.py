@@ -15,7 +15,7 @@ import numpy as np
 
 from chips.clock.time import IntArray, Picoseconds
 from chips.clock.timeline import seconds_to_ps
-from chips.spec import Gpu, Link, Systolic
+from chips.spec import Link, Systolic
 from cluster import Cluster, Slowdown
 from collectives.collective_time import Operation
 from collectives.libraries.choice import price_collective
@@ -49,7 +49,7 @@ def training_work(assignment: Assignment) -> TrainingStep:
         sequence=layout.sequence,
         fused_attention=point.framework.fused_attention,
         fused_add=fused,
-        fused_loss=fused or not isinstance(point.chip, Gpu) or point.framework.fuses_loss,
+        fused_loss=fused or not point.chip.has_framework or point.framework.fuses_loss,
         context_parallel=layout.context,
     )
 
@@ -209,7 +209,7 @@ class TrainingStages:
         chip = self.point.chip
         assert not isinstance(chip, Systolic)
         linked = chip.model_copy(update={"link": link})
-        library = self.point.framework.collectives if isinstance(chip, Gpu) else None
+        library = self.point.framework.collectives if chip.has_framework else None
         return seconds_to_ps(float(price_collective(linked, operation, ranks, payload_bytes, library=library).seconds))
 
     def _link(self, stage: int) -> Link:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from chips.kernels.attention.price import price_attention_backward, price_attention_decode, price_attention_prefill
 from chips.kernels.attention.shape import AttentionShape
 from chips.kernels.attention.tiles import choose_tile
-from chips.kernels.matmul.price import hbm_read_rate, price_matmul
+from chips.kernels.matmul.price import price_matmul
 from chips.kernels.vector import price_vector
 from chips.spec import Gpu, chip_names, load_chip
 
@@ -79,7 +79,7 @@ def test_a_larger_product_is_no_cheaper_and_twice_of_it_no_cliff(
     before, after = (float(price_matmul(chip, *size, resident_weights=resident).seconds) for size in (small, large))
     # An operand that outgrows its share of the L2 comes from HBM, and its writes may be slower than reads.
     moved = 2.0 * (large[0] * large[2] + large[1] * large[2] + large[0] * large[1])
-    spilled = moved / min(hbm_read_rate(chip), chip.memory.bandwidth * chip.generation.matmul.write_efficiency)
+    spilled = moved / min(chip.streaming_bandwidth, chip.memory.bandwidth * chip.generation.matmul.write_efficiency)
     # Ampere's library takes a slower kernel for products of under 2^21 multiply-adds: measured.
     quicker = chip.generation.matmul.small_product_seconds
     assert 0.85 * before - quicker <= after <= 2.5 * before + spilled

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chips.datasheet import datasheet, key_figures, on_chip_bytes, read_sources
+from chips.datasheet import datasheet, key_figures, read_sources
 from chips.spec import CATALOG, Gpu, chip_names, load_chip
 
 FILES = sorted(CATALOG.rglob("*.toml"))
@@ -86,7 +86,7 @@ def test_key_figures_are_the_datasheets() -> None:
 def test_on_chip_memory_of_a_gpu_counts_what_it_shares_and_what_each_unit_has() -> None:
     chip = load_chip("h100")
     assert isinstance(chip, Gpu)
-    assert on_chip_bytes(chip) == 50e6 + 132 * 227 * 1024
+    assert chip.on_chip_bytes == 50e6 + 132 * 227 * 1024
 
 
 def test_a_datasheet_names_the_file_of_each_inherited_value(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def _price(
     outgrown = (activation_bytes + weight_bytes > kept)[:, None, None]
     read_bytes = np.maximum(once_bytes[:, None, None], np.where(outgrown, again_bytes, 0.0))
     write_seconds = output_bytes / (chip.memory.bandwidth * coefficients.write_efficiency)
-    hbm = read_bytes / hbm_read_rate(chip) + np.maximum(write_seconds - start, 0.0)[:, None, None]
+    hbm = read_bytes / chip.streaming_bandwidth + np.maximum(write_seconds - start, 0.0)[:, None, None]
 
     # Partial sums of a split k are written and read back.
     partial_bytes = ACCUMULATOR_BYTES * (count * m * n)[:, None, None] * split
@@ -223,14 +223,6 @@ def starved(chip: Gpu, on_chip: Floats, hbm: Floats) -> Floats:
         power *= ratio
     lost: Floats = greater * power / powers
     return lost
-
-
-def hbm_read_rate(chip: Gpu) -> float:
-    """Bytes/s at which weights stream in: what HBM achieves, or what the loads in flight allow (Little's law)."""
-    coefficients = chip.generation.matmul
-    latency = coefficients.memory_latency_cycles / chip.compute.highest_clock_hz
-    in_flight = chip.compute.units * coefficients.in_flight_bytes
-    return min(chip.memory.bandwidth * coefficients.memory_efficiency, in_flight / latency)
 
 
 def _limiter(work: Floats, l2: Floats, hbm: Floats, latency: Floats) -> NDArray[np.intp]:

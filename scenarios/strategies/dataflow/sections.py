@@ -73,7 +73,7 @@ def _pipeline(machine: DataflowMachine, decoder: Decoder, first: int, last: int)
     """A section's stages; what the sections beside it wrote or will read moves through memory with every tile."""
     pipeline = token_pipeline(machine, _part(decoder, first, last))
     crossing = sum(_crossing_bytes(decoder, cut) for cut in (first, last) if 0 < cut < len(decoder.operators))
-    moved = crossing / pipeline.tiles / machine.memory_bandwidth
+    moved = crossing / pipeline.tiles / machine.chip.streaming_bandwidth
     return replace(pipeline, tile_load=pipeline.tile_load + seconds_to_ps(moved))
 
 

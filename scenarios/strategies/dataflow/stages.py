@@ -40,11 +40,6 @@ class DataflowMachine:
     chip: Dataflow
     cluster: Cluster
 
-    @property
-    def memory_bandwidth(self) -> float:
-        """What a stream of weights achieves, bytes/s."""
-        return self.chip.memory.bandwidth * self.chip.timing.memory_efficiency
-
     def arithmetic_seconds(self, operator: Operator, share: Quantity) -> Quantity:
         """Time of an operator's arithmetic on ``share`` of the units that a kernel may use."""
         chip, part = self.chip, share * self.chip.timing.unit_share
@@ -78,7 +73,7 @@ def stage_of(machine: DataflowMachine, operator: Operator, share: Quantity, *, s
     label = Label(operator.part, limiter_of(operator))
     moved = operator.stream_bytes + (operator.activation_bytes if spill else 0.0)
     stretch = machine.cluster.stretch
-    load = stretch(seconds_to_ps(moved / machine.memory_bandwidth), "memory")
+    load = stretch(seconds_to_ps(moved / machine.chip.streaming_bandwidth), "memory")
     tiles = stream_tiles(operator, moved, machine.chip.on_chip.stream_buffer_bytes / BUFFER_TILES)
     if isinstance(operator, Collective):
         latency, seconds = all_reduce_seconds(machine, operator)

@@ -88,8 +88,8 @@ def token_pipeline(machine: DataflowMachine, decoder: Decoder) -> TokenPipeline:
     return TokenPipeline(
         tiles,
         tuple(stages),
-        weight_load=seconds_to_ps(weights / machine.memory_bandwidth),
-        tile_load=seconds_to_ps(others / tiles / machine.memory_bandwidth),
+        weight_load=seconds_to_ps(weights / machine.chip.streaming_bandwidth),
+        tile_load=seconds_to_ps(others / tiles / machine.chip.streaming_bandwidth),
         latency=seconds_to_ps(latency),
     )
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from chips.clock.time import plain
 from chips.clock.timeline import Picoseconds, Time, Timeline, seconds_to_ps
-from chips.kernels.matmul.price import hbm_read_rate
 from scenarios.strategies.gpu.kernel_prices import GpuMachine
 from scenarios.strategies.gpu.per_operator import prepare
 from scenarios.strategies.label import DEPENDENCY, FILL_DRAIN, LAUNCH, LINK
@@ -91,7 +90,7 @@ def _stage(machine: GpuMachine, operator: Operator) -> StreamStage:
         case Collective():
             return StreamStage(operator, price.label, LINK, 0, price.steady, synchronization)
         case MatrixProduct() | Attention():
-            bandwidth = hbm_read_rate(chip)
+            bandwidth = chip.streaming_bandwidth
             precision = operator.precision if isinstance(operator, MatrixProduct) else "bf16"
             arithmetic = seconds_to_ps(operator.flops / chip.peak_flops(precision))
             # Another kernel may suit operands that come from memory: of both, the one that takes less is run.
