@@ -10,7 +10,6 @@ from scenarios.assignment import Assignment, assign
 from scenarios.errors import DoesNotFit
 from scenarios.point import Point
 from scenarios.workload.model import shard, tensor_parallel_counts
-from scenarios.workload.operators import ACTIVATION_BYTES
 from scenarios.workload.pipeline_schedule import decoders_of, most_kept, parameters_of
 from scenarios.workload.training_step import GRADIENT_BYTES, OPTIMIZER_STATE_BYTES, WEIGHT_BYTES, kept_activation_bytes
 
@@ -24,8 +23,8 @@ def needed_bytes(assignment: Assignment) -> float:
     weights = model.weight_bytes(point.precision) / shard.ranks
     if point.phase == "train":
         return max(held_in_training(assignment))
-    token = 2.0 * model.layers * shard.kv_heads * model.head_dim * ACTIVATION_BYTES
-    return weights + point.batch * point.context * token
+    entries = model.layers * point.batch * point.context
+    return weights + entries * model.kv_entry_bytes(shard.kv_heads)
 
 
 def held_in_training(assignment: Assignment) -> list[float]:

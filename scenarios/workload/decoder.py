@@ -117,7 +117,8 @@ def _attention(
 ) -> list[Operator]:
     """Attention as one kernel, or as training ran it before FlashAttention: scores and their dropout through memory."""
     if fused or not (isinstance(context, int) and isinstance(tokens, int) and isinstance(batch, int)):
-        return [Attention("attention", batch, tokens, context, shard.heads, shard.kv_heads, model.head_dim)]
+        entry = model.kv_entry_bytes(shard.kv_heads)
+        return [Attention("attention", batch, tokens, context, shard.heads, shard.kv_heads, model.head_dim, entry)]
     heads = batch * shard.heads
     scores = float(heads * tokens * context)
     product = MatrixProduct(

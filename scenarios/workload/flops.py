@@ -38,7 +38,6 @@ def _seen(tokens: Count) -> Quantity:
 
 def _passed(model: Model, rows: Count, pairs: Quantity, logits: Count) -> Quantity:
     """A forward pass of ``rows`` tokens that see ``pairs`` keys in all, of which ``logits`` get logits."""
-    query, kept = model.heads * model.head_dim, model.kv_heads * model.head_dim
-    weights = model.hidden * (2 * query + 2 * kept + (3 if model.gated_mlp else 2) * model.intermediate)
-    decoder = 2.0 * np.multiply(rows, weights) + 4.0 * np.multiply(pairs, query)
+    query = model.heads * model.head_dim
+    decoder = 2.0 * np.multiply(rows, model.active_parameters) + 4.0 * np.multiply(pairs, query)
     return model.layers * decoder + 2.0 * np.multiply(logits, model.vocabulary * model.hidden)

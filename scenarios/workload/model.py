@@ -19,6 +19,7 @@ from chips.frozen import Frozen
 from chips.spec import ELEMENT_BYTES, Precision
 from scenarios.errors import ScenarioError
 from scenarios.workload.hugging_face import catalog_name, read_config
+from scenarios.workload.operators import ACTIVATION_BYTES
 
 CATALOG = Path(__file__).parent / "models"
 
@@ -50,11 +51,15 @@ class Model(Frozen):
     biases: Literal["none", "qkv", "attention", "all"]
 
     @property
+    def active_parameters(self) -> int:
+        """Weights of one decoder's matrices that each token is multiplied by: here all that they have."""
+        attention = 2 * (self.heads + self.kv_heads) * self.head_dim
+        return self.hidden * (attention + (3 if self.gated_mlp else 2) * self.intermediate)
+
+    @property
     def decoder_parameters(self) -> int:
         """Weights, biases and normalisation gains of one decoder."""
         query, kept = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        attention = self.hidden * (2 * query + 2 * kept)
-        mlp = (3 if self.gated_mlp else 2) * self.hidden * self.intermediate
         norms = 2 * self._norm_parameters + (2 * self.head_dim if self.qk_norm else 0)
         biases = {
             "none": 0,
@@ -62,7 +67,7 @@ class Model(Frozen):
             "attention": query + 2 * kept + self.hidden,
             "all": query + 2 * kept + 2 * self.hidden + self.intermediate,
         }
-        return attention + mlp + norms + biases[self.biases]
+        return self.active_parameters + norms + biases[self.biases]
 
     @property
     def parameters(self) -> int:
@@ -80,9 +85,14 @@ class Model(Frozen):
         decoders = self.layers * self.decoder_parameters
         return decoders * ELEMENT_BYTES[precision] + (self.parameters - decoders) * ELEMENT_BYTES["bf16"]
 
-    def kv_bytes_per_token(self, precision: Precision = "bf16") -> int:
-        """Bytes that a token adds to the KV cache, all layers together."""
-        return 2 * self.layers * self.kv_heads * self.head_dim * ELEMENT_BYTES[precision]
+    def kv_entry_bytes(self, kv_heads: int) -> int:
+        """Bytes that a token adds in one layer to a KV cache of so many heads: a key and a value for each."""
+        return 2 * kv_heads * self.head_dim * ACTIVATION_BYTES
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Bytes that a token adds to the whole KV cache, all layers together."""
+        return self.layers * self.kv_entry_bytes(self.kv_heads)
 
 
 class Shard(Frozen):
@@ -171,7 +181,7 @@ def model_figures() -> list[dict[str, object]]:
             "model": model.name,
             "parameters_billion": round(model.parameters / 1e9, 3),
             "weights_gb": round(model.weight_bytes("bf16") / 1e9, 1),
-            "kv_cache_kb_per_token": round(model.kv_bytes_per_token() / 1e3, 1),
+            "kv_cache_kb_per_token": round(model.kv_bytes_per_token / 1e3, 1),
             "layers": model.layers,
             "hidden": model.hidden,
             "heads": model.heads,
@@ -194,7 +204,7 @@ def model_card(name: str) -> list[dict[str, object]]:
         "parameters": model.parameters,
         "decoder_parameters": model.decoder_parameters,
         "weight_bytes (bf16)": model.weight_bytes("bf16"),
-        "kv_bytes_per_token (bf16)": model.kv_bytes_per_token(),
+        "kv_bytes_per_token (bf16)": model.kv_bytes_per_token,
         "tensor-parallel counts": ", ".join(map(str, tensor_parallel_counts(model))),
     }
     fields = {key: getattr(model, key) for key in Model.model_fields}

@@ -73,7 +73,10 @@ class MatrixProduct:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Scaled dot-product attention of ``tokens`` query tokens a sequence over ``context`` keys (causal)."""
+    """Scaled dot-product attention of ``tokens`` query tokens a sequence over ``context`` keys (causal).
+
+    ``kv_entry_bytes``: of the KV cache, for each key with its value.
+    """
 
     name: str
     batch: Count
@@ -82,6 +85,7 @@ class Attention:
     heads: int
     kv_heads: int
     head_dim: int
+    kv_entry_bytes: int
     backward: bool = False
     plain_calls: int = 1
     part: Part = "attention"
@@ -111,7 +115,7 @@ class Attention:
         """KV cache read from memory; in prefill the keys are this layer's own activations."""
         if not self.decode:
             return 0.0
-        return 2.0 * self.batch * self.context * self.kv_heads * self.head_dim * ACTIVATION_BYTES
+        return 1.0 * self.batch * self.context * self.kv_entry_bytes
 
     @property
     def activation_bytes(self) -> Quantity:

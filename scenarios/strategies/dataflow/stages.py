@@ -133,7 +133,7 @@ def tile_bytes(decoder: Decoder) -> float:
     in prefill the keys and values of the sequence that passes through, which its later tiles read."""
     a_token = sum(largest(operator.activation_bytes) for operator in decoder.operators) / tokens_of(decoder)
     return 2.0 * min(TILE_TOKENS, tokens_of(decoder)) * a_token + sum(
-        2.0 * largest(operator.context) * operator.kv_heads * operator.head_dim * ACTIVATION_BYTES
+        largest(operator.context) * operator.kv_entry_bytes
         for operator in decoder.operators
         if isinstance(operator, Attention) and not operator.decode
     )

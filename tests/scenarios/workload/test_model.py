@@ -102,7 +102,7 @@ def test_every_value_of_a_model_has_a_source(name: str) -> None:
 
 def test_kv_cache_of_llama_is_128_kib_a_token() -> None:
     """Kernel Looping (arXiv 2410.23668), table 1: 0.5 GiB at 4096 tokens."""
-    assert load_model("llama-3.1-8b").kv_bytes_per_token() == 128 * 1024
+    assert load_model("llama-3.1-8b").kv_bytes_per_token == 128 * 1024
 
 
 def test_weights_take_half_the_bytes_in_eight_bits() -> None:

@@ -41,7 +41,7 @@ def test_kv_cache_read_by_a_decode_step_is_the_whole_cache():
     model = load_model("llama-3.1-8b")
     step = forward(model, shard(model, 8), 5, 1, 1000, "bf16")
     read = step.total(lambda operator: operator.stream_bytes if isinstance(operator, Attention) else 0.0)
-    assert 8 * read == 5 * 1000 * model.kv_bytes_per_token()
+    assert 8 * read == 5 * 1000 * model.kv_bytes_per_token
 
 
 @pytest.mark.parametrize(("phase", "expected"), [("forward", 2), ("backward", 2)])
