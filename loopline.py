@@ -5,7 +5,10 @@ Ask
     simulate           one point: one row
     sweep              all points of a scenario into a folder, which may be stopped at any moment and goes on
     make_point         a checked request, for what takes one
-    serving_times      time to first token and per output token of a server under load
+    serve              time to first token and per output token of servers under load, a record each
+    serving_times      the same of one server, for a point
+    price_allreduce    what an AllReduce costs, as libraries run it or as a schedule, for every payload
+    compare_allreduce  all algorithms side by side, and where one overtakes another
     validate           the predictions of every measured and published table beside it
 
 Keep and read
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from chips import pipeline, tiles
     from chips.spec import chip_names, load_chip
     from cluster import Executor, run_ranks
+    from collectives.all_reduce import compare_allreduce, price_allreduce
     from collectives.mpi.run import run_on_mpi
     from results.analysis import crossovers, pareto_front, pivot, scaling, select, speedups
     from results.errors import LooplineError
@@ -64,6 +68,7 @@ if TYPE_CHECKING:
     from scenarios.point import make_point
     from scenarios.pricing import compare, simulate
     from scenarios.serving.load import serving_times
+    from scenarios.serving.served import serve
     from scenarios.sweeps.sweep import sweep
     from scenarios.workload.model import load_model, model_names
 
@@ -76,6 +81,7 @@ __all__ = [
     "chip_names",
     "collectives",
     "compare",
+    "compare_allreduce",
     "crossovers",
     "llama",
     "load",
@@ -87,12 +93,14 @@ __all__ = [
     "pipeline",
     "pivot",
     "plot",
+    "price_allreduce",
     "report",
     "run_on_mpi",
     "run_ranks",
     "save",
     "scaling",
     "select",
+    "serve",
     "serving_times",
     "show",
     "simulate",
@@ -107,6 +115,7 @@ __all__ = [
 _FUNCTIONS = {
     "chips.spec": ("chip_names", "load_chip"),
     "cluster": ("Executor", "run_ranks"),
+    "collectives.all_reduce": ("compare_allreduce", "price_allreduce"),
     "collectives.mpi.run": ("run_on_mpi",),
     "results.analysis": ("crossovers", "pareto_front", "pivot", "scaling", "select", "speedups"),
     "results.errors": ("LooplineError",),
@@ -120,6 +129,7 @@ _FUNCTIONS = {
     "scenarios.point": ("make_point",),
     "scenarios.pricing": ("compare", "simulate"),
     "scenarios.serving.load": ("serving_times",),
+    "scenarios.serving.served": ("serve",),
     "scenarios.sweeps.sweep": ("sweep",),
     "scenarios.workload.model": ("load_model", "model_names"),
 }

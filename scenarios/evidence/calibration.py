@@ -187,3 +187,21 @@ def _predict(table: KernelTable, chip: Gpu, rows: pd.DataFrame) -> Floats:
         return table.predict(chip, rows)
     except (CatalogError, Unpredictable, ValueError) as refusal:
         raise ScenarioError(f"{table.path}: cannot be predicted on {chip.name}: {refusal}") from None
+
+
+def as_records(fits: Sequence[Fit]) -> dict[str, list[dict[str, object]]]:
+    """Two lists: ``constants`` (SI units), and ``errors`` (fractions) of held-out rows."""
+    constants: list[dict[str, object]] = [
+        {"family": fit.family, "constant": constant.name, "before": constant.before, "fitted": constant.value}
+        | {"low": constant.low, "high": constant.high, "used": fit.helps}
+        for fit in fits
+        for constant in fit.constants
+    ]
+    errors: list[dict[str, object]] = [
+        {"family": fit.family, "table": error.table, "fitted_rows": error.fitted_rows}
+        | {"held_out_rows": error.before.rows, "mean_ape_before": error.before.mean_ape}
+        | {"mean_ape_after": error.after.mean_ape, "bias_before": error.before.bias, "bias_after": error.after.bias}
+        for fit in fits
+        for error in fit.errors
+    ]
+    return {"constants": constants, "errors": errors}

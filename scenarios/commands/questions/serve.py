@@ -1,8 +1,7 @@
-"""``loopline serve``: time to first token and per output token of a server under load. Parses and dispatches."""
+"""``loopline serve``: time to first token and per output token of a server under load."""
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Annotated
 
 import typer
@@ -39,37 +38,26 @@ def serve(
     loopline serve llama-3.1-70b --chips h100 h200 --count 8 --framework vllm
     """
     from results.units import format_seconds
-    from scenarios.point import make_point
-    from scenarios.serving.load import serving_times
+    from scenarios.serving.served import serve as served
 
-    records: list[dict[str, str | int | float]] = []
-    for name, ranks, clients in product(chips, count or [1], concurrency or [8]):
-        point = make_point(model, name, ranks, context=1, framework=framework, precision=precision)
-        served = serving_times(
-            point,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            concurrency=clients,
-            requests=requests,
-        )
-        turn = served.time_to_first_token + (output_tokens - 1) * served.time_per_output_token
-        records.append(
-            {
-                "chip": point.chip.name,
-                "count": ranks,
-                "concurrency": clients,
-                "first_token_seconds": served.time_to_first_token,
-                "output_token_seconds": served.time_per_output_token,
-                "output_tokens_per_s": clients * output_tokens / turn,
-            }
-        )
+    records = served(
+        model,
+        chips,
+        count or [1],
+        concurrency or [8],
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        requests=requests,
+        framework=framework,
+        precision=precision,
+    )
     readable = [
         {
             "chip": record["chip"],
             "count": record["count"],
             "concurrency": record["concurrency"],
-            "time to first token": format_seconds(float(record["first_token_seconds"])),
-            "time per output token": format_seconds(float(record["output_token_seconds"])),
+            "time to first token": format_seconds(record["first_token_seconds"]),
+            "time per output token": format_seconds(record["output_token_seconds"]),
             "output tokens/s": f"{record['output_tokens_per_s']:,.0f}",
         }
         for record in records

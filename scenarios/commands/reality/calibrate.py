@@ -60,13 +60,16 @@ def calibrate(
 
 
 def _print(fits: list[Fit], json: bool) -> None:
+    from json import dumps
+
     from results.table import print_records
     from scenarios.evidence.breakdown import percent_text
+    from scenarios.evidence.calibration import as_records
 
     errors = [(fit, error) for fit in fits for error in fit.errors]
     constants = [(fit, constant) for fit in fits for constant in fit.constants]
     if json:
-        print(as_json(fits))
+        print(dumps(as_records(fits), indent=1))
         return
     print_records(
         [
@@ -99,23 +102,3 @@ def _print(fits: list[Fit], json: bool) -> None:
     for fit in fits:
         if fit.unseen:
             print(f"\nno {fit.family} row depends on {', '.join(fit.unseen)}: kept")
-
-
-def as_json(fits: list[Fit]) -> str:
-    """An object of two lists: ``constants`` (SI units) and ``errors`` (fractions) of held-out rows."""
-    from json import dumps
-
-    constants = [
-        {"family": fit.family, "constant": constant.name, "before": constant.before, "fitted": constant.value}
-        | {"low": constant.low, "high": constant.high, "used": fit.helps}
-        for fit in fits
-        for constant in fit.constants
-    ]
-    errors = [
-        {"family": fit.family, "table": error.table, "fitted_rows": error.fitted_rows}
-        | {"held_out_rows": error.before.rows, "mean_ape_before": error.before.mean_ape}
-        | {"mean_ape_after": error.after.mean_ape, "bias_before": error.before.bias, "bias_after": error.after.bias}
-        for fit in fits
-        for error in fit.errors
-    ]
-    return dumps({"constants": constants, "errors": errors}, indent=1)

@@ -14,7 +14,7 @@ from chips.spec import Gpu, load_chip
 from scenarios.commands.main import main
 from scenarios.errors import ScenarioError
 from scenarios.evidence.calibrated_chip import as_toml
-from scenarios.evidence.calibration import CONSTANTS, calibrate, calibrated
+from scenarios.evidence.calibration import CONSTANTS, as_records, calibrate, calibrated
 from scenarios.evidence.kernel_tables import read_kernel_table
 from scenarios.evidence.least_squares import with_constants
 from scenarios.evidence.validation import DATA
@@ -98,6 +98,17 @@ def test_a_calibrated_file_is_the_chip_that_was_fitted(tmp_path):
     assert written.generation.launch.host_collective == pytest.approx(40e-6, rel=0.05)
     assert written.generation.attention == chip.generation.attention
     assert tomllib.loads(path.read_text())["generation"]["launch"].keys() >= {"graph_gap", "host_collective"}
+
+
+def test_a_fit_as_records_names_every_constant_and_says_whether_it_is_used(tmp_path):
+    truth = with_constants(load_chip("h100"), {("launch", "graph_gap"): 3e-6})
+    fits = calibrate(load_chip("h100"), [table_of(truth, tmp_path / "mine_launch.csv", launch_rows())])
+    told = as_records(fits)
+    assert [record["constant"] for record in told["constants"]] == [
+        constant.name for fit in fits for constant in fit.constants
+    ]
+    assert all(record["used"] == fits[0].helps for record in told["constants"])
+    assert [record["table"] for record in told["errors"]] == [error.table for error in fits[0].errors]
 
 
 def test_a_real_table_makes_another_chips_errors_fall_and_round_trips_through_the_command(tmp_path, capsys):
