@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +27,10 @@ ROOMS = (
     *("point", "assignment", "memory", "bands", "outcome", "training", "passes", "running", "shared_clocks", "pricing"),
     *("anatomy", "serving", "sweeps", "llama", "evidence", "commands"),
 )
+
+
+# What is found by its name, not by looking around: pictures of the pages, measured tables.
+FOLDERS_OF_DATA = {"docs/pictures", "scenarios/evidence/data/measured"}
 
 
 def modules(package: str) -> dict[str, Path]:
@@ -74,3 +80,14 @@ def test_rooms_of_scenarios_import_downwards():
         if other in places and ROOMS.index(places[other]) > ROOMS.index(room)
     }
     assert not wrong
+
+
+def test_folders_are_small_and_files_that_share_a_prefix_are_a_folder():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    folders: dict[str, set[str]] = {}
+    for folder, name in (path.rpartition("/")[::2] for path in listed):
+        folders.setdefault(folder, set()).add(name.partition(".")[0].removeprefix("test_"))
+    rooms = {folder: names for folder, names in folders.items() if folder not in FOLDERS_OF_DATA}
+    assert {folder: len(names) for folder, names in rooms.items() if len(names) > 20} == {}
+    beginnings = Counter((folder, name.partition("_")[0]) for folder in rooms for name in rooms[folder] if "_" in name)
+    assert [beginning for beginning, count in beginnings.items() if count >= 3] == []
