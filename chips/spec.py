@@ -3,8 +3,8 @@
 A chip is one TOML file. What a whole architecture generation shares (how its matrix units ramp, what its launches
 cost) stands once in ``catalog/generations`` and is inherited by every chip that names it, so that a chip known only
 from its datasheet is priced like its measured siblings. Every number in those files carries its source in a comment.
-What a chip is asked is a field or follows from
-fields alone; no time lives here. SI units throughout: seconds, bytes, hertz, watts; GB is 1e9.
+What a chip is asked is a field, or follows from fields alone; no time lives here. SI units throughout: seconds, bytes,
+hertz, watts; GB is 1e9.
 """
 
 from __future__ import annotations
