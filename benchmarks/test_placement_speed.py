@@ -10,7 +10,7 @@ from cluster import Cluster
 from scenarios.anatomy.placement import place_decoder
 from scenarios.point import make_point
 from scenarios.strategies.dataflow.fused_program import token_stream
-from scenarios.strategies.dataflow.stages import DataflowMachine
+from scenarios.strategies.dataflow.stages import DataflowGroup
 from scenarios.workload.decoder import forward
 from scenarios.workload.model import load_model, shard
 
@@ -18,7 +18,7 @@ from scenarios.workload.model import load_model, shard
 def program(model: str, count: int):
     chip, loaded = load_chip("sn40l"), load_model(model)
     step = forward(loaded, shard(loaded, count), 1, 4096, 4096, "bf16")
-    return token_stream(DataflowMachine(chip, Cluster(chip, count)), step.decoders[0]), chip
+    return token_stream(DataflowGroup(chip, Cluster(chip, count)), step.decoders[0]), chip
 
 
 @pytest.mark.parametrize("phase", ["decode", "prefill"])

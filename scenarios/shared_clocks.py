@@ -24,7 +24,7 @@ from scenarios.point import ALIKE, WHOLE, Point
 from scenarios.running import Together, run_alone
 from scenarios.strategies import run_strategy, side_by_side
 from scenarios.strategies.bound import lower_bound
-from scenarios.strategies.gpu.kernel_prices import gpu_machine
+from scenarios.strategies.gpu.kernel_prices import gpu_group
 from scenarios.workload.decoder import forward
 from scenarios.workload.operators import Attention, Collective, Step
 
@@ -151,10 +151,10 @@ def _limited_alike(assignment: Assignment, step: Step) -> list[NDArray[np.intp]]
     alike = np.zeros(np.shape(attention.context), np.int64)
     point = assignment.point
     if isinstance(point.chip, Gpu):
-        machine = gpu_machine(point.chip, assignment.cluster(), point.framework)
+        group = gpu_group(point.chip, assignment.cluster(), point.framework)
         for operator in step.operators:
             if not isinstance(operator, Collective):
-                kinds, own = np.unique(machine.limiters(operator), return_inverse=True)
+                kinds, own = np.unique(group.limiters(operator), return_inverse=True)
                 alike = alike * kinds.size + own
     return [np.flatnonzero(alike == one) for one in np.unique(alike)]
 

@@ -31,7 +31,7 @@ from scenarios.commands.main import main
 from scenarios.passes import passes_of
 from scenarios.point import make_point
 from scenarios.strategies import STRATEGIES, registry, run_strategy
-from scenarios.strategies.gpu.kernel_prices import GpuMachine
+from scenarios.strategies.gpu.kernel_prices import GpuGroup
 from scenarios.sweeps import scenario_file
 from scenarios.workload import model
 from scenarios.workload.model import load_model, model_figures, model_names
@@ -155,10 +155,10 @@ def test_a_strategy_is_one_function_under_its_name(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(STRATEGIES, "free_launches", {})  # and so it leaves again at the end
 
     @registry.strategy("free_launches", "gpu", fuses=False, streams=False)
-    def free_launches(clock: Timeline, machine: GpuMachine, step: Step, launch: str) -> Time:
+    def free_launches(clock: Timeline, group: GpuGroup, step: Step, launch: str) -> Time:
         engine = clock.engine("compute")
         for operator in (each for segment in step.segments for each in segment.times * segment.operators):
-            clock.task(engine, machine.price(operator).durations(machine.cluster), name=operator.name)
+            clock.task(engine, group.price(operator).durations(group.cluster), name=operator.name)
         return clock.now
 
     frame = compare("llama-3.1-8b", ["h100", "sn40l"], [8], strategy=["per_operator", "free_launches"])

@@ -16,7 +16,7 @@ from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.passes import passes_of
 from scenarios.point import Point
 from scenarios.strategies.dataflow.fused_program import token_stream, token_tile, weight_stream
-from scenarios.strategies.dataflow.stages import TILE_TOKENS, DataflowMachine, tokens_of
+from scenarios.strategies.dataflow.stages import TILE_TOKENS, DataflowGroup, tokens_of
 from scenarios.workload.decoder import forward
 from scenarios.workload.model import Model, shard
 from scenarios.workload.operators import Decoder
@@ -36,12 +36,12 @@ def place_decoder(point: Point) -> Placement:
     if not isinstance(point.chip, Dataflow):
         raise ScenarioError(f"{point.chip.name} lays no kernels out in space; choose a dataflow chip.")
     assignment = assign(point)
-    machine = DataflowMachine(point.chip, assignment.cluster())
+    group = DataflowGroup(point.chip, assignment.cluster())
     point.chip.peak_flops(point.precision)  # refuses what its units do not compute
     decoder = passes_of(assignment)[0][0].decoders[0]
     placed: list[Placement] = []
     refused = ""
-    for program in mappings(machine, decoder):
+    for program in mappings(group, decoder):
         try:
             placed.append(place(program, point.chip))
         except TooLarge as error:
@@ -65,18 +65,18 @@ def cluster_decoder(point: Point) -> list[tuple[int, list[ClusterKernel]]]:
     return [(rows, cluster_kernels(token_tile(point.chip, decoder, rows), point.chip)) for rows in tiles]
 
 
-def mappings(machine: DataflowMachine, decoder: Decoder) -> list[FusedProgram]:
+def mappings(group: DataflowGroup, decoder: Decoder) -> list[FusedProgram]:
     """The ways to fuse one decoder: its weights stream, or, with more tokens than fill two tiles, its tokens do."""
-    found = [weight_stream(machine, decoder)]
-    return [*found, token_stream(machine, decoder)] if tokens_of(decoder) >= 2 * TILE_TOKENS else found
+    found = [weight_stream(group, decoder)]
+    return [*found, token_stream(group, decoder)] if tokens_of(decoder) >= 2 * TILE_TOKENS else found
 
 
-def kernels_needed(machine: DataflowMachine, decoder: Decoder) -> int | None:
+def kernels_needed(group: DataflowGroup, decoder: Decoder) -> int | None:
     """The fewest kernels that hold one decoder, in either mapping; None where no number does."""
     counts: list[int] = []
-    for program in mappings(machine, decoder):
+    for program in mappings(group, decoder):
         try:
-            counts.append(kernel_count(program, machine.chip))
+            counts.append(kernel_count(program, group.chip))
         except TooLarge:
             continue
     return min(counts, default=None)
@@ -119,7 +119,7 @@ def limits(
     """
     records: list[dict[str, object]] = []
     for chip in chips:
-        machine = DataflowMachine(chip, Cluster(chip, count))
+        group = DataflowGroup(chip, Cluster(chip, count))
         for phase, batch, context in cases:
             record: dict[str, object] = {
                 "chip": chip.name,
@@ -127,29 +127,29 @@ def limits(
                 "phase": phase,
                 "batch": batch,
                 "context": context,
-                "weight_stream": largest_hidden(machine, weight_stream, phase, batch, context),
-                "token_stream": largest_hidden(machine, token_stream, phase, batch, context),
+                "weight_stream": largest_hidden(group, weight_stream, phase, batch, context),
+                "token_stream": largest_hidden(group, token_stream, phase, batch, context),
             }
             for size in hidden:
-                record[f"kernels_at_{size}"] = kernels_needed(machine, _decoder(size, count, phase, batch, context))
+                record[f"kernels_at_{size}"] = kernels_needed(group, _decoder(size, count, phase, batch, context))
             records.append(record)
     return records
 
 
 def largest_hidden(
-    machine: DataflowMachine,
-    mapping: Callable[[DataflowMachine, Decoder], FusedProgram],
+    group: DataflowGroup,
+    mapping: Callable[[DataflowGroup, Decoder], FusedProgram],
     phase: str,
     batch: int,
     context: int,
 ) -> int:
     """The largest hidden size of a Llama whose decoder is one kernel so mapped; at most LARGEST_HIDDEN, 0 for none."""
-    count = machine.cluster.count
+    count = group.cluster.count
     least, most = 0, LARGEST_HIDDEN // (HEAD_DIM * count)
     while least < most:
         middle = (least + most + 1) // 2
         decoder = _decoder(middle * HEAD_DIM * count, count, phase, batch, context)
-        least, most = (middle, most) if fits(mapping(machine, decoder), machine.chip) else (least, middle - 1)
+        least, most = (middle, most) if fits(mapping(group, decoder), group.chip) else (least, middle - 1)
     return least * HEAD_DIM * count
 
 

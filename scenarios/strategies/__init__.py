@@ -1,6 +1,6 @@
 """How operators become kernels: strategies on the same operator list, for each kind of chip.
 
-A strategy is one function ``(clock, machine, step, launch) -> Time`` that issues a whole pass on the clock. Adding one
+A strategy is one function ``(clock, group, step, launch) -> Time`` that issues a whole pass on the clock. Adding one
 is adding a module to this folder with its functions under ``@strategy`` and their traits; every module here is found.
 """
 

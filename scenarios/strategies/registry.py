@@ -17,8 +17,8 @@ Written = TypeVar("Written", bound=Callable[..., Any])
 class Strategy:
     """A strategy on one ``kind`` of chip.
 
-    ``issue`` issues a whole pass on the clock: (clock, machine, step, launch) -> when its last kernel ends. The machine
-    is the one of its kind of chip, so that no single signature fits all. ``fuses``: whether operators share a kernel:
+    ``issue`` issues a whole pass on the clock: (clock, group, step, launch) -> when its last kernel ends. The group
+    is that of its kind of chip, so that no single signature fits all. ``fuses``: whether operators share a kernel:
     residual adds ride with normalisations, and launches are those of a persistent kernel. ``streams``: whether all that
     crosses HBM is a task on an engine of its own, or part of the kernel that needs it.
     """

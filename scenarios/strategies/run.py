@@ -6,8 +6,8 @@ from chips.clock.timeline import Time, Timeline
 from chips.spec import Dataflow, Gpu, Systolic
 from cluster import Cluster
 from scenarios.framework import Framework
-from scenarios.strategies.dataflow.stages import TILE_TOKENS, DataflowMachine
-from scenarios.strategies.gpu.kernel_prices import gpu_machine
+from scenarios.strategies.dataflow.stages import TILE_TOKENS, DataflowGroup
+from scenarios.strategies.gpu.kernel_prices import gpu_group
 from scenarios.strategies.registry import strategy_on
 from scenarios.workload.operators import Step
 
@@ -28,9 +28,9 @@ def run_strategy(
     chip = cluster.chip
     issue = strategy_on(chip, strategy).issue
     if isinstance(chip, Gpu):
-        return issue(clock, gpu_machine(chip, cluster, framework), step, launch)
+        return issue(clock, gpu_group(chip, cluster, framework), step, launch)
     assert isinstance(chip, Dataflow)
-    return issue(clock, DataflowMachine(chip, cluster), step, launch)
+    return issue(clock, DataflowGroup(chip, cluster), step, launch)
 
 
 def side_by_side(chip: Gpu | Dataflow | Systolic, tokens: int) -> bool:

@@ -26,7 +26,7 @@ from chips.placement import (
 )
 from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Precision
 from scenarios.errors import ScenarioError
-from scenarios.strategies.dataflow.stages import TILE_TOKENS, DataflowMachine, all_reduce_seconds, tokens_of
+from scenarios.strategies.dataflow.stages import TILE_TOKENS, DataflowGroup, all_reduce_seconds, tokens_of
 from scenarios.workload.operators import (
     ACTIVATION_BYTES,
     Attention,
@@ -40,17 +40,17 @@ from scenarios.workload.operators import (
 )
 
 
-def weight_stream(machine: DataflowMachine, decoder: Decoder) -> FusedProgram:
+def weight_stream(group: DataflowGroup, decoder: Decoder) -> FusedProgram:
     """One decoder with all tokens on chip; every stage works on all of them while its weights pass."""
-    exchange = partial(all_reduce_seconds, machine)
-    return _Builder(machine.chip, exchange, decoder, tokens_of(decoder), stationary=False).program("weight stream")
+    exchange = partial(all_reduce_seconds, group)
+    return _Builder(group.chip, exchange, decoder, tokens_of(decoder), stationary=False).program("weight stream")
 
 
-def token_stream(machine: DataflowMachine, decoder: Decoder) -> FusedProgram:
+def token_stream(group: DataflowGroup, decoder: Decoder) -> FusedProgram:
     """One decoder with its weights on chip; tiles of tokens pass through all stages at once."""
-    exchange = partial(all_reduce_seconds, machine)
+    exchange = partial(all_reduce_seconds, group)
     rows = min(TILE_TOKENS, tokens_of(decoder))
-    return _Builder(machine.chip, exchange, decoder, rows, stationary=True).program("token stream")
+    return _Builder(group.chip, exchange, decoder, rows, stationary=True).program("token stream")
 
 
 def token_tile(chip: Gpu, decoder: Decoder, rows: int) -> FusedProgram:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from chips.clock.timeline import seconds_to_ps
-from scenarios.strategies.dataflow.stages import DataflowMachine, tokens_of
+from scenarios.strategies.dataflow.stages import DataflowGroup, tokens_of
 from scenarios.strategies.dataflow.token_stream import TokenPipeline, token_pipeline
 from scenarios.workload.operators import (
     ACTIVATION_BYTES,
@@ -26,7 +26,7 @@ from scenarios.workload.operators import (
 
 
 def section_pipelines(
-    machine: DataflowMachine, decoder: Decoder, holds: Callable[[Decoder], bool], between: int
+    group: DataflowGroup, decoder: Decoder, holds: Callable[[Decoder], bool], between: int
 ) -> tuple[float, list[TokenPipeline]]:
     """A decoder as the sections that together take least, and their picoseconds.
 
@@ -48,7 +48,7 @@ def section_pipelines(
         found = [(float("inf"), list[TokenPipeline]())]
         for last in range(first + 1, reach[first] + 1):
             if _has_weights(decoder, first, last):
-                pipeline = _pipeline(machine, decoder, first, last)
+                pipeline = _pipeline(group, decoder, first, last)
                 work = pipeline.weight_load + pipeline.tiles * pipeline.stages[pipeline.slowest].ps + pipeline.latency
                 found.append((between + work + best[last][0], [pipeline, *best[last][1]]))
         best[first] = min(found, key=lambda choice: choice[0])
@@ -69,11 +69,11 @@ def _part(decoder: Decoder, first: int, last: int) -> Decoder:
     return replace(decoder, operators=decoder.operators[first:last], kept_bytes=decoder.kept_bytes * share)
 
 
-def _pipeline(machine: DataflowMachine, decoder: Decoder, first: int, last: int) -> TokenPipeline:
+def _pipeline(group: DataflowGroup, decoder: Decoder, first: int, last: int) -> TokenPipeline:
     """A section's stages; what the sections beside it wrote or will read moves through memory with every tile."""
-    pipeline = token_pipeline(machine, _part(decoder, first, last))
+    pipeline = token_pipeline(group, _part(decoder, first, last))
     crossing = sum(_crossing_bytes(decoder, cut) for cut in (first, last) if 0 < cut < len(decoder.operators))
-    moved = crossing / pipeline.tiles / machine.chip.streaming_bandwidth
+    moved = crossing / pipeline.tiles / group.chip.streaming_bandwidth
     return replace(pipeline, tile_load=pipeline.tile_load + seconds_to_ps(moved))
 
 

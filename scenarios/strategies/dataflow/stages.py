@@ -34,7 +34,7 @@ LEAST_WORK = 1e-12  # keeps the share of an operator without arithmetic (a copy)
 
 
 @dataclass(frozen=True)
-class DataflowMachine:
+class DataflowGroup:
     """The dataflow chips of one tensor-parallel group."""
 
     chip: Dataflow
@@ -57,29 +57,29 @@ class DataflowMachine:
                 return 0.0
 
 
-def stages_of(machine: DataflowMachine, operators: Sequence[Operator]) -> list[StreamStage]:
+def stages_of(group: DataflowGroup, operators: Sequence[Operator]) -> list[StreamStage]:
     """A fused kernel's stages side by side on the chip, each with a share of the units in proportion to its work."""
-    work = [machine.arithmetic_seconds(operator, 1.0) for operator in operators]
+    work = [group.arithmetic_seconds(operator, 1.0) for operator in operators]
     whole = sum(work)
     return [
-        stage_of(machine, operator, np.maximum(own / np.maximum(whole, LEAST_WORK), LEAST_WORK), spill=False)
+        stage_of(group, operator, np.maximum(own / np.maximum(whole, LEAST_WORK), LEAST_WORK), spill=False)
         for operator, own in zip(operators, work, strict=True)
     ]
 
 
-def stage_of(machine: DataflowMachine, operator: Operator, share: Quantity, *, spill: bool) -> StreamStage:
+def stage_of(group: DataflowGroup, operator: Operator, share: Quantity, *, spill: bool) -> StreamStage:
     """One operator on ``share`` of the units; with ``spill`` its activations cross off-chip memory too."""
-    timing = machine.chip.timing
+    timing = group.chip.timing
     label = Label(operator.part, limiter_of(operator))
     moved = operator.stream_bytes + (operator.activation_bytes if spill else 0.0)
-    stretch = machine.cluster.stretch
-    load = stretch(seconds_to_ps(moved / machine.chip.streaming_bandwidth), "memory")
-    tiles = stream_tiles(operator, moved, machine.chip.on_chip.stream_buffer_bytes / BUFFER_TILES)
+    stretch = group.cluster.stretch
+    load = stretch(seconds_to_ps(moved / group.chip.streaming_bandwidth), "memory")
+    tiles = stream_tiles(operator, moved, group.chip.on_chip.stream_buffer_bytes / BUFFER_TILES)
     if isinstance(operator, Collective):
-        latency, seconds = all_reduce_seconds(machine, operator)
+        latency, seconds = all_reduce_seconds(group, operator)
         exposed: dict[Hashable, Picoseconds] = {label: seconds_to_ps(latency)}
         return StreamStage(operator, label, LINK, load, seconds_to_ps(seconds - latency), exposed, tiles)
-    compute = stretch(seconds_to_ps(machine.arithmetic_seconds(operator, share)), "clock")
+    compute = stretch(seconds_to_ps(group.arithmetic_seconds(operator, share)), "clock")
     depth = 3 if isinstance(operator, Attention) else 1  # scores, softmax and values are stages of their own
     drain: dict[Hashable, Picoseconds] = {FILL_DRAIN: stretch(seconds_to_ps(depth * timing.stage_latency), "clock")}
     return StreamStage(operator, label, "units", load, compute, drain, tiles)
@@ -95,18 +95,18 @@ def limiter_of(operator: Operator) -> str:
             return MATRIX_UNIT
 
 
-def all_reduce_seconds(machine: DataflowMachine, collective: Collective) -> tuple[Quantity, Quantity]:
+def all_reduce_seconds(group: DataflowGroup, collective: Collective) -> tuple[Quantity, Quantity]:
     """(latency, whole) of a collective streamed inside a kernel; a gather or scatter moves half of an AllReduce."""
     volume = collective.payload_bytes * (1.0 if collective.operation == "all_reduce" else 0.5)
     if not isinstance(volume, np.ndarray):
-        return _exchange_seconds(machine, volume)
+        return _exchange_seconds(group, volume)
     volumes, places = np.unique(volume, return_inverse=True)
-    latency, whole = np.array([_exchange_seconds(machine, each) for each in volumes.tolist()]).T
+    latency, whole = np.array([_exchange_seconds(group, each) for each in volumes.tolist()]).T
     return latency[places], whole[places]
 
 
-def _exchange_seconds(machine: DataflowMachine, volume: float) -> tuple[float, float]:
-    return _streamed_seconds(machine.cluster.linked(machine.chip), machine.cluster.count, volume)
+def _exchange_seconds(group: DataflowGroup, volume: float) -> tuple[float, float]:
+    return _streamed_seconds(group.cluster.linked(group.chip), group.cluster.count, volume)
 
 
 _streamed_seconds = lru_cache(MOST_EXCHANGES)(streamed_all_reduce)
@@ -139,7 +139,7 @@ def tile_bytes(decoder: Decoder) -> float:
     )
 
 
-def activation_bytes(machine: DataflowMachine, decoder: Decoder) -> float:
+def activation_bytes(group: DataflowGroup, decoder: Decoder) -> float:
     """What the weight stream keeps on chip: the residual of all tokens, and input and output of the widest operator."""
     hidden = max(o.k for o in decoder.operators if isinstance(o, MatrixProduct) and o.weights)
     widest = max(largest(operator.activation_bytes) for operator in decoder.operators)

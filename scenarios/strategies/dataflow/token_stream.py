@@ -10,7 +10,7 @@ from chips.clock.timeline import Buffer, Time, Timeline, seconds_to_ps
 from cluster import Cluster
 from scenarios.strategies.dataflow.stages import (
     TILE_TOKENS,
-    DataflowMachine,
+    DataflowGroup,
     all_reduce_seconds,
     limiter_of,
     tokens_of,
@@ -58,7 +58,7 @@ class TokenPipeline:
         return max(self.tiles * interval, self.weight_load + self.tiles * self.tile_load)
 
 
-def token_pipeline(machine: DataflowMachine, decoder: Decoder) -> TokenPipeline:
+def token_pipeline(group: DataflowGroup, decoder: Decoder) -> TokenPipeline:
     """Stages balanced by giving each units in proportion to its work, so that all take the same time for a tile.
 
     Their common time is booked to the operators in proportion to the units that these hold. The collectives share the
@@ -70,13 +70,13 @@ def token_pipeline(machine: DataflowMachine, decoder: Decoder) -> TokenPipeline:
     shares: dict[Hashable, float] = {}
     for unit in units:
         label = Label(unit.part, limiter_of(unit))
-        shares[label] = shares.get(label, 0.0) + largest(machine.arithmetic_seconds(unit, 1.0)) / tiles
+        shares[label] = shares.get(label, 0.0) + largest(group.arithmetic_seconds(unit, 1.0)) / tiles
     balanced = {label: seconds_to_ps(seconds) for label, seconds in shares.items()}
     stages: list[TokenStage] = []
     latencies = 0.0
     for index, operator in enumerate(decoder.operators):
         if isinstance(operator, Collective):
-            own, seconds = (largest(each) for each in all_reduce_seconds(machine, operator))
+            own, seconds = (largest(each) for each in all_reduce_seconds(group, operator))
             a_tile = seconds_to_ps(len(collectives) * (seconds - own) / tiles)
             stages.append(TokenStage(f"{LINK} {index}", operator, {Label("allreduce", LINK): a_tile}))
             latencies += own
@@ -84,12 +84,12 @@ def token_pipeline(machine: DataflowMachine, decoder: Decoder) -> TokenPipeline:
             stages.append(TokenStage(f"stage {index}", operator, balanced))
     weights = weight_bytes(decoder)
     others = sum(largest(operator.stream_bytes) for operator in decoder.operators) - weights + decoder.kept_bytes
-    latency = latencies + len(units) * machine.chip.timing.stage_latency
+    latency = latencies + len(units) * group.chip.timing.stage_latency
     return TokenPipeline(
         tiles,
         tuple(stages),
-        weight_load=seconds_to_ps(weights / machine.chip.streaming_bandwidth),
-        tile_load=seconds_to_ps(others / tiles / machine.chip.streaming_bandwidth),
+        weight_load=seconds_to_ps(weights / group.chip.streaming_bandwidth),
+        tile_load=seconds_to_ps(others / tiles / group.chip.streaming_bandwidth),
         latency=seconds_to_ps(latency),
     )
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from chips.clock.timeline import Picoseconds, Time, Timeline
-from scenarios.strategies.gpu.kernel_prices import GpuMachine
+from scenarios.strategies.gpu.kernel_prices import GpuGroup
 from scenarios.strategies.label import LINK
 from scenarios.workload.operators import Collective, MatrixProduct, Operator
 
@@ -25,15 +25,15 @@ class Kernel(Protocol):
 
 
 def issue_overlapped(
-    clock: Timeline, machine: GpuMachine, kernel: Kernel, operators: Sequence[Operator], ready: Time
+    clock: Timeline, group: GpuGroup, kernel: Kernel, operators: Sequence[Operator], ready: Time
 ) -> Time:
     """Issue ``operators`` by ``kernel``, one after the other but for those that hide each other."""
-    for group in _groups(operators):
-        match group:
-            case (Collective() as gather, MatrixProduct() as product) if _exchange_pays(machine, product, gather):
-                ready = _gathered(clock, machine, kernel, gather, product, ready)
-            case (MatrixProduct() as product, Collective() as scatter) if _exchange_pays(machine, product, scatter):
-                ready = _scattered(clock, machine, kernel, product, scatter, ready)
+    for run in _runs(operators):
+        match run:
+            case (Collective() as gather, MatrixProduct() as product) if _exchange_pays(group, product, gather):
+                ready = _gathered(clock, group, kernel, gather, product, ready)
+            case (MatrixProduct() as product, Collective() as scatter) if _exchange_pays(group, product, scatter):
+                ready = _scattered(clock, group, kernel, product, scatter, ready)
             case (MatrixProduct() as product, *others, Collective() as scatter) if others:
                 given = kernel(product, ready)
                 summed = kernel(scatter, given)
@@ -41,12 +41,12 @@ def issue_overlapped(
                     given = kernel(operator, given)
                 ready = clock.join(given, summed)
             case _:
-                for operator in group:
+                for operator in run:
                     ready = kernel(operator, ready)
     return ready
 
 
-def _groups(operators: Sequence[Operator]) -> Iterator[Sequence[Operator]]:
+def _runs(operators: Sequence[Operator]) -> Iterator[Sequence[Operator]]:
     """Runs of operators that may hide each other; every other operator alone."""
     place = 0
     while place < len(operators):
@@ -72,50 +72,50 @@ def _is(operator: Operator, operation: str) -> bool:
     return isinstance(operator, Collective) and operator.operation == operation
 
 
-def _part(machine: GpuMachine, product: MatrixProduct) -> MatrixProduct:
+def _part(group: GpuGroup, product: MatrixProduct) -> MatrixProduct:
     """What a rank's share of the tokens makes of a product."""
     assert isinstance(product.m, int)  # passes of training are not side by side
-    return replace(product, m=-(-product.m // machine.cluster.count))
+    return replace(product, m=-(-product.m // group.cluster.count))
 
 
-def _transfers(machine: GpuMachine, collective: Collective) -> list[int]:
+def _transfers(group: GpuGroup, collective: Collective) -> list[int]:
     """Picoseconds of each transfer of a ring; together they are the collective."""
-    steady, hops = machine.price(collective).steady, machine.cluster.count - 1
+    steady, hops = group.price(collective).steady, group.cluster.count - 1
     assert isinstance(steady, int)
     return [steady * (hop + 1) // hops - steady * hop // hops for hop in range(hops)]
 
 
-def _exchange_pays(machine: GpuMachine, product: MatrixProduct, collective: Collective) -> bool:
+def _exchange_pays(group: GpuGroup, product: MatrixProduct, collective: Collective) -> bool:
     """Whether parts are faster than the whole: small products lose more in their tiles than they hide."""
-    whole, part = (machine.price(each) for each in (product, _part(machine, product)))
-    hops, each = _transfers(machine, collective), part.steady + part.fill_drain
+    whole, part = (group.price(each) for each in (product, _part(group, product)))
+    hops, each = _transfers(group, collective), part.steady + part.fill_drain
     in_parts = max(sum(hops) + each, len(hops) * each + max(each, hops[-1]))
     return bool(in_parts < sum(hops) + whole.steady + whole.fill_drain)
 
 
 def _gathered(
-    clock: Timeline, machine: GpuMachine, kernel: Kernel, gather: Collective, product: MatrixProduct, ready: Time
+    clock: Timeline, group: GpuGroup, kernel: Kernel, gather: Collective, product: MatrixProduct, ready: Time
 ) -> Time:
     """A rank's own tokens first, then those that arrive."""
-    part = _part(machine, product)
-    arrived = machine.cluster.meet(clock, ready)
+    part = _part(group, product)
+    arrived = group.cluster.meet(clock, ready)
     done = kernel(part, ready, product)
-    for transfer in _transfers(machine, gather):
-        arrived = _send(clock, machine, gather, transfer, arrived)
+    for transfer in _transfers(group, gather):
+        arrived = _send(clock, group, gather, transfer, arrived)
         done = kernel(part, arrived, product)
     return done
 
 
 def _scattered(
-    clock: Timeline, machine: GpuMachine, kernel: Kernel, product: MatrixProduct, scatter: Collective, ready: Time
+    clock: Timeline, group: GpuGroup, kernel: Kernel, product: MatrixProduct, scatter: Collective, ready: Time
 ) -> Time:
     """The tokens of other ranks first, each sent on; a rank's own last, to which the others' sums are added."""
-    part, sent = _part(machine, product), ready
-    for transfer in _transfers(machine, scatter):
-        sent = _send(clock, machine, scatter, transfer, machine.cluster.meet(clock, kernel(part, ready, product)))
+    part, sent = _part(group, product), ready
+    for transfer in _transfers(group, scatter):
+        sent = _send(clock, group, scatter, transfer, group.cluster.meet(clock, kernel(part, ready, product)))
     return clock.join(kernel(part, ready, product), sent)
 
 
-def _send(clock: Timeline, machine: GpuMachine, collective: Collective, duration: Picoseconds, ready: Time) -> Time:
-    label = machine.price(collective).label
+def _send(clock: Timeline, group: GpuGroup, collective: Collective, duration: Picoseconds, ready: Time) -> Time:
+    label = group.price(collective).label
     return clock.task(clock.engine(LINK), duration, (ready,), label, collective.name, collective)

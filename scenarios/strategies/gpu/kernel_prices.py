@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 DIRECT: Library = "trtllm"  # the fastest direct kernels known, and NCCL's where they do not reach
-MOST_MACHINES = 256  # whose prices a process remembers: chips, counts and frameworks
+MOST_GROUPS = 256  # whose prices a process remembers: chips, counts and frameworks
 MOST_RECENT = 64  # operators of several passes, so many as strategies that run the same passes ask for in turn
 NEVER_WAITED_FOR = 1e18  # bytes/s, or bytes a clock
 FED_VECTOR_STEP_CYCLES = 45.0  # a load from shared memory, 29 (Luo et al., arXiv 2501.12084), 8 products and 8 sums
@@ -62,7 +62,7 @@ class KernelPrice:
 
 
 @dataclass
-class GpuMachine:
+class GpuGroup:
     """Kernel prices on the GPUs of one tensor-parallel group under one framework, remembered by operator."""
 
     chip: Gpu
@@ -99,7 +99,7 @@ class GpuMachine:
 
         A stage of a persistent kernel has another engine stream its weights in meanwhile.
         """
-        return gpu_machine(_operands_at_hand(self.chip), self.cluster, self.framework).price(operator)
+        return gpu_group(_operands_at_hand(self.chip), self.cluster, self.framework).price(operator)
 
     def starting(self, operator: Attention | MatrixProduct) -> int:
         """Picoseconds of filling that belong to the start of a kernel: a persistent one has started already."""
@@ -207,7 +207,7 @@ def _content(operator: Operator) -> Hashable:
     return type(operator), *(value.tobytes() if isinstance(value, np.ndarray) else value for value in fields)
 
 
-@lru_cache(MOST_MACHINES)
+@lru_cache(MOST_GROUPS)
 def _operands_at_hand(chip: Gpu) -> Gpu:
     """The chip with memory and L2 that are never waited for."""
     generation, memory = chip.generation, chip.memory.model_copy(update={"bandwidth": NEVER_WAITED_FOR})
@@ -219,12 +219,12 @@ def _operands_at_hand(chip: Gpu) -> Gpu:
     return chip.model_copy(update={"memory": memory, "generation": generation.model_copy(update=families)})
 
 
-def gpu_machine(chip: Gpu, cluster: Cluster, framework: Framework) -> GpuMachine:
-    """The machine of this cluster. Prices are those of the datasheet, computed once as long as they are remembered."""
-    return replace(_machine(chip, cluster.count, cluster.slowest_link, framework), cluster=cluster)
+def gpu_group(chip: Gpu, cluster: Cluster, framework: Framework) -> GpuGroup:
+    """The GPUs of this cluster. Prices are those of the datasheet, computed once as long as they are remembered."""
+    return replace(_group(chip, cluster.count, cluster.slowest_link, framework), cluster=cluster)
 
 
-@lru_cache(MOST_MACHINES)
-def _machine(chip: Gpu, count: int, slowest_link: float, framework: Framework) -> GpuMachine:
+@lru_cache(MOST_GROUPS)
+def _group(chip: Gpu, count: int, slowest_link: float, framework: Framework) -> GpuGroup:
     """What clusters of ``count`` chips remember together, whatever else differs, where ``slowest_link`` is the same."""
-    return GpuMachine(chip, Cluster(chip, count), framework)
+    return GpuGroup(chip, Cluster(chip, count), framework)

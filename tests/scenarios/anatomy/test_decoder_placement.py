@@ -15,16 +15,16 @@ from scenarios.anatomy.placement import kernels_needed, largest_hidden, limits, 
 from scenarios.errors import ScenarioError
 from scenarios.point import make_point
 from scenarios.strategies.dataflow.fused_program import token_stream, weight_stream
-from scenarios.strategies.dataflow.stages import DataflowMachine, activation_bytes, resident_bytes
+from scenarios.strategies.dataflow.stages import DataflowGroup, activation_bytes, resident_bytes
 from scenarios.workload.decoder import forward
 from scenarios.workload.model import load_model, shard
 from scenarios.workload.operators import Decoder, MatrixProduct
 
 
-def machine(name: str, count: int = 1) -> DataflowMachine:
+def group(name: str, count: int = 1) -> DataflowGroup:
     chip = load_chip(name)
     assert isinstance(chip, Dataflow)
-    return DataflowMachine(chip, Cluster(chip, count))
+    return DataflowGroup(chip, Cluster(chip, count))
 
 
 def decoder(model: str, count: int, phase: str, batch: int, context: int) -> Decoder:
@@ -47,11 +47,11 @@ def test_a_program_has_all_the_decoders_work_and_weights() -> None:
     decode = decoder("llama-2-7b", 8, "decode", 1, 4096)
     weights = sum(o.stream_bytes for o in decode.operators if isinstance(o, MatrixProduct))
     cache = sum(float(o.stream_bytes) for o in decode.operators) - weights
-    program = weight_stream(machine("sn40l", 8), decode)
+    program = weight_stream(group("sn40l", 8), decode)
     assert sum(s.operand.streamed_bytes for s in program.stages if s.operand) == pytest.approx(weights + cache)
     prefill = decoder("llama-2-7b", 8, "prefill", 1, 4096)
-    program = token_stream(machine("sn40l", 8), prefill)
-    chip = machine("sn40l").chip
+    program = token_stream(group("sn40l", 8), prefill)
+    chip = group("sn40l").chip
     rate = chip.peak_flops("bf16") / chip.compute.units * chip.timing.matrix_efficiency
     flops = sum(float(o.flops) for o in prefill.operators if o.part in ("matmul", "attention"))
     work = program.passes * sum(stage.unit_seconds for stage in program.stages if stage.operand) * rate
@@ -77,7 +77,7 @@ CASES = [("decode", batch, 4096) for batch in (1, 64, 1024, 4096)] + [
 @pytest.mark.parametrize("model", ["llama-3.2-1b", "llama-2-7b", "llama-2-70b", "llama-3.1-405b"])
 def test_what_a_strategy_holds_as_a_weight_stream_placement_holds(chip: str, model: str) -> None:
     for count in (1, 4, 8):
-        on = machine(chip, count)
+        on = group(chip, count)
         for case in CASES:
             work = decoder(model, count, *case)
             if activation_bytes(on, work) <= resident_bytes(on.chip):
@@ -88,7 +88,7 @@ def test_fewer_kernels_on_a_larger_chip_and_on_more_chips() -> None:
     prefill = [decoder("llama-2-70b", count, "prefill", 1, 4096) for count in (1, 2, 4, 8)]
     on_sn40l, on_sn10 = (
         [
-            len(place(token_stream(machine(chip, count), work), machine(chip).chip).sections)
+            len(place(token_stream(group(chip, count), work), group(chip).chip).sections)
             for count, work in zip((1, 2, 4, 8), prefill, strict=True)
         ]
         for chip in ("sn40l", "sn10")
@@ -100,13 +100,13 @@ def test_fewer_kernels_on_a_larger_chip_and_on_more_chips() -> None:
 
 
 def test_the_largest_hidden_size_is_the_last_that_fits() -> None:
-    on = machine("sn10")
+    on = group("sn10")
     largest = largest_hidden(on, token_stream, "prefill", 1, 4096)
     record = limits([on.chip], 1, [largest, largest + 128], [("prefill", 1, 4096)])[0]
     assert record["token_stream"] == largest
     assert record[f"kernels_at_{largest}"] == 1
     assert largest_hidden(on, token_stream, "prefill", 1, 8192) <= largest
-    assert largest_hidden(machine("sn40l"), token_stream, "prefill", 1, 4096) >= largest
+    assert largest_hidden(group("sn40l"), token_stream, "prefill", 1, 4096) >= largest
 
 
 def test_sections_take_longer_than_one_kernel_would() -> None:
@@ -115,7 +115,7 @@ def test_sections_take_longer_than_one_kernel_would() -> None:
     two = place_decoder(make_point("llama-2-7b", "sn10", 1, phase="prefill"))
     assert (len(one.sections), len(two.sections)) == (1, 2)
     assert (
-        kernels_needed(machine("sn10"), decoder("llama-2-7b", 1, "prefill", 1, 4096)) == 1
+        kernels_needed(group("sn10"), decoder("llama-2-7b", 1, "prefill", 1, 4096)) == 1
     )  # slower, as a weight stream
     assert two.seconds > 2 * one.seconds
 

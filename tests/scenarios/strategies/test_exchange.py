@@ -11,7 +11,7 @@ from cluster import Cluster, Variation
 from loopline import compare
 from scenarios.framework import frameworks
 from scenarios.strategies import run_strategy
-from scenarios.strategies.gpu.kernel_prices import gpu_machine
+from scenarios.strategies.gpu.kernel_prices import gpu_group
 from scenarios.workload.model import load_model, shard
 from scenarios.workload.operators import Collective, MatrixProduct, Segment, Step
 from scenarios.workload.training_step import training_step
@@ -75,9 +75,9 @@ SCATTER = Collective("scatter", "reduce_scatter", 8192 * 8192 * 2.0)
 
 @pytest.mark.parametrize("pair", [(GATHER, PRODUCT), (PRODUCT, SCATTER)])
 def test_an_exchange_takes_its_longer_side_and_one_part_of_the_other(pair):
-    machine = gpu_machine(H100, Cluster(H100, 8), BESIDE)
-    part = machine.price(replace(PRODUCT, m=1024))
-    ring = machine.price(pair[0] if pair[0] is not PRODUCT else pair[1]).steady
+    group = gpu_group(H100, Cluster(H100, 8), BESIDE)
+    part = group.price(replace(PRODUCT, m=1024))
+    ring = group.price(pair[0] if pair[0] is not PRODUCT else pair[1]).steady
     gap = round(H100.generation.launch.graph_gap * 1e12)
     each = part.steady + part.fill_drain + gap
     whole = taken(only(*pair), BESIDE).ps - taken(only(), BESIDE).ps

@@ -10,12 +10,12 @@ from chips.spec import load_chip
 from cluster import Cluster
 from results.schema import PhysicsError
 from scenarios.framework import default_framework
-from scenarios.strategies.gpu.kernel_prices import GpuMachine
+from scenarios.strategies.gpu.kernel_prices import GpuGroup
 from scenarios.workload.operators import MatrixProduct
 
 
-class Impossible(GpuMachine):
-    """A machine on which every product takes a microsecond."""
+class Impossible(GpuGroup):
+    """A group on which every product takes a microsecond."""
 
     def kernel_time(self, operator):
         real = super().kernel_time(operator)
@@ -26,7 +26,7 @@ def test_a_kernel_under_its_bound_names_the_bound():
     chip = load_chip("h100")
     framework = default_framework("decode", eager=False)
     product = MatrixProduct("up", 8192, 8192, 8192, "bf16")
-    machine = Impossible(chip, Cluster(chip, 1), framework)
+    group = Impossible(chip, Cluster(chip, 1), framework)
     with pytest.raises(PhysicsError, match=r"a kernel of matmul takes 1e-06 s, below .* bound, .* of 0\.00102707"):
-        machine.price(product)
-    assert GpuMachine(chip, Cluster(chip, 1), framework).price(product)
+        group.price(product)
+    assert GpuGroup(chip, Cluster(chip, 1), framework).price(product)
