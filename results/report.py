@@ -78,7 +78,7 @@ def page_text(results: pd.DataFrame, source: str = "") -> str:
         figures=list(_figures(results)),
         sides=_side_by_side(results),
         filters={name: list(results[name].unique()) for name in several if results[name].nunique() <= MOST_CHOICES},
-        horizontal=[name for name in ("count", "batch", "context", "output_tokens") if name in several] or ["count"],
+        horizontal=[name for name in several if results[name].dtype == "int64"] or ["count"],
         vertical=SHOWN,
         names={name: _title(name) for name in (*several, *COLUMNS)},
         rows=[_cells(row, several) for _, row in shown.iterrows()],

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from inspect import Parameter, signature
 from typing import Any, TypeVar
 
@@ -54,7 +54,7 @@ class Input:
     argument: bool = False
     read: Callable[[Any], str | int] | None = None
 
-    @property
+    @cached_property
     def option(self) -> str:
         """Its name on the command line."""
         return f"--{self.name.replace('_', '-')}"
@@ -306,11 +306,11 @@ def resolved(asked: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises ScenarioError or CatalogError in one sentence.
     """
-    names = [row.name for row in INPUTS]
+    found = {row.name: row.resolved(asked.get(row.name, row.default)) for row in INPUTS}
     for name in asked:
-        if name not in names:
-            raise ScenarioError(f"a point has no input '{name}'; {_expected(name, names)}")
-    return {row.name: row.resolved(asked.get(row.name, row.default)) for row in INPUTS}
+        if name not in found:
+            raise ScenarioError(f"a point has no input '{name}'; {_expected(name, found)}")
+    return found
 
 
 def _expected(value: object, known: Collection[str]) -> str:

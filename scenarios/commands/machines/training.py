@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from scenarios.commands.input_options import takes
 from scenarios.commands.output import Json, check_files, show, write
 
 
+@takes(
+    *("model", "chip", "count", "batch", "context", "parallel", "strategy", "launch", "framework", "precision"),
+    "variation",
+    one=("chip", "count", "strategy"),
+    help={
+        "count": "Chips in all.",
+        "batch": "Sequences of a step.",
+        "context": "Tokens of a sequence.",
+        "parallel": "Items with commas between: tensor=8 pipeline=4 context=2 micro-batch=1 interleaved=2 "
+        "recompute=full sequence; chips beyond these hold replicas (docs/training.md).",
+        "launch": "eager | graph, or software | hardware",
+        "framework": "What trains on GPUs: training (Megatron-LM) | megatron-2022 | ...",
+        "variation": "How chips differ, as in compare: straggler=0.1@3,failed=5",
+    },
+)
 def training(
-    model: Annotated[str, typer.Argument(help="A model of `loopline models`, or the path of a config.json.")],
-    chip: Annotated[str, typer.Option(help="A chip of `loopline chips`, or the path of a TOML file.")],
-    count: Annotated[int, typer.Option(help="Chips in all.")] = 1,
-    batch: Annotated[int, typer.Option(help="Sequences of a step.")] = 1,
-    context: Annotated[int, typer.Option(help="Tokens of a sequence.")] = 4096,
-    parallel: Annotated[
-        str,
-        typer.Option(
-            help="Items with commas between: tensor=8 pipeline=4 context=2 micro-batch=1 interleaved=2 recompute=full "
-            "sequence; chips beyond these hold replicas (docs/training.md)."
-        ),
-    ] = "",
-    strategy: Annotated[str, typer.Option(help="per_operator | fused_decoder | kernel_loop")] = "per_operator",
-    launch: Annotated[str, typer.Option(help="eager | graph, or software | hardware")] = "graph",
-    framework: Annotated[
-        str | None, typer.Option(help="What trains on GPUs: training (Megatron-LM) | megatron-2022 | ...")
-    ] = None,
-    precision: Annotated[str, typer.Option(help="Of weights and matrix products: bf16 | fp8 | int8")] = "bf16",
-    variation: Annotated[str, typer.Option(help="How chips differ, as in compare: straggler=0.1@3,failed=5")] = "",
     plot: Annotated[Path | None, typer.Option(help="Also draw the step over time into this .png or .svg file.")] = None,
     json: Json = False,
+    **asked: Any,
 ) -> None:
     """What does each stage of a training step hold and do, and how long does it wait?
 
@@ -43,25 +41,14 @@ def training(
     from scenarios.point import make_point
 
     check_files(plot=plot)
-    point = make_point(
-        model,
-        chip,
-        count,
-        phase="train",
-        batch=batch,
-        context=context,
-        parallel=parallel,
-        strategy=strategy,
-        launch=launch,
-        framework=framework,
-        precision=precision,
-        variation=variation,
-    )
+    point = make_point(**asked, phase="train")
     record, stages, bars = training_step(point)
     readable = [{"": name.replace("_", " "), "value": value} for name, value in record.items()]
     show([record | {"stages": stages}], json=json, tables=[readable, stages])
     if plot is not None:
         from results.pictures.training import training as draw
 
-        title = f"{point.model.name} on {count:,} × {point.chip.name}, {batch:,} sequences of {context:,}"
-        write(plot, draw(bars, f"{title}: {parallel or 'one group'}").save)
+        title = (
+            f"{point.model.name} on {point.count:,} × {point.chip.name}, {point.batch:,} sequences of {point.context:,}"
+        )
+        write(plot, draw(bars, f"{title}: {asked['parallel'] or 'one group'}").save)
