@@ -14,6 +14,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 MARKED = re.compile(r"<!-- (run|run apart|shown): (?:(?!-->).)*? -->\n\n```text\n", re.DOTALL)
 LINK = re.compile(r"\]\(([\w./-]+)(?:#[\w-]*)?\)")
 
+PLACE = re.compile(r"`((?:chips|cluster|collectives|results|scenarios|tests|benchmarks|tools|docs)/[\w./-]*)`")
+
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_block_of_output_says_what_prints_it_or_why_nothing_does(page: Path) -> None:
@@ -24,6 +26,22 @@ def test_a_block_of_output_says_what_prints_it_or_why_nothing_does(page: Path) -
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_links_to_is_there(page: Path) -> None:
     assert [name for name in LINK.findall(page.read_text()) if not (page.parent / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_file_or_folder_that_a_page_names_is_there(page: Path) -> None:
+    named = set(PLACE.findall(page.read_text()))
+    assert [place for place in named if not any(ROOT.glob(re.sub("NAME|FAMILY", "*", place)))] == []
+
+
+def test_the_spine_is_what_a_comparison_calls(tmp_path: Path) -> None:
+    drawn = tmp_path / "spine.svg"
+    subprocess.run([sys.executable, "tools/draw_architecture.py", "spine", str(drawn)], cwd=ROOT, check=True)
+    modules, shown = (
+        re.findall(r">([\w/]+\.py)<", path.read_text())
+        for path in (drawn, ROOT / "docs" / "pictures" / "architecture_spine.svg")
+    )
+    assert modules == shown
 
 
 def test_a_page_that_shows_something_else_is_named(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@
     python tools/refresh_docs.py --check             writes nothing, names the pages that differ, exit code 1
 
 A comment ``<!-- run: COMMAND -->`` in a page names what draws the picture, or prints the block, that follows it. The
-command runs in a shell, with ``$WORK`` for files that a later command of the page needs. A block of text right below
-it is what it prints. ``<!-- run apart: COMMAND -->`` needs something that is installed apart (weights): ``--check``
-leaves it out. ``<!-- shown: WHY -->`` marks a block that no command can print again. Figures within sentences stay:
-read the page after it has changed.
+command runs in a shell, with ``$WORK`` for files that a later command of the page needs and the project in
+``$PROJECT``. A block of text right below it is what it prints. ``<!-- run apart: COMMAND -->`` needs something that is
+installed apart (weights): ``--check`` leaves it out. ``<!-- shown: WHY -->`` marks a block that no command can print
+again. Figures within sentences stay: read the page after it has changed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GENERATED = (
     "jupyter execute --inplace docs/tour.ipynb",
 )
 RUN = re.compile(
-    r"<!-- run(?P<apart> apart)?: (?P<command>.*?) -->\n(?P<block>\n*```text\n(?P<shown>.*?)\n```\n)?", re.DOTALL
+    r"<!-- run(?P<apart> apart)?: (?P<command>.*?) -->\n(?P<block>\n*```text\n(?P<shown>.*?)\n?```\n)?", re.DOTALL
 )
 
 
@@ -65,7 +65,7 @@ def differs(page: Path, work: Path) -> bool:
 def run(command: str, work: Path, folder: Path) -> str:
     """What a command prints, without spaces at the end of lines; ends the program where it fails."""
     print(command, file=sys.stderr)
-    environment = {**os.environ, "WORK": str(work), "COLUMNS": "140"}
+    environment = {**os.environ, "PROJECT": str(PROJECT), "WORK": str(work), "COLUMNS": "140"}
     done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"ended with {done.returncode}: {command}")
