@@ -7,16 +7,14 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from chips.kernels.attention.price import price_attention_decode, price_attention_prefill
-from chips.spec import Gpu, load_chip
+from chips.spec import Gpu, load_gpu
 
 CALLS = 100_000
 
 
 @pytest.fixture
 def h100() -> Gpu:
-    chip = load_chip("h100")
-    assert isinstance(chip, Gpu)
-    return chip
+    return load_gpu("h100")
 
 
 @pytest.fixture

@@ -318,6 +318,14 @@ def load_chip(name: str) -> Gpu | Dataflow | Systolic:
     return parse_chip(read_toml(path), path)
 
 
+def load_gpu(name: str) -> Gpu:
+    """The same of a GPU. Raises CatalogError for another chip too: no kernels of its library are known."""
+    chip = load_chip(name)
+    if not isinstance(chip, Gpu):
+        raise CatalogError(f"{name} is no GPU; kernels of a library are priced for GPUs.")
+    return chip
+
+
 def parse_chip(data: dict[str, Any], path: Path) -> Gpu | Dataflow | Systolic:
     """Validate one datasheet: ``data`` as it stands in the file ``path``, and what it inherits."""
     found = layers(data, path)

@@ -2,6 +2,5 @@
 
 command_line.py    ``loopline`` as a function
 frame_rows.py      rows of results, made by hand
-gpus.py            GPUs of the catalog
 llama_examples.py  tiny Llamas and their weights
 """

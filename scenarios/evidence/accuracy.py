@@ -11,13 +11,13 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chips.generation import GpuGeneration
-from chips.spec import Gpu, load_chip
+from chips.spec import load_gpu
 from results.error_statistics import absolute_percentage_error, error_statistics, worst_rows
 from results.markdown import markdown_table
 from results.pictures.accuracy import Panels, Times
@@ -69,7 +69,7 @@ def predict_left_out(folder: Path) -> list[Predictions]:
     return [
         table
         for chip, donor in OTHER_GENERATION.items()
-        for table in predict_tables(folder, {chip: cast(Gpu, load_chip(donor)).generation})
+        for table in predict_tables(folder, {chip: load_gpu(donor).generation})
     ]
 
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from chips.catalog_file import Key
 from chips.datasheet import read_sources
 from chips.generation import GpuGeneration
-from chips.spec import CATALOG, Gpu, load_chip
+from chips.spec import CATALOG, load_gpu
 from results.error_statistics import absolute_percentage_error
 from results.units import three_digits
 from scenarios.evidence.tables import read_tables
@@ -54,7 +54,7 @@ def fitted_constants(folder: Path) -> list[dict[str, str]]:
     """A record a fitted constant of each measured generation; ``folder`` holds the tables for the intervals."""
     records = []
     for name, chip in MEASURED.items():
-        generation = cast(Gpu, load_chip(chip)).generation
+        generation = load_gpu(chip).generation
         with TemporaryDirectory() as temporary:
             sample = _sample(chip, folder, Path(temporary))
             for key, value, source in read_sources(CATALOG / "generations" / f"{name}.toml"):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.spec import Gpu, load_chip
+from chips.spec import load_gpu
 from results.words import PARTS
 from scenarios.bands import (
     COVERAGE,
@@ -64,7 +64,7 @@ def compute_spreads(tables: Sequence[Predictions], left_out: Sequence[Prediction
         for table in tables:
             match = re.fullmatch(pattern, table.table)
             if match and np.isfinite(table.predicted).any():
-                generation = cast(Gpu, load_chip(match["chip"])).generation.name
+                generation = load_gpu(match["chip"]).generation.name
                 by_generation.setdefault(generation, []).append(table)
         others = [table for table in left_out if re.fullmatch(pattern, table.table)]
         for generation, found in (by_generation | ({UNMEASURED: others} if others else {})).items():

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chips.generation import GpuGeneration
-from chips.spec import CatalogError, Gpu, load_chip
+from chips.spec import CatalogError, Gpu, load_gpu
 from scenarios.errors import ScenarioError, Unpredictable
 from scenarios.evidence.kernel_tables import SUFFIXES, Floats, chip_of, read_columns, read_kernel_table
 
@@ -73,9 +73,7 @@ def read_tables(
 
 
 def _gpu(name: str, generation: GpuGeneration | None) -> Gpu:
-    chip = load_chip(name)
-    if not isinstance(chip, Gpu):
-        raise CatalogError(f"{name} is no GPU; kernels of a library are priced for GPUs.")
+    chip = load_gpu(name)
     return chip if generation is None else chip.model_copy(update={"generation": generation})
 
 

@@ -9,7 +9,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from gpus import gpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +17,7 @@ from chips.kernels.attention.shape import AttentionShape
 from chips.kernels.attention.tiles import choose_tile
 from chips.kernels.matmul.price import price_matmul
 from chips.kernels.vector import price_vector
-from chips.spec import Gpu, chip_names, load_chip
+from chips.spec import Gpu, chip_names, load_chip, load_gpu
 
 GPUS = [chip for chip in map(load_chip, chip_names()) if isinstance(chip, Gpu)]
 gpus = st.sampled_from(GPUS)
@@ -49,7 +48,7 @@ def test_faster_memory_is_never_slower(
             price_attention_backward(each, batch, tokens, heads, kv_heads, head_dim),
             price_vector(each, 2 * m * n, 2 * m * n, 8 * m * n),
         ]
-        for each in (gpu(better), gpu(chip))
+        for each in (load_gpu(better), load_gpu(chip))
     )
     for fast, slow in zip(ours, theirs, strict=True):
         assert fast.seconds <= slow.seconds * (1 + 1e-9)
@@ -62,7 +61,7 @@ def test_products_are_faster_in_every_newer_generation(m: int, n: int, k: int, r
     # single row (n = 128, k = 2048), and the clock of the PCIe card is lower.
     short = 1.6 if m == 1 else 1.3
     times = [
-        float(price_matmul(gpu(name), m, n, k, resident_weights=resident).seconds)
+        float(price_matmul(load_gpu(name), m, n, k, resident_weights=resident).seconds)
         for name in ("b200", "h200", "h100-pcie", "a100-40gb")
     ]
     for newer, older in pairwise(times):
@@ -111,20 +110,20 @@ def test_long_attention_reaches_a_like_share_of_the_peak_on_chips_that_nobody_me
 ) -> None:
     """Published: FlashAttention-3 65 to 75% of an H100, FlashAttention-2 70% of an A100; each where its generation's
     exponentials and operand reads let it."""
-    time = price_attention_prefill(gpu(name), 1, 16_384, 16_384, 16, 16, 128, causal=False, writes_cache=False)
-    reached = 4.0 * 128 * 16 * 16_384**2 / float(time.seconds) / gpu(name).peak_flops("bf16")
+    time = price_attention_prefill(load_gpu(name), 1, 16_384, 16_384, 16, 16, 128, causal=False, writes_cache=False)
+    reached = 4.0 * 128 * 16 * 16_384**2 / float(time.seconds) / load_gpu(name).peak_flops("bf16")
     assert share[0] < reached < share[1]
 
 
 def test_a_context_that_divides_evenly_into_its_parts_is_no_slower_than_one_that_does_not() -> None:
     """Parts hardly differ: a few more than the chip takes at once wait for a second wave either way."""
     contexts = np.arange(59_000, 61_000, 40)
-    times = price_attention_decode(gpu("h200"), 45, contexts, 1, 1, 256).seconds
+    times = price_attention_decode(load_gpu("h200"), 45, contexts, 1, 1, 256).seconds
     assert np.abs(np.diff(times) / times[:-1]).max() < 0.01
 
 
 def test_exponentials_on_vector_lanes_relieve_the_special_function_unit() -> None:
-    chip = gpu("b200")
+    chip = load_gpu("b200")
     attention = chip.generation.attention.model_copy(update={"exponential_operations": None})
     plain = chip.model_copy(update={"generation": chip.generation.model_copy(update={"attention": attention})})
     shape = (1, 16_384, 16_384, 16, 16, 128)
@@ -134,13 +133,13 @@ def test_exponentials_on_vector_lanes_relieve_the_special_function_unit() -> Non
 def test_tiles_accumulate_in_tensor_memory_where_there_is_some() -> None:
     """FlashAttention-4 holds two tiles of 128 queries, FlashAttention-3 one, at head dimension 128."""
     shape = AttentionShape.check(1, 4096, 4096, 16, 16, 128, 2, True)
-    assert choose_tile(gpu("h100"), shape, True).rows == 128
-    assert choose_tile(gpu("b200"), shape, True).rows == 256
+    assert choose_tile(load_gpu("h100"), shape, True).rows == 128
+    assert choose_tile(load_gpu("b200"), shape, True).rows == 256
 
 
 def test_two_tiles_lie_side_by_side_where_shared_memory_is_small() -> None:
     """FlashAttention-2 takes blocks of 64 keys on Ada, 128 on an A100."""
     shape = AttentionShape.check(1, 4096, 4096, 16, 16, 128, 2, True)
     for name, keys in (("l40s", 64), ("a100", 128)):
-        tile = choose_tile(gpu(name), shape, False)
+        tile = choose_tile(load_gpu(name), shape, False)
         assert (tile.keys, tile.resident) == (keys, 2)

@@ -37,14 +37,12 @@ def calibrate(
     """
     from rich.console import Console
 
-    from chips.spec import CatalogError, Gpu, load_chip
+    from chips.spec import load_gpu
     from scenarios.evidence.calibrated_chip import as_toml, write_chip
     from scenarios.evidence.calibration import calibrate as fit
     from scenarios.evidence.kernel_tables import read_kernel_table
 
-    known = load_chip(chip)
-    if not isinstance(known, Gpu):
-        raise CatalogError(f"--chip {chip} is no GPU; kernels of a library are measured on GPUs.")
+    known = load_gpu(chip)
     title = name or f"{known.name}-calibrated"
     path = output or Path(f"{title}.toml")
     read = [read_kernel_table(table) for table in tables]

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from gpus import gpu
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +15,7 @@ from chips.kernels.attention.price import price_attention_backward, price_attent
 from chips.kernels.attention.shape import AttentionShape
 from chips.kernels.attention.tiles import choose_tile
 from chips.kernels.kernel_time import KernelTime
-from chips.spec import Gpu, chip_names, load_chip
+from chips.spec import Gpu, chip_names, load_chip, load_gpu
 from scenarios.evidence.validation import DATA
 
 DATA = DATA
@@ -50,7 +49,7 @@ def replayed(chip: Gpu, rows: pd.DataFrame, phase: str) -> np.ndarray:
 )
 def test_mean_error_on_measured_kernels(chip: str, phase: str, limit: float) -> None:
     rows = measured(chip, phase)
-    error = replayed(gpu(chip), rows, phase) / rows.us - 1.0
+    error = replayed(load_gpu(chip), rows, phase) / rows.us - 1.0
     assert error.abs().mean() < limit
     assert abs(error.median()) < 0.03
 
@@ -64,7 +63,7 @@ def test_published_throughput_of_both_kernels_on_one_chip(kernel: str, asynchron
         length, head_dim = some.seq_len.to_numpy(float), some.head_dim.to_numpy(float)
         shape = (16384 / length, length, length, 2048 / head_dim, 2048 / head_dim, head_dim)
         time = price_attention_prefill(
-            gpu("h100"), *shape, causal=bool(causal), asynchronous=asynchronous, writes_cache=False
+            load_gpu("h100"), *shape, causal=bool(causal), asynchronous=asynchronous, writes_cache=False
         )
         flops = 4 * 16384 * length * 2048 / (2 if causal else 1)
         error += list(flops / time.seconds / 1e12 / some.tflops - 1.0)
@@ -75,7 +74,7 @@ def test_published_throughput_of_both_kernels_on_one_chip(kernel: str, asynchron
 def test_never_under_its_bounds(
     name: str, batch: int, tokens: int, group: int, kv_heads: int, head_dim: int, causal: bool, resident: bool
 ) -> None:
-    chip, heads = gpu(name), group * kv_heads
+    chip, heads = load_gpu(name), group * kv_heads
     times = [
         price_attention_prefill(
             chip, batch, tokens, 2 * tokens, heads, kv_heads, head_dim, causal=causal, resident=resident
@@ -92,7 +91,7 @@ def test_never_under_its_bounds(
 def test_bound_is_products_over_peak_or_cache_over_bandwidth(
     batch: int, tokens: int, group: int, kv_heads: int, head_dim: int
 ) -> None:
-    chip, heads = gpu("h100"), group * kv_heads
+    chip, heads = load_gpu("h100"), group * kv_heads
     products = 4 * batch * heads * head_dim * tokens * (tokens + 1) / 2
     prefill = price_attention_prefill(chip, batch, tokens, tokens, heads, kv_heads, head_dim)
     assert prefill.bound_seconds >= products / chip.peak_flops("bf16") * (1 - 1e-12)
@@ -116,7 +115,7 @@ def test_more_sequences_or_context_take_hardly_less(
     Measured, too, it does not hold for head dimension 512, whose planned decode runs empty splits (1024 sequences
     beat 512 tenfold), nor for FlashAttention-2, which adds up to 128 splits one by one.
     """
-    chip, heads = gpu("h100"), group * kv_heads
+    chip, heads = load_gpu("h100"), group * kv_heads
     time = price_attention_decode(chip, batch, context, heads, kv_heads, head_dim).seconds
     assert price_attention_decode(chip, 2 * batch, context, heads, kv_heads, head_dim).seconds >= 0.75 * time
     assert price_attention_decode(chip, batch, 2 * context, heads, kv_heads, head_dim).seconds >= 0.75 * time
@@ -124,7 +123,7 @@ def test_more_sequences_or_context_take_hardly_less(
 
 def test_causal_mask_halves_long_prefill() -> None:
     full, causal = (
-        price_attention_prefill(gpu("h100"), 1, 32768, 32768, 32, 8, 128, causal=causal).seconds
+        price_attention_prefill(load_gpu("h100"), 1, 32768, 32768, 32, 8, 128, causal=causal).seconds
         for causal in (False, True)
     )
     assert causal / full == pytest.approx(0.5, rel=0.05)
@@ -132,7 +131,7 @@ def test_causal_mask_halves_long_prefill() -> None:
 
 def test_cache_left_in_l2_by_the_same_call_is_faster() -> None:
     cold, warm = (
-        price_attention_decode(gpu("h100"), 8, 2048, 32, 2, 128, resident=resident).seconds
+        price_attention_decode(load_gpu("h100"), 8, 2048, 32, 2, 128, resident=resident).seconds
         for resident in (False, True)
     )
     assert warm < cold
@@ -140,7 +139,7 @@ def test_cache_left_in_l2_by_the_same_call_is_faster() -> None:
 
 def test_cache_write_is_one_kernel_more() -> None:
     """A kernel for few tokens, by its gap and start; for many, by the bytes that it moves."""
-    chip = gpu("a100")
+    chip = load_gpu("a100")
     few = [price_attention_decode(chip, 8, 2048, 32, 8, 128, writes_cache=writes).seconds for writes in (True, False)]
     gap = chip.generation.launch.graph_gap
     assert gap < few[0] - few[1] < 3 * gap
@@ -153,7 +152,7 @@ def test_cache_write_is_one_kernel_more() -> None:
 
 
 def test_long_cache_streams_at_the_achieved_bandwidth() -> None:
-    chip = gpu("h100")
+    chip = load_gpu("h100")
     short, long = (price_attention_decode(chip, 64, context, 32, 8, 128).seconds for context in (16384, 32768))
     rate = 2 * 2 * 64 * 8 * 128 * 16384 / (long - short)
     assert 0.8 * chip.memory.bandwidth < rate < chip.memory.bandwidth
@@ -161,7 +160,7 @@ def test_long_cache_streams_at_the_achieved_bandwidth() -> None:
 
 def test_splitting_serves_one_long_sequence() -> None:
     """Without splits one key-value head would keep one streaming multiprocessor busy and the others idle."""
-    chip = gpu("h100")
+    chip = load_gpu("h100")
     one, many = (
         price_attention_decode(chip, sequences, 65536, 8, 1, 128, resident=True).seconds for sequences in (1, 32)
     )
@@ -169,7 +168,7 @@ def test_splitting_serves_one_long_sequence() -> None:
 
 
 def test_backward_takes_two_and_a_half_forwards() -> None:
-    chip = gpu("h100")
+    chip = load_gpu("h100")
     forward = price_attention_prefill(chip, 4, 8192, 8192, 32, 8, 128, writes_cache=False).seconds
     backward = price_attention_backward(chip, 4, 8192, 32, 8, 128).seconds
     assert backward / forward == pytest.approx(2.5, rel=0.05)
@@ -179,10 +178,10 @@ def test_tiles_are_those_of_the_published_kernels() -> None:
     """FlashAttention-3's hopper/tile_size.h (head dimensions 64 to 256) and FlashAttention-2's paged kernel."""
     sizes = np.array([64.0, 96.0, 128.0, 192.0, 256.0])
     shape = AttentionShape.check(1, 1, 1, 1, 1, sizes, 2, True)
-    tile = choose_tile(gpu("h100"), shape, True)
+    tile = choose_tile(load_gpu("h100"), shape, True)
     assert tile.rows.tolist() == [192, 192, 128, 128, 128]
     assert tile.keys.tolist() == [128, 128, 128, 112, 80]
-    tile = choose_tile(gpu("a100"), AttentionShape.check(1, 1, 1, 1, 1, 128, 2, True), False)
+    tile = choose_tile(load_gpu("a100"), AttentionShape.check(1, 1, 1, 1, 1, 128, 2, True), False)
     assert [float(tile.rows), float(tile.keys), float(tile.resident)] == [64, 128, 2]
 
 
@@ -209,7 +208,7 @@ def test_splits_equal_the_rule_spelled_out(tiles: int, blocks: int, slots: int, 
 
 @given(st.lists(st.tuples(batch, tokens, group, kv_heads, head_dim), min_size=1, max_size=20))
 def test_arrays_equal_scalars(calls: list[tuple[int, int, int, int, int]]) -> None:
-    chip = gpu("a100")
+    chip = load_gpu("a100")
 
     def price(batch: object, tokens: object, heads: object, kv_heads: object, head_dim: object) -> list[KernelTime]:
         return [
@@ -243,13 +242,13 @@ def test_arrays_equal_scalars(calls: list[tuple[int, int, int, int, int]]) -> No
 )
 def test_impossible_sizes_are_refused_in_one_sentence(sizes: tuple[float, ...], complaint: str) -> None:
     with pytest.raises(ValueError, match="attention") as error:
-        price_attention_prefill(gpu("h100"), *sizes)
+        price_attention_prefill(load_gpu("h100"), *sizes)
     assert str(error.value) == complaint
 
 
 def test_a_lasting_load_meets_the_power_limit_and_a_short_call_does_not() -> None:
     """Measured on an H100: 32 heads over 4,096 tokens run at 620 TFLOP/s and more, over 65,536 at 600 and less."""
-    chip = gpu("h100")
+    chip = load_gpu("h100")
     cool = chip.model_copy(update={"power_watts": 10_000.0})
     for tokens, most in ((512, 1.01), (65_536, 1.2)):
         shape = (1, tokens, tokens, 32, 8, 128)
@@ -264,5 +263,5 @@ def test_a_lasting_load_meets_the_power_limit_and_a_short_call_does_not() -> Non
 
 def test_an_asynchronous_kernel_runs_no_more_parts_than_an_even_deal_of_blocks_needs() -> None:
     """FlashAttention-3 on an H100, 4 heads over 1,536 tokens: 26 us measured; 12 parts of one block would take 60."""
-    time = price_attention_prefill(gpu("h100"), 1, 1536, 1536, 4, 2, 128, resident=True)
+    time = price_attention_prefill(load_gpu("h100"), 1, 1536, 1536, 4, 2, 128, resident=True)
     assert float(time.seconds) < 32e-6

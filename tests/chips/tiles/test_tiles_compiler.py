@@ -6,11 +6,10 @@ from functools import partial
 
 import pandas as pd
 import pytest
-from gpus import gpu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chips.spec import Dataflow, Gpu, load_chip
+from chips.spec import Dataflow, Gpu, load_chip, load_gpu
 from chips.tiles.compiler import Compiled, compile_program
 from chips.tiles.language import Tensor, TileError, load_tile, matmul, metapipe, store_tile, trace
 from chips.tiles.programs.attention import flash_attention
@@ -93,20 +92,20 @@ def test_small_products_are_ahead_of_the_library_and_large_ones_near() -> None:
     """Every measured square from 512 on, beside cuBLAS on an H100: ahead up to 1024, near from 2048 to 4096."""
     rows = pd.read_parquet(MEASURED / "h100_gemm_bf16.parquet")
     squares = rows[(rows.m == rows.n) & (rows.n == rows.k) & (rows.m >= 512)].set_index("m")["us"] * 1e-6
-    ratio = {int(size): best_product(gpu("h100"), int(size)).seconds / squares[size] for size in squares.index}
+    ratio = {int(size): best_product(load_gpu("h100"), int(size)).seconds / squares[size] for size in squares.index}
     assert sorted(ratio) == [512, 768, 1024, 2048, 2560, 3072, 3584, 4096]
     assert all(share < 1.0 for size, share in ratio.items() if size <= 1024), ratio
     assert all(0.9 < share < 1.1 for size, share in ratio.items() if size > 1024), ratio
 
 
 def test_asynchrony_pays() -> None:
-    assert best_product(gpu("h100"), 4096).seconds < 0.8 * best_product(gpu("h100"), 4096, False).seconds
+    assert best_product(load_gpu("h100"), 4096).seconds < 0.8 * best_product(load_gpu("h100"), 4096, False).seconds
 
 
 def test_flash_attention_on_h100_in_turn_and_overlapped() -> None:
     """Published (arXiv 2407.08608): 35% of the peak in turn; 65 to 75% with matrix and exponential units overlapped."""
-    assert attention_share(gpu("h100"), False, 64) == pytest.approx(0.35, abs=0.05)
-    assert attention_share(gpu("h100"), True, 128) == pytest.approx(0.70, abs=0.05)
+    assert attention_share(load_gpu("h100"), False, 64) == pytest.approx(0.35, abs=0.05)
+    assert attention_share(load_gpu("h100"), True, 128) == pytest.approx(0.70, abs=0.05)
 
 
 @pytest.mark.parametrize(("kernel", "most"), [("flash_attention_3", 0.04), ("flash_attention_2", 0.065)])
@@ -127,7 +126,7 @@ def test_flash_attention_follows_every_published_point(kernel: str, most: float)
         heads = (tokens, 2048 * (16384 // tokens))
         rows, keys = tiles[head_dim]
         program = partial(flash_attention, head_dim=head_dim, rows=rows, keys=keys, causal=bool(causal))
-        found = compile_program(program, gpu("h100"), kernel.endswith("3"), **dict.fromkeys("qkvo", heads))
+        found = compile_program(program, load_gpu("h100"), kernel.endswith("3"), **dict.fromkeys("qkvo", heads))
         flops = 4 * heads[0] * heads[0] * heads[1] / (2 if causal else 1) / found.seconds
         errors.append(abs(flops / (published * 1e12) - 1))
     assert len(errors) == 24
@@ -136,7 +135,7 @@ def test_flash_attention_follows_every_published_point(kernel: str, most: float)
 
 def test_flash_attention_on_a100_reaches_the_published_share() -> None:
     """Dao 2023 (arXiv 2307.08691): about 70%, up to 230 of 312 TFLOP/s, by the rules that give 35% on an H100."""
-    assert attention_share(gpu("a100"), False, 64) == pytest.approx(0.70, abs=0.05)
+    assert attention_share(load_gpu("a100"), False, 64) == pytest.approx(0.70, abs=0.05)
 
 
 def test_flash_attention_of_a_paged_cache_follows_its_measurements_on_a100() -> None:
@@ -147,7 +146,7 @@ def test_flash_attention_of_a_paged_cache_follows_its_measurements_on_a100() -> 
     errors = []
     for heads, measured in zip(rows.batch_size * rows.heads, rows.us * 1e-6, strict=True):
         shape = (16384, 128 * int(heads))
-        found = compile_program(program, gpu("a100"), q=shape, k=shape, v=shape, o=shape)
+        found = compile_program(program, load_gpu("a100"), q=shape, k=shape, v=shape, o=shape)
         errors.append(abs(found.seconds / measured - 1.0))
     assert len(errors) > 90
     assert sum(errors) / len(errors) < 0.05
@@ -157,7 +156,7 @@ def test_a_second_resident_block_hides_the_wait_for_a_slow_matrix_unit_only() ->
     """An A100's warps wait for the matrix unit; an H100's, with a warp's own instructions, are what it waits for."""
 
     def gain(name: str) -> float:
-        chip = gpu(name)
+        chip = load_gpu(name)
         half = chip.on_chip.model_copy(update={"register_bytes": chip.on_chip.register_bytes / 2})
         alone = chip.model_copy(update={"on_chip": half})
         return attention_share(chip, False, 64) / attention_share(alone, False, 64)
@@ -182,9 +181,9 @@ def test_registers_and_shared_memory_decide_warps_and_resident_blocks(
     heads = (4096, head_dim)
     program = partial(flash_attention, head_dim=head_dim, rows=rows, keys=keys)
     operations = trace(program, q=heads, k=heads, v=heads, o=heads).operations
-    assert warps_of(operations, 100, gpu(name), False) == expected
-    assert warps_of(operations, 1, gpu(name), False).resident == 1
-    assert warps_of(operations, 100, gpu(name), True).resident == 1
+    assert warps_of(operations, 100, load_gpu(name), False) == expected
+    assert warps_of(operations, 1, load_gpu(name), False).resident == 1
+    assert warps_of(operations, 100, load_gpu(name), True).resident == 1
 
 
 @given(st.floats(1, 1e5), st.floats(1, 1e5), st.floats(0, 1e5), st.integers(1, 8))
@@ -192,9 +191,9 @@ def test_in_turn_a_block_takes_its_engines_at_least_and_their_chain_at_most(
     matrix: float, handing: float, vector: float, resident: int
 ) -> None:
     cycles = Cycles(matrix=matrix, handing=handing, vector=vector)
-    taken = cycles.consumers(gpu("a100"), False, resident)
+    taken = cycles.consumers(load_gpu("a100"), False, resident)
     assert max(matrix, handing + vector) <= taken <= max(matrix, handing) + vector
-    assert cycles.consumers(gpu("a100"), False, resident + 1) <= taken
+    assert cycles.consumers(load_gpu("a100"), False, resident + 1) <= taken
 
 
 def test_products_of_a_warps_own_instructions_are_near_the_library() -> None:
@@ -202,19 +201,19 @@ def test_products_of_a_warps_own_instructions_are_near_the_library() -> None:
     rows = pd.read_parquet(MEASURED / "a100_gemm_bf16.parquet")
     squares = rows[(rows.m == rows.n) & (rows.n == rows.k)].set_index("m")["us"] * 1e-6
     for size in (768, 1024, 4096):
-        assert best_product(gpu("a100"), size, False).seconds == pytest.approx(squares[size], rel=0.08)
+        assert best_product(load_gpu("a100"), size, False).seconds == pytest.approx(squares[size], rel=0.08)
 
 
 def test_chip_without_asynchronous_matrix_instructions_refuses_them() -> None:
     with pytest.raises(TileError, match=r"NVIDIA A100 SXM4 80 GB has no asynchronous matrix instructions"):
-        attention_share(gpu("a100"), True, 64)
+        attention_share(load_gpu("a100"), True, 64)
 
 
 def test_attention_whose_heads_are_causal_does_half_the_work() -> None:
     shapes = dict.fromkeys(("q", "k", "v", "o"), (8192, 1024))
     whole, causal = (
         compile_program(
-            partial(flash_attention, head_dim=128, rows=128, keys=128, causal=causal), gpu("h100"), **shapes
+            partial(flash_attention, head_dim=128, rows=128, keys=128, causal=causal), load_gpu("h100"), **shapes
         )
         for causal in (False, True)
     )
@@ -229,7 +228,7 @@ def test_tile_larger_than_the_chips_memory_names_its_line() -> None:
     with pytest.raises(
         TileError, match=r"test_tiles_compiler.py:\d+: a tile of 1024 x 1024 takes 2,097,152 bytes; .*232,448"
     ):
-        compile_program(whole, gpu("h100"), a=(1024, 1024))
+        compile_program(whole, load_gpu("h100"), a=(1024, 1024))
     with pytest.raises(TileError, match=r"py:\d+: a tile of 32768 x 16384 .* holds 545,259,520"):
         compile_program(whole, dataflow("sn40l"), a=(32768, 16384))
 
@@ -239,7 +238,7 @@ def test_program_without_loops_runs_on_one_thread_block() -> None:
         tile = load_tile(a, (64, 64), at=(0, 0))
         store_tile(b, matmul(tile, tile), at=(0, 0))
 
-    found = compile_program(once, gpu("h100"), a=(64, 64), b=(64, 64))
+    found = compile_program(once, load_gpu("h100"), a=(64, 64), b=(64, 64))
     assert [stage.name for stage in found.pipeline.stages] == ["load a", "consumers", "store"]
     assert found.buffer_bytes == 4 * 64 * 64 * 2
     assert compile_program(once, dataflow("sn40l"), a=(64, 64), b=(64, 64)).flop == 2 * 64**3
@@ -251,4 +250,4 @@ def test_tiles_that_fit_one_by_one_but_not_together_name_the_line() -> None:
             store_tile(c, matmul(load_tile(a, (64, 1024), at=(i, 0)), load_tile(b, (1024, 64), at=(0, i))), at=(i, i))
 
     with pytest.raises(TileError, match=r"py:\d+: the tiles loaded together take 262,144 bytes; 232,448"):
-        compile_program(pair, gpu("h100"), a=(256, 1024), b=(1024, 256), c=(256, 256))
+        compile_program(pair, load_gpu("h100"), a=(256, 1024), b=(1024, 256), c=(256, 256))
