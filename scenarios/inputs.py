@@ -27,32 +27,34 @@ REQUIRED = ...
 
 @dataclass(frozen=True)
 class Input:
-    """An input of a point: a text, or a whole number from 1 up. ``default``: REQUIRED, or None: it need not be given.
-
-    ``meaning``: what it is, as an editor shows it; ``help``: the same on the command line. ``axis``: where it stands
-    among the axes of a scenario, of which the largest changes fastest.
-
-    ``known``: the names that it can have; where a file may stand for a name, ``listed`` says where users find both.
-    ``parse``: what a text stands for; raises an error in one sentence. ``example``: such a text, where it may be empty.
-    ``several``: its name where more than one may be given; ``every``: whether all known ones are then the default.
-    ``argument``: whether commands take it without the name of an option. ``read``: its column in results, off a point
-    (None: the point's field as it is).
-    """
+    """An input of a point: a text, or a whole number from 1 up."""
 
     name: str
     kind: type[str] | type[int]
     default: Any
+    """REQUIRED, or None where a point may be without."""
     meaning: str
+    """What it is, as an editor shows it in a scenario file."""
     help: str
+    """What it is, as the command line says it."""
     axis: int
+    """Where it stands among the axes of a scenario, of which the largest changes fastest."""
     known: Callable[[], Collection[str]] | None = None
+    """The names that it can have."""
     listed: str = ""
+    """Where users find names and files, if a file may stand for a name."""
     parse: Callable[[str], object] | None = None
+    """What a text stands for; raises an error in one sentence."""
     example: str = ""
+    """A text that it may be, where it may also be empty."""
     several: str = ""
+    """Its name where more than one may be given; "" where commands take one."""
     every: bool = False
+    """Whether all known ones are the default where more than one may be given."""
     argument: bool = False
+    """Whether commands take it without the name of an option."""
     read: Callable[[Any], str | int] | None = None
+    """Its column in results, off a ``scenarios.point.Point``; None: the point's field as it is."""
 
     @cached_property
     def option(self) -> str:
@@ -87,7 +89,7 @@ class Input:
             raise ScenarioError(f"{self.option} {error}") from None
 
     def asked_of(self, point: Any) -> str | int:
-        """What results say that a ``scenarios.point.Point`` was asked to be."""
+        """What results say that a point was asked to be."""
         return self.read(point) if self.read else getattr(point, self.name)
 
 
