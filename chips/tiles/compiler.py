@@ -45,6 +45,21 @@ class Compiled:
         """Matrix FLOP/s achieved."""
         return self.flop / self.seconds
 
+    def record(self) -> dict[str, object]:
+        """Plain values: seconds, bytes, FLOP/s; engines and stages are fields of their own."""
+        return {
+            "program": self.program,
+            "chip": self.chip,
+            "seconds": self.seconds,
+            "initiation_interval_seconds": float(self.pipeline.initiation_interval_ps) * 1e-12,
+            "limiting_stage": self.pipeline.limiter,
+            "limited_by": self.limiter,
+            "buffer_bytes": self.buffer_bytes,
+            "memory_bytes": self.memory_bytes,
+            "matrix_flop": self.flop,
+            "matrix_flop_per_second": self.flops,
+        }
+
 
 def compile_program(
     program: Callable[..., None], chip: Gpu | Dataflow, asynchronous: bool | None = None, **shapes: Shape

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,23 +39,11 @@ def tiles(
 
     loopline tiles scale.py:scale --shape x=4096x4096 y=4096x4096
     """
-    from chips.spec import Dataflow, Gpu, load_chip
-    from chips.tiles.compiler import compile_program
-    from chips.tiles.language import TileError
-    from scenarios.errors import ScenarioError
+    from chips.tiles.named_program import compile_named
 
     check_files(plot=plot)
-    spec = load_chip(chip)
-    if not isinstance(spec, Dataflow | Gpu):
-        raise ScenarioError(f"{spec.name} runs no tile programs; choose a GPU or a dataflow chip.")
-    if isinstance(spec, Gpu) and asynchronous is None:
-        asynchronous = spec.generation.attention.asynchronous
-    function, shapes = _program(program, shape or [], isinstance(spec, Gpu), asynchronous is not False)
-    try:
-        found = compile_program(function, spec, asynchronous, **shapes)
-    except TileError as error:
-        raise ScenarioError(str(error)) from None
-    record = _record(found)
+    found = compile_named(program, chip, asynchronous, dict(_shape(text) for text in shape or []))
+    record = found.record()
     summary = [{"": name.replace("_", " "), "value": value} for name, value in record.items()]
     engines = [{"engine": name, "busy": f"{share:.1%}"} for name, share in found.engines.items()]
     show(
@@ -68,36 +54,6 @@ def tiles(
     write(plot, partial(_draw, found))
 
 
-def _program(
-    name: str, given: list[str], on_gpu: bool, asynchronous: bool
-) -> tuple[Callable[..., None], dict[str, tuple[int, int]]]:
-    """A shipped program with its own shapes, or a user's function with those given."""
-    import runpy
-
-    from chips.tiles.programs.catalog import EXAMPLES
-    from scenarios.errors import ScenarioError
-
-    shapes = dict(_shape(text) for text in given)
-    file, colon, function = name.rpartition(":")
-    if not colon:
-        if name not in EXAMPLES:
-            raise ScenarioError(
-                f"unknown tile program '{name}'; there are {', '.join(sorted(EXAMPLES))}, or FILE.py:NAME."
-            )
-        return EXAMPLES[name].tiled(on_gpu, asynchronous), EXAMPLES[name].shapes | shapes
-    if not Path(file).is_file():
-        raise ScenarioError(f"'{file}' is no file; a program of your own is FILE.py:FUNCTION.")
-    found = runpy.run_path(file).get(function)
-    if not callable(found):
-        raise ScenarioError(f"{file} has no function '{function}'.")
-    wanted = [
-        parameter.name for parameter in signature(found).parameters.values() if parameter.default is parameter.empty
-    ]
-    if missing := [tensor for tensor in wanted if tensor not in shapes]:
-        raise ScenarioError(f"'{function}' needs --shape {' '.join(f'{tensor}=ROWSxCOLUMNS' for tensor in missing)}.")
-    return found, shapes
-
-
 def _shape(text: str) -> tuple[str, tuple[int, int]]:
     from scenarios.errors import ScenarioError
 
@@ -106,21 +62,6 @@ def _shape(text: str) -> tuple[str, tuple[int, int]]:
     if not (name and rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
         raise ScenarioError(f"--shape {text}: expected NAME=ROWSxCOLUMNS, as in x=4096x4096.")
     return name, (int(rows), int(columns))
-
-
-def _record(found: Compiled) -> dict[str, object]:
-    return {
-        "program": found.program,
-        "chip": found.chip,
-        "seconds": found.seconds,
-        "initiation_interval_seconds": float(found.pipeline.initiation_interval_ps) * 1e-12,
-        "limiting_stage": found.pipeline.limiter,
-        "limited_by": found.limiter,
-        "buffer_bytes": found.buffer_bytes,
-        "memory_bytes": found.memory_bytes,
-        "matrix_flop": found.flop,
-        "matrix_flop_per_second": found.flops,
-    }
 
 
 def _draw(found: Compiled, path: Path) -> None:
