@@ -25,13 +25,7 @@ CATALOG = Path(__file__).parent / "models"
 
 
 class Model(Frozen):
-    """The shape of a decoder-only transformer.
-
-    ``intermediate``: width of the MLP, which has three matrices when ``gated_mlp`` (SwiGLU) and two otherwise (GPT).
-    ``rotary``: positions by rotation of queries and keys; otherwise learned, one vector for each of ``max_context``.
-    ``qk_norm``: RMSNorm over each head's query and key (Qwen3).
-    ``biases``: which projections add one: those for query, key and value, those of attention, or all.
-    """
+    """The shape of a decoder-only transformer."""
 
     name: str
     title: str
@@ -41,14 +35,19 @@ class Model(Frozen):
     kv_heads: PositiveInt
     head_dim: PositiveInt
     intermediate: PositiveInt
+    """width of the MLP."""
     vocabulary: PositiveInt
     max_context: PositiveInt
     gated_mlp: bool
+    """whether the MLP has three matrices (SwiGLU), not two (GPT)."""
     tied_embeddings: bool
     rotary: bool
+    """positions by rotation of queries and keys; otherwise learned, one vector for each of ``max_context``."""
     qk_norm: bool
+    """RMSNorm over each head's query and key (Qwen3)."""
     norm: Literal["rmsnorm", "layernorm"]
     biases: Literal["none", "qkv", "attention", "all"]
+    """which projections add one: those for query, key and value, those of attention, or all."""
 
     @property
     def active_parameters(self) -> int:
