@@ -29,8 +29,8 @@ ROOMS = (
 )
 
 
-# What is found by its name, not by looking around: pictures of the pages, measured tables.
-FOLDERS_OF_DATA = {"docs/pictures", "scenarios/evidence/data/measured"}
+# Measured tables, whose names say chip and kernel.
+FOLDERS_OF_DATA = {"scenarios/evidence/data/measured"}
 
 
 def modules(package: str) -> dict[str, Path]:

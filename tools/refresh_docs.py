@@ -51,7 +51,8 @@ def refresh(page: Path, work: Path) -> None:
 def differs(page: Path, work: Path) -> bool:
     """Whether a block of the page is not what its command prints; says where. Pictures are drawn into ``work``."""
     found = [each for each in RUN.finditer(page.read_text()) if each["block"] and not each["apart"]]
-    (work / "docs" / "pictures").mkdir(parents=True, exist_ok=True)
+    for folder in (PROJECT / "docs" / "pictures", *(PROJECT / "docs" / "pictures").glob("*/")):
+        (work / folder.relative_to(PROJECT)).mkdir(parents=True, exist_ok=True)
     wrong = False
     for each in found:
         printed = run(each["command"], work, work)
