@@ -5,19 +5,13 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from scenarios.commands.output import Json, Output, check_files, output_form, show, write
 from scenarios.commands.progress import points_bar
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from scenarios.sweeps.scenario_file import Points
-
-PART = 512  # points priced between two looks at the bar
 MOST_RUN = 20_000  # points; more take minutes, and a sweep keeps what it has priced
 
 Changes = Annotated[
@@ -71,6 +65,7 @@ def run(
     from results.store import save
     from results.table import print_comparison
     from scenarios.errors import ScenarioError
+    from scenarios.sweeps.run import run as priced
     from scenarios.sweeps.scenario_file import load_scenario, points_of
 
     form = output_form(csv=csv, json=json)
@@ -79,25 +74,10 @@ def run(
     points = points_of(loaded)
     if len(points) > MOST_RUN:
         raise ScenarioError(f"{scenario} has {len(points):,} points; `loopline sweep {scenario} -o FOLDER` keeps them.")
-    frame = _priced(points)
+    with points_bar() as advance:
+        rows = priced(points, advance)
     if form == "table":
         print(f"{loaded.question}\n")
-    print_comparison(frame, sys.stdout, form=form)
-    write(output, partial(save, frame))
-    write(plot, partial(plot_breakdown, frame))
-
-
-def _priced(points: Points) -> pd.DataFrame:
-    """A row for each point, in order; a bar on a terminal."""
-    import pandas as pd
-
-    from scenarios.sweeps.parts import model_version, price_part
-
-    parts = []
-    with points_bar() as show:
-        show(len(points), 0, 0)
-        for first in range(0, len(points), PART):
-            parts.append(price_part(points.part(first, PART), model_version()))
-            done = first + len(parts[-1])
-            show(len(points), done, done)
-    return pd.concat(parts, ignore_index=True)
+    print_comparison(rows, sys.stdout, form=form)
+    write(output, partial(save, rows))
+    write(plot, partial(plot_breakdown, rows))
