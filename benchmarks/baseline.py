@@ -73,7 +73,8 @@ COMMANDS = {
 }
 PROGRAMS = "from chips.tiles.programs.catalog import EXAMPLES; print(*EXAMPLES)"
 TIMED = re.compile(r'"?(seconds|points_per_s)"?: [\d.]+')
-RUN = re.compile(r"<!-- run: (.*?) -->", re.DOTALL)
+RUN = re.compile(r"<!-- run(?: apart)?: (.*?) -->", re.DOTALL)
+PICTURE = re.compile(r"(?:\$PROJECT/)?docs/(?:pictures/(?:(\w+)/)?|(?=decode))")
 
 
 def data_folder() -> Path:
@@ -92,16 +93,21 @@ def commands() -> Iterator[tuple[str, str]]:
         for chip in ("h100", "sn40l"):
             yield f"tiles {program} on {chip}", f"loopline tiles {program} --chip {chip} --json"
     for page in (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))):
-        shown = [found.replace("docs/pictures/", "$OUT/").replace("docs/decode", "$OUT/decode") for found in
-                 RUN.findall(page.read_text())]  # fmt: skip
+        shown = [PICTURE.sub(_in_out, found) for found in RUN.findall(page.read_text())]
         if shown:
             yield f"shown in {page.name}", "\n".join(shown)
+
+
+def _in_out(picture: re.Match[str]) -> str:
+    """Pictures lie side by side in $OUT, each with its room in its name."""
+    return f"$OUT/{picture[1]}_" if picture[1] else "$OUT/"
 
 
 def fingerprint(command: str) -> dict[str, str]:
     """Of what a command prints, and of each file that it writes into $OUT, without what it says of time."""
     with tempfile.TemporaryDirectory() as out, tempfile.TemporaryDirectory() as work:
         environment = {**os.environ, "OUT": out, "WORK": work, "COLUMNS": "140", "DATA": str(data_folder())}
+        environment["PROJECT"] = str(PROJECT)
         command = command.replace("$OUT", out)  # within quotes, too
         done = subprocess.run(["bash", "-c", command], cwd=PROJECT, env=environment, capture_output=True)
         printed = done.stdout.replace(out.encode(), b"$OUT").replace(work.encode(), b"$WORK")
