@@ -14,7 +14,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 MARKED = re.compile(r"<!-- (run|run apart|shown): (?:(?!-->).)*? -->\n\n```text\n", re.DOTALL)
 LINK = re.compile(r"\]\(([\w./-]+)(?:#[\w-]*)?\)")
 
-PLACE = re.compile(r"`((?:chips|cluster|collectives|results|scenarios|tests|benchmarks|tools|docs)/[\w./-]*)`")
+PLACE = re.compile(r"`((?:chips|cluster|collectives|results|scenarios|tests|benchmarks|docs)/[\w./-]*)`")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -36,7 +36,7 @@ def test_a_file_or_folder_that_a_page_names_is_there(page: Path) -> None:
 
 def test_the_spine_is_what_a_comparison_calls(tmp_path: Path) -> None:
     drawn = tmp_path / "spine.svg"
-    subprocess.run([sys.executable, "tools/draw_architecture.py", "spine", str(drawn)], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "benchmarks/tools/draw_architecture.py", "spine", str(drawn)], cwd=ROOT, check=True)
     modules, shown = (
         re.findall(r">([\w/]+\.py)<", path.read_text())
         for path in (drawn, ROOT / "docs" / "pictures" / "architecture_spine.svg")
@@ -48,7 +48,7 @@ def test_a_page_that_shows_something_else_is_named(tmp_path: Path) -> None:
     page = "<!-- run: echo {} -->\n\n```text\n1\n```\n"
     for name, number in (("right", 1), ("wrong", 2)):
         (tmp_path / f"{name}.md").write_text(page.format(number))
-    tool = [sys.executable, "tools/refresh_docs.py"]
+    tool = [sys.executable, "benchmarks/tools/refresh_docs.py"]
     pages = [str(tmp_path / "right.md"), str(tmp_path / "wrong.md")]
     checked = subprocess.run([*tool, "--check", *pages], cwd=ROOT, capture_output=True, text=True)
     assert checked.returncode == 1

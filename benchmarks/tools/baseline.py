@@ -1,11 +1,11 @@
 """Fingerprints of what the program answers, so that a change that must move no number can prove it.
 
-    python benchmarks/baseline.py write before.json     on the tree as it was
-    python benchmarks/baseline.py compare before.json   on the tree as it is; names behind it choose commands
+    python benchmarks/tools/baseline.py write before.json     on the tree as it was
+    python benchmarks/tools/baseline.py compare before.json   on the tree as it is; names behind it choose commands
 
 A fingerprint is the sha256 of what a command prints or writes: the main job, every scenario, traces, the accuracy page,
 all commands that print JSON, and every shown block and picture of the documentation. Rows of a sweep are without their
-key, which holds a hash of the code. ``compare`` names what differs and ends with 1. About three minutes on two cores.
+key, which holds a hash of the code. ``compare`` names what differs and ends with 1. About six minutes on two cores.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 SMALL = "llama-3.1-8b --chips h100 sn40l"
 COMMANDS = {
     "main job": f"loopline compare {SMALL} --count 1 2 4 8 16 --csv -o $OUT/rows.parquet --plot $OUT/bars.svg",

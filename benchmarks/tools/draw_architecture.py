@@ -1,7 +1,7 @@
 """What ``docs/architecture.md`` shows of the program's own shape, from the program: its folders, and its spine.
 
-python tools/draw_architecture.py folders            the tree, a line from each folder's docstring
-python tools/draw_architecture.py spine FILE.svg     who calls whom in one comparison, from a run of it
+python benchmarks/tools/draw_architecture.py folders            the tree, a line from each folder's docstring
+python benchmarks/tools/draw_architecture.py spine FILE.svg     who calls whom in one comparison, from a run of it
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 COLOURS = {
     "scenarios": "#0072B2",
     "cluster": "#CC79A7",

@@ -1,8 +1,8 @@
 """Write anew what the documentation shows of the program's own output, after a prediction has moved; or only look.
 
-    python tools/refresh_docs.py                     everything
-    python tools/refresh_docs.py docs/training.md    one page
-    python tools/refresh_docs.py --check             writes nothing, names the pages that differ, exit code 1
+    python benchmarks/tools/refresh_docs.py                     everything
+    python benchmarks/tools/refresh_docs.py docs/training.md    one page
+    python benchmarks/tools/refresh_docs.py --check             writes nothing, names the pages that differ, exit code 1
 
 A comment ``<!-- run: COMMAND -->`` in a page names what draws the picture, or prints the block, that follows it. The
 command runs in a shell, with ``$WORK`` for files that a later command of the page needs and the project in
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from results.atomic_file import written_beside
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 GENERATED = (
     "loopline accuracy -o docs/accuracy.md --spreads scenarios/bands.toml",
     "loopline compare llama-3.1-8b --chips h100 sn40l --count 1 2 4 8 16 --csv > $WORK/job",
