@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 Result = TypeVar("Result")
-PACKAGES = ("chips", "cluster", "collectives", "results", "scenarios")
+MODULES = ("chips", "cluster", "collectives", "results", "scenarios", "loopline")
 CONNECT_SECONDS = 5.0  # for the head node to accept a connection
 JOIN_SECONDS = 120.0  # for all actors to start, or to join
 PLACEMENT_SECONDS = 30.0  # for a Ray cluster whose CPUs are in use to find room for the actors
@@ -139,7 +139,7 @@ def session(address: str | None, count: int) -> Iterator[None]:
     try:
         if where:
             _check_reachable(where)
-            shipped = {"py_modules": _package_folders()}
+            shipped = {"py_modules": _module_paths()}
             ray.init(address=where, runtime_env=shipped, configure_logging=False, log_to_driver=False)
         else:
             cpus = max(count, os.cpu_count() or 1)
@@ -199,10 +199,10 @@ def _check_reachable(address: str) -> None:
         raise ClusterError(f"No Ray cluster answers at {address} ({why}); `ray start --head` starts one.") from None
 
 
-def _package_folders() -> list[str]:
-    """Where this project's packages lie, for Ray to ship to every node."""
-    specs = [find_spec(package) for package in PACKAGES]
-    return [str(Path(spec.origin).parent) for spec in specs if spec is not None and spec.origin is not None]
+def _module_paths() -> list[str]:
+    """Where this project's packages and its front door lie, for Ray to ship to every node."""
+    found = [(spec, Path(spec.origin)) for spec in map(find_spec, MODULES) if spec is not None and spec.origin]
+    return [str(path.parent if spec.submodule_search_locations else path) for spec, path in found]
 
 
 def _first_line(error: BaseException) -> str:

@@ -70,7 +70,7 @@ def sweep(
 
     ``executor``: "processes" of this machine or "ray", at ``address`` (HOST:PORT; None: RAY_ADDRESS, or this machine
     alone), with ``workers`` at once (None: one for each CPU). The folder is the same whatever they are. Goes on with
-    what ``path`` holds, unless ``fresh``. ``results.load(path)`` reads it, finished or not.
+    what ``path`` holds, unless ``fresh``. ``loopline.load(path)`` reads it, finished or not.
 
     Raises ScenarioError or CatalogError for a wrong request; OutputError where ``path`` cannot be used; ClusterError
     where Ray cannot; SweepStopped where workers are lost again and again.
