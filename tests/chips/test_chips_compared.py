@@ -33,7 +33,7 @@ BETTER = [("h200", "gh200"), ("gh200", "h100"), ("h100", "h800"), ("a100", "a100
 
 
 @pytest.mark.parametrize(("better", "chip"), BETTER)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(m=rows, n=sides, k=sides, batch=batch, tokens=tokens, group=group, kv_heads=kv_heads, head_dim=head_dim)
 def test_faster_memory_is_never_slower(
     better: str, chip: str, m: int, n: int, k: int, batch: int, tokens: int, group: int, kv_heads: int, head_dim: int
@@ -54,7 +54,7 @@ def test_faster_memory_is_never_slower(
         assert fast.seconds <= slow.seconds * (1 + 1e-9)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(m=rows, n=sides, k=sides, resident=st.booleans())
 def test_products_are_faster_in_every_newer_generation(m: int, n: int, k: int, resident: bool) -> None:
     # Of a few microseconds, latencies decide: there an H100 SXM was measured up to 1.42 times as long as an A100 for a
@@ -68,7 +68,7 @@ def test_products_are_faster_in_every_newer_generation(m: int, n: int, k: int, r
         assert newer <= older * (1.0 if older > 1e-5 else short)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(chip=gpus, m=rows, n=sides, k=sides, axis=st.integers(0, 2), more=st.floats(1.0, 2.0), resident=st.booleans())
 def test_a_larger_product_is_no_cheaper_and_twice_of_it_no_cliff(
     chip: Gpu, m: int, n: int, k: int, axis: int, more: float, resident: bool
@@ -84,7 +84,7 @@ def test_a_larger_product_is_no_cheaper_and_twice_of_it_no_cliff(
     assert 0.85 * before - quicker <= after <= 2.5 * before + spilled
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     chip=gpus, batch=batch, context=context, group=group, kv_heads=kv_heads, head_dim=head_dim, resident=st.booleans()
 )

@@ -56,7 +56,7 @@ def test_what_cannot_be_priced_is_refused_in_a_sentence(chip, count, asked, sent
         price_allreduce(chip, count, [8192], **asked)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     chip=st.sampled_from(CHIPS),
     count=st.one_of(st.integers(1, 20), st.sampled_from([64, 72])),

@@ -51,7 +51,7 @@ trees = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(topology=st.one_of(tori, meshes, trees), seed=st.integers(0, 2**16), count=st.integers(1, 30))
 def test_routes_equal_walking_every_link(topology, seed, count):
     random = np.random.default_rng(seed)

@@ -64,7 +64,7 @@ def test_hierarchical_adds_each_part_once(ranks, node):
     verify(hierarchical(ranks, node))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(sides=st.lists(st.integers(1, 4), min_size=1, max_size=4), turn=st.sampled_from([1, -1]), data=st.data())
 def test_dimensions_of_any_sides_in_any_order_add_each_part_once(sides, turn, data):
     order = tuple(data.draw(st.permutations(range(len(sides)))))
@@ -104,7 +104,7 @@ def expected(schedule: Schedule, payload: np.ndarray) -> np.ndarray:
     return np.broadcast_to(given.sum(axis=0, dtype=payload.dtype), payload.shape)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     which=st.sampled_from(EVERY),
     ranks=st.integers(1, 13),
@@ -151,7 +151,7 @@ def test_chunks_are_cut_as_numpy_cuts(elements, chunks):
     assert [len(part) for part in np.array_split(np.arange(elements), chunks)] == np.diff(cuts).tolist()
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(which=st.sampled_from(EVERY), ranks=st.integers(2, 9), data=st.data())
 def test_a_schedule_that_lacks_a_message_is_refused(which, ranks, data):
     """Whatever single message is lost, in whatever step, the schedule is no longer the collective."""
@@ -168,7 +168,7 @@ def test_a_schedule_that_lacks_a_message_is_refused(which, ranks, data):
         verify(broken)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(name=st.sampled_from(sorted(ALGORITHMS)), ranks=st.integers(2, 9), data=st.data())
 def test_a_sum_that_comes_twice_is_refused(name, ranks, data):
     schedule = ALGORITHMS[name](ranks)

@@ -15,7 +15,7 @@ from collectives.tuned import tuned
 from collectives.verify import verify
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     operation=st.sampled_from(sorted(COLLECTIVES)),
     ranks=st.integers(1, 24),

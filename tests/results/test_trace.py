@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as schema
 
@@ -72,7 +72,6 @@ times = st.lists(st.tuples(st.integers(0, 5_000), st.integers(0, 10**7)), min_si
 
 
 @given(times)
-@settings(deadline=None)
 def test_slices_of_an_in_order_engine_follow_each_other_in_both_formats(gaps):
     tasks, clock = [], 0
     for wait, length in gaps:

@@ -37,7 +37,7 @@ def test_parts_sum_to_the_whole_in_integer_picoseconds(chip, phase):
     assert (parts == np.rint(fits["seconds"] * 1e12).astype("int64")).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     chip=st.sampled_from(CHIPS),
     model=st.sampled_from(["llama-3.2-1b", "llama-3.1-8b", "llama-2-7b", "qwen3-8b"]),

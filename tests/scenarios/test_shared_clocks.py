@@ -15,7 +15,7 @@ from scenarios.shared_clocks import run_together
 from scenarios.strategies import STRATEGIES
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     chip=st.sampled_from(["h100", "a100", "b200", "sn40l", "sn10"]),
     strategy=st.sampled_from(list(STRATEGIES)),
@@ -35,7 +35,7 @@ def test_side_by_side_is_one_by_one(
     assert_as_alone(points)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     chip=st.sampled_from(["h100", "a100", "b200", "l40s"]),
     strategy=st.sampled_from(list(STRATEGIES)),
@@ -52,7 +52,7 @@ def test_prompts_side_by_side_are_one_by_one(
     assert_as_alone(points)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(
     chips=st.lists(st.sampled_from(["h100", "b200", "sn40l"]), min_size=1, max_size=2, unique=True),
     phase=st.sampled_from(["decode", "prefill", "train"]),

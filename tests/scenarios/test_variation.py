@@ -107,7 +107,7 @@ def test_a_variation_that_cannot_be_is_refused(variation, words):
         one("h100", 8, variation)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     chip=st.sampled_from(["h100", "sn40l"]),
     strategy=st.sampled_from(list(STRATEGIES)),

@@ -21,7 +21,7 @@ def with_memory(chip: Gpu, **fields: float) -> Gpu:
     return chip.model_copy(update={"memory": chip.memory.model_copy(update=fields)})
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(gpus, dimensions, dimensions, dimensions, st.integers(1, 64), st.booleans())
 def test_never_under_its_physical_bound(chip: Gpu, m: int, n: int, k: int, count: int, resident: bool) -> None:
     price = price_matmul(chip, m, n, k, count=count, resident_weights=resident)
@@ -33,7 +33,6 @@ def test_never_under_its_physical_bound(chip: Gpu, m: int, n: int, k: int, count
         assert price.seconds >= n * k * count * 2 / chip.memory.bandwidth
 
 
-@settings(deadline=None)
 @given(gpus, dimensions, dimensions, dimensions, st.booleans())
 def test_more_bandwidth_is_never_slower(chip: Gpu, m: int, n: int, k: int, resident: bool) -> None:
     faster = with_memory(chip, bandwidth=2.0 * chip.memory.bandwidth)
@@ -41,21 +40,19 @@ def test_more_bandwidth_is_never_slower(chip: Gpu, m: int, n: int, k: int, resid
     assert twice <= price_matmul(chip, m, n, k, resident_weights=resident).seconds * (1 + 1e-12)
 
 
-@settings(deadline=None)
 @given(gpus, dimensions, dimensions, dimensions)
 def test_more_power_is_never_slower(chip: Gpu, m: int, n: int, k: int) -> None:
     stronger = chip.model_copy(update={"power_watts": 2.0 * chip.power_watts})
     assert price_matmul(stronger, m, n, k).seconds <= price_matmul(chip, m, n, k).seconds
 
 
-@settings(deadline=None)
 @given(gpus, dimensions, dimensions, dimensions)
 def test_weights_in_l2_are_never_slower(chip: Gpu, m: int, n: int, k: int) -> None:
     cold = price_matmul(chip, m, n, k).seconds
     assert price_matmul(chip, m, n, k, resident_weights=True).seconds <= cold * (1 + 1e-12)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(gpus, st.lists(st.tuples(dimensions, dimensions, dimensions, st.integers(1, 8)), min_size=1, max_size=600))
 def test_arrays_give_the_bits_of_scalars(chip: Gpu, shapes: list[tuple[int, int, int, int]]) -> None:
     m, n, k, count = (np.array(column) for column in zip(*shapes, strict=True))
@@ -113,7 +110,6 @@ def test_engines_wait_for_each_other_less_in_proportion_the_longer_they_run() ->
     assert waiting[0] == others[0]
 
 
-@settings(deadline=None)
 @given(st.sampled_from(GPUS), st.floats(0.02, 50.0))
 def test_memory_and_what_it_feeds_lose_what_a_queue_with_as_many_places_loses(chip: Gpu, ratio: float) -> None:
     """The chain of birth and death, solved: one side adds an instruction's operands to the buffer, the other takes."""

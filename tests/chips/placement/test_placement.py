@@ -125,7 +125,7 @@ def test_a_multicast_counts_once_on_every_link_of_all_ways(
     np.testing.assert_allclose(loads.bytes, expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(programs())
 def test_an_allocation_uses_no_more_than_there_is_and_no_stage_beats_its_units(program: FusedProgram) -> None:
     found = allocate(program, SN40L)
@@ -141,7 +141,7 @@ def test_an_allocation_uses_no_more_than_there_is_and_no_stage_beats_its_units(p
         assert stage.operand is None or share.operand_units >= share.compute_units
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(programs())
 def test_every_unit_has_one_place_and_every_place_one_unit(program: FusedProgram) -> None:
     if not fits(program, SN40L):
@@ -159,7 +159,7 @@ def test_every_unit_has_one_place_and_every_place_one_unit(program: FusedProgram
     assert kernel.link_use.max() <= 1 + 1e-9
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(programs())
 def test_a_kernel_is_no_faster_than_its_units_memory_and_links(program: FusedProgram) -> None:
     if not fits(program, SN40L):
@@ -198,7 +198,7 @@ def test_a_value_that_skips_stages_is_held_for_all_of_them() -> None:
     assert program.copies(Buffer("next", 1.0, 1.0, 2, (3,), 3)) == 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=7))
 def test_sections_are_as_few_as_any_cut_gives(mebibytes: list[int]) -> None:
     stages = [product(f"stage {index}", 64, size * 64, 8192, resident=True) for index, size in enumerate(mebibytes)]

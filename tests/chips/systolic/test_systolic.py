@@ -31,7 +31,7 @@ def int8(seed: int, *shape: int) -> Matrix:
 
 
 @given(arrays, shapes, st.integers(0, 2**32))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_machine_equals_closed_form_and_numpy(array: SystolicArray, shape: tuple[int, int, int], seed: int) -> None:
     m, k, n = shape
     a, b = int8(seed, m, k), int8(seed + 1, k, n)
@@ -59,7 +59,7 @@ def test_cycles_equal_scalesim(row: dict[str, str]) -> None:
 
 
 @given(arrays, shapes, st.integers(0, 2**32))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_bf16_is_bit_equal_to_numpy_in_the_same_order(
     array: SystolicArray, shape: tuple[int, int, int], seed: int
 ) -> None:

@@ -78,7 +78,7 @@ def test_every_clock_is_accounted_for_once(name: str, chip: Systolic) -> None:
     outputs=st.integers(1, 3000),
     operand_bytes=st.sampled_from([1, 2]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_never_above_the_roofline(batch: int, inputs: int, outputs: int, operand_bytes: int) -> None:
     chip = load_chip("tpu-v1")
     assert isinstance(chip, Systolic)
@@ -88,7 +88,7 @@ def test_never_above_the_roofline(batch: int, inputs: int, outputs: int, operand
 
 
 @given(rows=st.integers(1, 2048), tiles=st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_array_keeps_the_time_of_the_systolic_machine(rows: int, tiles: int) -> None:
     """Weights never late: from the first shift to the last sum, what the double-buffered array takes in itself."""
     chip = load_chip("tpu-v1").model_copy(update={"sustained_weight_bandwidth": 1e18})

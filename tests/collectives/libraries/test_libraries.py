@@ -45,7 +45,7 @@ def test_measured_rows_are_predicted(chip):
     assert rows[rows.op != "all_reduce"].error.mean() < 0.10
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     chip=st.sampled_from(CHIPS),
     operation=st.sampled_from(OPERATIONS),
@@ -140,7 +140,7 @@ def test_one_chip_costs_nothing():
     assert streamed_all_reduce(load_chip("sn40l"), 1, 1e9) == (0.0, 0.0)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(ranks=st.integers(2, 64), payload=st.floats(0, 2**32))
 def test_streamed_all_reduce_starts_after_a_hop_and_is_no_faster_than_its_links(ranks, payload):
     chip = load_chip("sn40l")
@@ -214,7 +214,7 @@ def test_a_ring_sends_between_nodes_what_it_sends_inside(operation):
     assert between.network_wire == pytest.approx(between.wire / 8)  # over the eight adapters of a node
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     chip=st.sampled_from(CHIPS),
     operation=st.sampled_from(OPERATIONS),
@@ -229,7 +229,7 @@ def test_more_bytes_take_longer_by_no_more_than_their_share(chip, operation, ran
     assert before <= after <= 1.1 * more * before
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     chip=st.sampled_from([name for name in CHIPS if isinstance(load_chip(name), Gpu)]),
     operation=st.sampled_from(["all_reduce", "all_gather", "reduce_scatter", "broadcast"]),

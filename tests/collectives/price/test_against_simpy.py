@@ -66,7 +66,7 @@ def simulated(schedule, chunk_bytes: int, ready: list[int], latency_ps: int, sof
     return finish
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(
     which=st.sampled_from(EVERY),
     ranks=st.integers(1, 10),

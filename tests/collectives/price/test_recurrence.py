@@ -64,7 +64,7 @@ def topologies(ranks: int) -> list[Topology]:
     ]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     which=st.sampled_from(EVERY),
     ranks=st.integers(2, 12),
@@ -86,7 +86,7 @@ def test_price_equals_the_recurrence_for_any_ready_times(which, ranks, payload, 
     assert np.array_equal(priced, last)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     which=st.sampled_from([*EVERY, ("all_reduce", "in_switch")]),
     ranks=st.integers(1, 24),
@@ -109,7 +109,7 @@ def test_ranks_that_only_send_do_not_wait_for_what_they_sent():
     assert finish.tolist() == [picoseconds(10**6 / 100e9)] * 8
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(name=st.sampled_from(sorted(ALGORITHMS)), ranks=st.integers(2, 12), late=st.integers(0, 10**9))
 def test_a_straggler_delays_nobody_more_than_itself(name, ranks, late):
     topology = switched(ranks, 100e9, 1e-6)
@@ -154,7 +154,7 @@ def test_linear_cost_is_exact_between_its_points():
     assert cost.latency_seconds + cost.seconds_per_byte * payload == pytest.approx(priced, rel=1e-6)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     name=st.sampled_from(sorted(ALGORITHMS)), ranks=st.integers(2, 40), payload=st.integers(0, 10**8), data=st.data()
 )

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from command_line import run
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from results.step_series import step_series
@@ -24,7 +24,6 @@ stretch = st.tuples(st.integers(0, 10**6), st.integers(0, 10**5), st.integers(1,
 
 
 @given(st.lists(stretch, max_size=30))
-@settings(deadline=None)
 def test_a_series_holds_what_its_stretches_carry(stretches):
     start, length, rate = (np.array([each[field] for each in stretches], np.int64) for field in range(3))
     series = step_series("x", "1/s", start, start + length, rate.astype(float), 2 * 10**6, base=3.0)

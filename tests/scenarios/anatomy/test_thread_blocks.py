@@ -27,7 +27,7 @@ def names(kernels: list[ClusterKernel]) -> list[str]:
     return [stage.name for kernel in kernels for stage in kernel.program.stages]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 128), st.sampled_from([2, 4, 8, 16]))
 def test_kernels_cover_all_stages_in_order_and_hold_what_they_say(rows: int, units: int) -> None:
     program = tile(rows)
@@ -40,7 +40,7 @@ def test_kernels_cover_all_stages_in_order_and_hold_what_they_say(rows: int, uni
 
 
 @given(st.integers(1, 127))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_more_tokens_never_need_fewer_kernels(rows: int) -> None:
     assert len(cluster_kernels(tile(rows), H100)) <= len(cluster_kernels(tile(rows + 1), H100))
 

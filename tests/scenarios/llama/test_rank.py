@@ -42,7 +42,7 @@ def test_mpi_ranks_compute_the_same_bits_as_threads() -> None:
 
 
 @given(st.lists(st.integers(1, 19), max_size=4))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_tokens_in_steps_through_the_cache_equal_all_at_once(cuts: list[int]) -> None:
     source = LargeRandomWeights(tiny_config())
     steps = [part.tolist() for part in np.split(np.array(TOKENS), sorted(set(cuts)))]

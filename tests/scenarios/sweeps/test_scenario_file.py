@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -55,7 +55,6 @@ def test_every_shipped_scenario_asks_and_its_first_points_are_answered(name: str
     first=st.integers(1, 100),
     steps=st.integers(0, 5),
 )
-@settings(deadline=None)
 def test_points_are_the_product_in_order(counts: list[int], batches: list[int], first: int, steps: int) -> None:
     contexts = {"from": first, "to": first + 10 * steps + 3, "step": 10}
     points = points_of(scenario_from(PLAIN | {"count": counts, "batch": batches, "context": contexts}))

@@ -321,7 +321,7 @@ def test_what_does_not_fit_says_what_needs_less():
         assign_fitting(trained(model="llama-3.1-405b", count=16, batch=16, parallel="tensor=8,pipeline=2"))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     tensor=st.sampled_from([1, 2, 4, 8]),
     pipeline=st.sampled_from([1, 2, 4]),

@@ -36,7 +36,7 @@ runners = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     runners,
     st.permutations(range(5)),
