@@ -52,6 +52,7 @@ def text(frames: Sequence[Frame]) -> str:
 def plot_panels(frames: Sequence[Frame], path: Path, title: str) -> None:
     """Draw all frames side by side into a .png or .svg. Raises OutputError where ``path`` is neither."""
     check_plot_path(path)
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -67,7 +68,7 @@ def plot_panels(frames: Sequence[Frame], path: Path, title: str) -> None:
     for axes, frame in zip(panels, frames, strict=False):
         _draw(axes, frame)
     form = path.suffix.lower().lstrip(".")
-    with written_beside(path) as beside:
+    with matplotlib.rc_context({"svg.hashsalt": "loopline"}), written_beside(path) as beside:
         figure.savefig(beside, format=form, dpi=110, metadata={"Date": None} if form == "svg" else None)
 
 

@@ -149,9 +149,11 @@ def plot_limits(panels: Mapping[str, Mapping[str, Sequence[tuple[int, int]]]], p
 
 
 def _save(figure: Figure, path: Path) -> None:
+    import matplotlib
+
     check_plot_path(path)
     form = path.suffix.lower().lstrip(".")
-    with written_beside(path) as beside:
-        # Without a date, the same results are the same bytes.
+    # Without a date and with names that are no random numbers, the same results are the same bytes.
+    with matplotlib.rc_context({"svg.hashsalt": "loopline"}), written_beside(path) as beside:
         metadata = {"Date": None} if form == "svg" else None
         figure.savefig(beside, format=form, dpi=110, bbox_inches="tight", metadata=metadata)

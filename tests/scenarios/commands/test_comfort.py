@@ -141,3 +141,20 @@ def test_a_question_without_an_answer_is_one_sentence(capsys, tmp_path):
     refused = run(capsys, "plot", str(tmp_path / "rows.csv"), "--kind", "scaling", "-o", str(tmp_path / "x.svg"))
     assert refused.code == 2
     assert "two counts" in refused.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("systolic", "2x2", "--matvec"),
+        ("fit", "llama-3.2-1b", "--chips", "sn40l"),
+        ("fit", "--chips", "sn40l", "--hidden", "2048"),
+        ("tiles", "softmax"),
+        ("bandwidth", "llama-3.2-1b", "--chip", "sn40l"),
+    ],
+)
+def test_a_picture_is_the_same_bytes_every_time(words, tmp_path, capsys):
+    pictures = [tmp_path / f"{name}.svg" for name in "ab"]
+    for picture in pictures:
+        assert run(capsys, *words, "--plot", str(picture))[0] == 0
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
