@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from results.atomic_file import written_beside
 from results.pictures.kinds import check_plot_path
 
 if TYPE_CHECKING:
@@ -140,9 +139,6 @@ def _legend(axes: Axes) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    import matplotlib
+    from results.pictures.canvas.picture import save_figure
 
-    form = path.suffix.lower().lstrip(".")
-    metadata = {"Date": None} if form == "svg" else None  # without a date, the same results are the same bytes
-    with matplotlib.rc_context({"svg.hashsalt": "loopline"}), written_beside(path) as beside:
-        figure.savefig(beside, format=form, dpi=110, metadata=metadata)
+    save_figure(figure, path, 110, tight=False)

@@ -7,7 +7,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from results.atomic_file import written_beside
 from results.pictures.kinds import check_plot_path
 from results.units import seconds_unit, three_digits
 
@@ -28,12 +27,10 @@ def plot_tokens(seconds: Mapping[str, Sequence[float]], title: str, path: Path) 
     check_plot_path(path)
     import matplotlib
 
-    with matplotlib.rc_context({"svg.hashsalt": "loopline", "font.size": 9}):
-        figure = _figure(seconds, title)
-        form = path.suffix.lower().lstrip(".")
-        metadata = {"Date": None} if form == "svg" else None
-        with written_beside(path) as beside:
-            figure.savefig(beside, format=form, dpi=150, bbox_inches="tight", metadata=metadata)
+    from results.pictures.canvas.picture import save_figure
+
+    with matplotlib.rc_context({"font.size": 9}):
+        save_figure(_figure(seconds, title), path, 150)
 
 
 def _figure(seconds: Mapping[str, Sequence[float]], title: str) -> Figure:

@@ -52,9 +52,10 @@ def text(frames: Sequence[Frame]) -> str:
 def plot_panels(frames: Sequence[Frame], path: Path, title: str) -> None:
     """Draw all frames side by side into a .png or .svg. Raises OutputError where ``path`` is neither."""
     check_plot_path(path)
-    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
+    from results.pictures.canvas.picture import save_figure
 
     across = min(PANELS_ACROSS, len(frames))
     down = ceil(len(frames) / across)
@@ -67,9 +68,7 @@ def plot_panels(frames: Sequence[Frame], path: Path, title: str) -> None:
         axes.axis("off")
     for axes, frame in zip(panels, frames, strict=False):
         _draw(axes, frame)
-    form = path.suffix.lower().lstrip(".")
-    with matplotlib.rc_context({"svg.hashsalt": "loopline"}), written_beside(path) as beside:
-        figure.savefig(beside, format=form, dpi=110, metadata={"Date": None} if form == "svg" else None)
+    save_figure(figure, path, 110, tight=False)
 
 
 def plot_moving(frames: Sequence[Frame], path: Path, title: str) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from results.atomic_file import written_beside
 from results.pictures.kinds import check_plot_path
 from results.units import seconds_unit
 
@@ -39,12 +38,14 @@ def plot_pipeline(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from results.pictures.canvas.picture import save_figure
+
     size, unit = seconds_unit(float(finish.max()))
     size, unit = (1e-9, "ns") if unit == "us" and finish.max() < 1e-6 else (size, unit)
     iterations = start.shape[1]
     # Stages of one iteration that overlap in time lie beside each other within its row.
     height = 0.8 / len(stages)
-    with matplotlib.rc_context({"svg.hashsalt": "loopline", "font.size": 9}):
+    with matplotlib.rc_context({"font.size": 9}):
         figure = Figure(figsize=(10, 1.4 + max(iterations * 0.14 * max(len(stages), 3), 1.6)))
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
@@ -85,8 +86,4 @@ def plot_pipeline(
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
-        form = path.suffix.lower().lstrip(".")
-        with written_beside(path) as beside:
-            # Without a date, the same results are the same bytes.
-            metadata = {"Date": None} if form == "svg" else None
-            figure.savefig(beside, format=form, dpi=150, bbox_inches="tight", metadata=metadata)
+        save_figure(figure, path, 150)

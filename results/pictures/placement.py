@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from results.atomic_file import written_beside
 from results.pictures.kinds import check_plot_path
 
 if TYPE_CHECKING:
@@ -149,11 +148,7 @@ def plot_limits(panels: Mapping[str, Mapping[str, Sequence[tuple[int, int]]]], p
 
 
 def _save(figure: Figure, path: Path) -> None:
-    import matplotlib
+    from results.pictures.canvas.picture import save_figure
 
     check_plot_path(path)
-    form = path.suffix.lower().lstrip(".")
-    # Without a date and with names that are no random numbers, the same results are the same bytes.
-    with matplotlib.rc_context({"svg.hashsalt": "loopline"}), written_beside(path) as beside:
-        metadata = {"Date": None} if form == "svg" else None
-        figure.savefig(beside, format=form, dpi=110, bbox_inches="tight", metadata=metadata)
+    save_figure(figure, path, 110)

@@ -40,12 +40,12 @@ class Picture(Figure):
         """Write the picture whole or not at all. Raises OutputError if ``path`` is no .png or .svg, or not writable."""
         path = Path(path)
         check_plot_path(path)
-        with written_beside(path) as beside:
-            beside.write_bytes(self._written(path.suffix.lower().lstrip(".")))
+        with _settings():
+            save_figure(self, path, DOTS_PER_INCH)
 
     def inline_svg(self, name: str) -> str:
         """An <svg> element to stand in a page: its text is text, its ids begin with ``name``, and it is described."""
-        text = self._written("svg", letters="none").decode()
+        text = self._svg(letters="none").decode()
         text = text[text.index("<svg ") :]
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
         text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
@@ -54,19 +54,34 @@ class Picture(Figure):
 
     def _repr_svg_(self) -> str:
         """What a notebook shows."""
-        return self._written("svg").decode()
+        return self._svg(letters="path").decode()
 
-    def _written(self, form: str, letters: Letters = "path") -> bytes:
-        metadata = {"Date": None} if form == "svg" else None
-        out = io.BytesIO()
+    def _svg(self, letters: Letters) -> bytes:
         with _settings(letters):
-            self.savefig(out, format=form, dpi=DOTS_PER_INCH, bbox_inches="tight", metadata=metadata)
-        return out.getvalue()
+            return _drawn(self, "svg", DOTS_PER_INCH, tight=True)
+
+
+def save_figure(figure: Figure, path: Path, dots_per_inch: int, *, tight: bool = True) -> None:
+    """Write any figure whole or not at all, in the form that ``path`` ends in; ``tight``: without a margin.
+
+    Equal results are equal bytes. Raises OutputError where ``path`` is not writable.
+    """
+    with written_beside(path) as beside:
+        beside.write_bytes(_drawn(figure, path.suffix.lower().lstrip("."), dots_per_inch, tight=tight))
+
+
+def _drawn(figure: Figure, form: str, dots_per_inch: int, *, tight: bool) -> bytes:
+    """Without a date, and with names that are no random numbers."""
+    out = io.BytesIO()
+    metadata = {"Date": None} if form == "svg" else None
+    with matplotlib.rc_context({"svg.hashsalt": "loopline"}):
+        figure.savefig(out, format=form, dpi=dots_per_inch, bbox_inches="tight" if tight else None, metadata=metadata)
+    return out.getvalue()
 
 
 def _settings(letters: Letters = "path") -> AbstractContextManager[None]:
-    """``letters`` of an .svg: drawn, to look alike everywhere, or text (``none``). Equal results are equal bytes."""
-    return matplotlib.rc_context({"svg.hashsalt": "loopline", "svg.fonttype": letters, "font.size": 9})
+    """``letters`` of an .svg: drawn, to look alike everywhere, or text (``none``)."""
+    return matplotlib.rc_context({"svg.fonttype": letters, "font.size": 9})
 
 
 def plain_axes(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
