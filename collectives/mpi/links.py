@@ -1,4 +1,4 @@
-"""What was measured of the links between MPI ranks, and what it predicts. Needs no MPI, unlike ``mpi_calibrate``."""
+"""What was measured of the links between MPI ranks, and what it predicts. Needs no MPI, unlike ``calibrate``."""
 
 from __future__ import annotations
 

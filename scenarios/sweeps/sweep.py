@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 EXECUTORS = ("processes", "ray")
-# Points of a part, and how many parts a sweep has at least unless they are small: many points share clocks (``lanes``),
-# few are lost with a worker.
+# Points of a part, and how many parts a sweep has at least unless they are small: many points share clocks
+# (``scenarios.shared_clocks``), few are lost with a worker.
 LEAST_PART, MOST_PART, MANY_PARTS = 256, 2048, 16
 MOST_LOSSES = 5  # workers may be lost so often in a row, without any part in between
 

@@ -1,6 +1,6 @@
 """How the library cuts one attention call into work items: tiles of queries, blocks of keys, splits of the context.
 
-Belongs here: counts. What an item costs is in ``attention_tiles``, how long all take in ``attention``.
+Belongs here: counts. What an item costs is in ``tiles``, how long all take in ``price``.
 """
 
 from __future__ import annotations

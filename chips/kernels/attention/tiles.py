@@ -2,7 +2,7 @@
 
 A work item is a tile of query rows of one head. It walks over blocks of keys: scores = Q K', softmax, output += P V.
 The matrix unit computes both products; the vector lanes and the exponential unit compute the softmax between them.
-Belongs here: one tile. How many there are is in ``attention_plan``, how they fill the chip in ``attention``. Rules
+Belongs here: one tile. How many there are is in ``plan``, how they fill the chip in ``price``. Rules
 follow the published kernels: Dao 2023 (arXiv 2307.08691) and Shah et al. 2024 (arXiv 2407.08608).
 """
 

@@ -1,7 +1,7 @@
 """What a matrix product costs on a GPU, as its library (cuBLAS) runs it.
 
 A kernel is a metapipeline: operand tiles come from HBM through L2 to the streaming multiprocessors, are multiplied,
-and result tiles are stored. Work items (``matmul_tiles``) fill the chip in waves; HBM and L2 are shared by all. The
+and result tiles are stored. Work items (``tiles``) fill the chip in waves; HBM and L2 are shared by all. The
 operands in flight are a queue of finite depth between HBM and the chip: where both are alike busy, both wait. Few
 tiles with a long inner dimension are split over it and reduced at the end. A single row has a kernel of its own, and
 on an A100 so have small products. The library picks the fastest of its kernels. Where the power limit does not allow

@@ -1,7 +1,8 @@
 """A picture: a figure that is saved as .svg or .png, stands in a web page, and shows itself in a notebook.
 
-Here: what all pictures share, colours and how they are written. What is drawn is in ``plots`` and beside it. matplotlib
-takes longer to import than a comparison takes to compute, so this module is imported inside of functions.
+Here: what all pictures share, colours and how they are written. What is drawn is in the modules of
+``results.pictures``. matplotlib takes longer to import than a comparison takes to compute, so this module is imported
+inside of functions.
 """
 
 from __future__ import annotations

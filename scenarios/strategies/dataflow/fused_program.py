@@ -1,6 +1,6 @@
 """A decoder as a fused program for placement: its operators as stages, its tensors as buffers.
 
-A dataflow chip maps a decoder in one of two ways (``strategies/dataflow.py``). *Weight stream*: all tokens are on chip
+A dataflow chip maps a decoder in one of two ways (``mappings``). *Weight stream*: all tokens are on chip
 and stages take turns while the weights pass once. *Token stream*: weights are on chip and tiles of tokens pass through
 all stages at once. On a GPU a thread block cluster takes a tile of tokens through stages in turn, and weights stream.
 All are built here from the same operators that everything else prices.
