@@ -163,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             counts[name] = len(rows)
             print(f"wrote {write_table(rows, options.chip, name, options.out)}", file=sys.stderr)
         text = json.dumps(provenance(options.chip, counts, gpu.device(), sys.argv), indent=1)
-        (options.out / f"{options.chip}_provenance.json").write_text(text + "\n")
+        (options.out / f"{options.chip}_provenance.json").write_text(text + "\n", encoding="utf-8")
     except CannotMeasure as refusal:
         print(f"measure_gpu: {refusal}", file=sys.stderr)
         return 2

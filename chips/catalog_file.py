@@ -1,4 +1,4 @@
-"""Catalog files: TOML into validated models, and refusals in one sentence that name file, key and what was expected.
+"""Catalog files: their tables as validated models, and refusals in one sentence that name file, key and what is right.
 
 Knows nothing of chips or models: which models a file holds is for its caller.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import UnionType
@@ -23,17 +22,7 @@ Validated = TypeVar("Validated")
 
 
 class CatalogError(LooplineError, ValueError):
-    """A datasheet cannot be read; the message is one sentence naming the file, the key and what was expected."""
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The file's tables. Raises CatalogError where there is no file, or no TOML in it."""
-    try:
-        return tomllib.loads(path.read_text())
-    except OSError:
-        raise CatalogError(f"{path}: no such file.") from None
-    except ValueError as error:
-        raise CatalogError(f"{path}: not valid TOML: {error}.") from None
+    """What a file of a catalog says cannot be; the message is one sentence naming file, key and what was expected."""
 
 
 def validate(

@@ -11,9 +11,10 @@ from typing import TypedDict
 
 from pydantic import BaseModel
 
-from chips.catalog_file import Key, read_toml
+from chips.catalog_file import Key
 from chips.frozen import Source
 from chips.spec import Dataflow, Gpu, Systolic, chip_names, chip_path, layers, load_chip
+from results.text_file import read_text, read_toml
 
 Value = str | int | float | bool | list[int]
 # Units by the end of a key; the first that fits. A key that fits none is a count, a fraction or a word.
@@ -82,7 +83,7 @@ def _figures(chip: Gpu | Dataflow | Systolic) -> dict[str, Value | None]:
 def datasheet(name: str) -> list[Row]:
     """Every value of one chip, its generation's and the defaults included, in the order of the files.
 
-    Raises CatalogError as ``load_chip`` does.
+    Raises as ``load_chip`` does.
     """
     chip, path = load_chip(name), chip_path(name)
     found: dict[Key, tuple[Value, str, str]] = {}
@@ -109,7 +110,7 @@ def read_sources(path: Path) -> Iterator[tuple[Key, Value, str]]:
     """(key, value, trailing comment) of every value in a TOML file; an inline table's comment is that of its values."""
     import tomlkit
 
-    return _walk(tomlkit.parse(path.read_text()), (), "")
+    return _walk(tomlkit.parse(read_text(path)), (), "")
 
 
 def _walk(table: Mapping[str, object], at: Key, comment: str) -> Iterator[tuple[Key, Value, str]]:

@@ -16,9 +16,10 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from chips.catalog_file import CatalogError as CatalogError
-from chips.catalog_file import Key, nearest_names, read_toml, validate
+from chips.catalog_file import Key, nearest_names, validate
 from chips.frozen import Frozen, Source
 from chips.generation import GpuGeneration
+from results.text_file import read_toml
 
 CATALOG = Path(__file__).parent / "catalog"
 ELEMENT_BYTES = {"bf16": 2, "fp8": 1, "int8": 1}
@@ -300,19 +301,21 @@ def chip_names() -> list[str]:
 
 def chip_path(name: str) -> Path:
     """The file of a catalog chip, or the path that ``name`` already is. Raises CatalogError for an unknown name."""
-    if name.endswith(".toml"):
+    if name.lower().endswith(".toml"):
         return Path(name)
-    path = CATALOG / f"{name}.toml"
-    if name not in chip_names():
-        raise CatalogError(f"unknown chip '{name}'; {nearest_names(name, chip_names())}.")
-    return path
+    if name in chip_names():
+        return CATALOG / f"{name}.toml"
+    if Path(name).exists():
+        raise CatalogError(f"{name} is no datasheet of a chip: a TOML file, whose name ends in .toml.")
+    raise CatalogError(f"unknown chip '{name}'; {nearest_names(name, chip_names())}.")
 
 
 @cache
 def load_chip(name: str) -> Gpu | Dataflow | Systolic:
     """The datasheet of a catalog chip, or of the TOML file at the path ``name``.
 
-    Raises CatalogError in one sentence: unknown name (with the nearest ones), or file, key and what was expected.
+    Raises CatalogError in one sentence: unknown name (with the nearest ones), or file, key and what was expected;
+    ReadError for what is no TOML.
     """
     path = chip_path(name)
     return parse_chip(read_toml(path), path)
@@ -389,7 +392,7 @@ def layers(data: dict[str, Any], path: Path, younger: tuple[Path, ...] = ()) -> 
 def _inherited_path(name: object, user: Path) -> Path:
     if not isinstance(name, str):
         raise CatalogError(f"{user}: key 'inherits' is {name!r}; expected the name of a chip or a .toml file.")
-    return user.parent / name if name.endswith(".toml") else chip_path(name)
+    return user.parent / name if name.lower().endswith(".toml") else chip_path(name)
 
 
 def _without(table: dict[str, Any], *keys: str) -> dict[str, Any]:

@@ -104,12 +104,12 @@ def _results(folder: Path, count: int) -> list[Result]:
 
 def _lost(folder: Path, count: int) -> str:
     """Which rank was lost and how, from what ``mpiexec`` says."""
-    said = (folder / "output").read_text(errors="replace")
+    said = (folder / "output").read_text(encoding="utf-8", errors="replace")
     process, how = re.search(r"PID (\d+) RUNNING", said), re.search(r"EXIT STRING: (.+)", said)
     if process is None:
         return f"mpiexec could not run {count} ranks: {' '.join(said.split())[-300:] or 'it said nothing'}."
     mark = folder / f"process.{process[1]}"
-    rank = mark.read_text() if mark.exists() else "?"
+    rank = mark.read_text(encoding="ascii") if mark.exists() else "?"
     return f"Rank {rank} of {count} (process {process[1]}) was lost: {how[1] if how else 'it ended early'}."
 
 
@@ -121,7 +121,7 @@ def _be_a_rank(folder: Path) -> None:
 
     world = MPI.COMM_WORLD
     rank = world.Get_rank()
-    (folder / f"process.{os.getpid()}").write_text(str(rank))
+    (folder / f"process.{os.getpid()}").write_text(str(rank), encoding="ascii")
     pipe = os.open(folder / "reports", os.O_WRONLY)
     Thread(target=_end_with_the_driver, args=(pipe, folder), daemon=True).start()
     program, arguments = pickle.loads((folder / "task").read_bytes())

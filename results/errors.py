@@ -4,7 +4,7 @@ Every package derives its own from the root, beside the code that raises them::
 
     LooplineError
       ReadError, SchemaError, OutputError          results: what cannot be read, held or written
-      CatalogError                                 chips: a datasheet, a model's file
+      CatalogError                                 chips: what a datasheet or a model's file says
       TileError, TooLarge                          chips: a tile program, a program that no placement holds
       CollectiveError                              collectives: chips, algorithms or links that do not go together
       ScheduleError, MissingLink                   collectives: what does not sum, what has no way
@@ -27,7 +27,7 @@ class LooplineError(Exception):
 
 
 class ReadError(LooplineError, ValueError):
-    """Results cannot be read; the message is one sentence that names the file and what would be right."""
+    """A file cannot be read; the message is one sentence that names it and what would be right."""
 
 
 class SchemaError(LooplineError, ValueError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,14 @@ from results.atomic_file import OutputError, written_beside
 from results.errors import ReadError, SchemaError
 from results.schema import COLUMNS, PhysicsError, checked
 from results.table import json_records
+from results.text_file import read_json, read_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 MANIFEST = "manifest.json"
 PARTS_PATTERN = "part-*.parquet"
+MOST_TEXT_BYTES = 2**30  # of results: about a million rows
 
 
 def load(path: str | Path) -> pd.DataFrame:
@@ -89,7 +92,7 @@ def _read_folder(path: Path) -> pd.DataFrame:
         ) from None
     manifest = path / MANIFEST
     try:
-        results.attrs = {"manifest": json.loads(manifest.read_text())} if manifest.is_file() else {}
+        results.attrs = {"manifest": read_json(manifest)} if manifest.is_file() else {}
     except ValueError:
         raise ReadError(f"{manifest} is no manifest of a sweep; `loopline sweep ... --fresh` starts over.") from None
     return results
@@ -109,11 +112,11 @@ def _read_csv(path: Path) -> pd.DataFrame:
     floats = {name: [""] for name, column in COLUMNS.items() if column.dtype == "float64"}
     texts = {name: "str" for name, column in COLUMNS.items() if column.dtype == "str"}
     # Only floats may be missing; "None" or "NA" could be a name.
-    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=floats)
+    return pd.read_csv(StringIO(read_text(path, MOST_TEXT_BYTES)), dtype=texts, keep_default_na=False, na_values=floats)
 
 
 def _read_json(path: Path) -> pd.DataFrame:
-    records = json.loads(path.read_text())
+    records = read_json(path, MOST_TEXT_BYTES)
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise ReadError(f"{path}: expected a list of records, as `loopline compare --json` prints them.")
     return pd.DataFrame(records)
@@ -144,7 +147,7 @@ def _write_csv(results: pd.DataFrame, path: Path) -> None:
 
 
 def _write_json(results: pd.DataFrame, path: Path) -> None:
-    path.write_text(json.dumps(json_records(results), indent=1))
+    path.write_text(json.dumps(json_records(results), indent=1), encoding="utf-8")
 
 
 _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {

@@ -32,8 +32,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
-from chips.catalog_file import read_toml, validate
+from chips.catalog_file import validate
 from chips.spec import ChipBase, Gpu
+from results.text_file import read_toml
 from scenarios.strategies import strategy_on
 from scenarios.workload.operators import Quantity
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 
 from chips.frozen import Frozen
 from collectives.collective_time import Library
+from results.text_file import read_toml
 
 CATALOG = Path(__file__).parent / "frameworks.toml"
 
@@ -57,7 +57,7 @@ class Framework(Frozen):
 @cache
 def frameworks() -> dict[str, Framework]:
     """All known frameworks by name."""
-    table = tomllib.loads(CATALOG.read_text())
+    table = read_toml(CATALOG)
     return {name: Framework.model_validate({"name": name} | fields) for name, fields in table.items()}
 
 

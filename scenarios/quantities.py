@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from scenarios.errors import ScenarioError
 
@@ -20,6 +21,13 @@ def check_count(option: str, value: int) -> None:
         raise ScenarioError(f"{option} is {value}; it must be at least 1.")
     if value > LARGEST_COUNT:
         raise ScenarioError(f"{option} is {value}; it can be at most {LARGEST_COUNT}.")
+
+
+def positive_number(place: str, value: object) -> float:
+    """``value`` of a file, which stands at ``place``. Raises ScenarioError unless it is a finite number above 0."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max:
+        return float(value)
+    raise ScenarioError(f"{place} is {value!r:.80}; expected a positive number.")
 
 
 def parse_bytes(text: str) -> int:

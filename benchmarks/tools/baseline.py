@@ -93,7 +93,7 @@ def commands() -> Iterator[tuple[str, str]]:
         for chip in ("h100", "sn40l"):
             yield f"tiles {program} on {chip}", f"loopline tiles {program} --chip {chip} --json"
     for page in (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))):
-        shown = [PICTURE.sub(_in_out, found) for found in RUN.findall(page.read_text())]
+        shown = [PICTURE.sub(_in_out, found) for found in RUN.findall(page.read_text(encoding="utf-8"))]
         if shown:
             yield f"shown in {page.name}", "\n".join(shown)
 
@@ -140,9 +140,9 @@ def main() -> None:
     task, path = sys.argv[1], Path(sys.argv[2])
     found = fingerprints(sys.argv[3:])
     if task == "write":
-        path.write_text(json.dumps(found, indent=1) + "\n")
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         return
-    before = json.loads(path.read_text())
+    before = json.loads(path.read_text(encoding="utf-8"))
     before = {name: parts for name, parts in before.items() if not sys.argv[3:] or name in found}
     moved = [
         f"{name}: {part}"

@@ -43,14 +43,14 @@ def refresh(page: Path, work: Path) -> None:
         head = found[0][: len(found[0]) - len(found["block"] or "")]
         return f"{head}\n```text\n{printed}\n```\n" if found["block"] else found[0]
 
-    text = RUN.sub(renewed, page.read_text())
+    text = RUN.sub(renewed, page.read_text(encoding="utf-8"))
     with written_beside(page) as beside:
-        beside.write_text(text)
+        beside.write_text(text, encoding="utf-8")
 
 
 def differs(page: Path, work: Path) -> bool:
     """Whether a block of the page is not what its command prints; says where. Pictures are drawn into ``work``."""
-    found = [each for each in RUN.finditer(page.read_text()) if each["block"] and not each["apart"]]
+    found = [each for each in RUN.finditer(page.read_text(encoding="utf-8")) if each["block"] and not each["apart"]]
     for folder in (PROJECT / "docs" / "pictures", *(PROJECT / "docs" / "pictures").glob("*/")):
         (work / folder.relative_to(PROJECT)).mkdir(parents=True, exist_ok=True)
     wrong = False

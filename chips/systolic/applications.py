@@ -10,12 +10,13 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt, TypeAdapter
 
-from chips.catalog_file import CatalogError, read_toml
+from chips.catalog_file import CatalogError
 from chips.clock.time import Time
 from chips.clock.timeline import Buffer
 from chips.frozen import Frozen
 from chips.spec import Systolic
 from chips.systolic.tpu_v1 import Machine
+from results.text_file import read_toml
 
 FILE = Path(__file__).with_name("applications.toml")
 MEASURED_BATCHES = 2

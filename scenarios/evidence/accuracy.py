@@ -8,7 +8,6 @@ Belongs here: the document's sections and text. Statistics are in ``results.erro
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from chips.spec import load_gpu
 from results.error_statistics import absolute_percentage_error, error_statistics, worst_rows
 from results.markdown import markdown_table
 from results.pictures.accuracy import Panels, Times
+from results.text_file import read_toml
 from results.units import format_seconds
 from scenarios.bands import TRAINING, Spread, Spreads
 from scenarios.evidence.breakdown import FAMILIES, breakdown, percent_text, tables_of
@@ -28,7 +28,7 @@ from scenarios.evidence.coefficients import fitted_constants, framework_constant
 from scenarios.evidence.held_out import held_out
 from scenarios.evidence.tables import Predictions, read_tables
 
-NOTES = tomllib.loads((Path(__file__).parent / "accuracy.toml").read_text())
+NOTES = read_toml(Path(__file__).parent / "accuracy.toml")
 WORST = 4
 WORST_SHARE = 0.01
 OTHER_GENERATION = {"a100": "h100", "h100": "a100"}  # whose coefficients a chip gets when it is left out

@@ -33,4 +33,4 @@ def as_toml(chip: Gpu, inherits: str, name: str, fits: Sequence[Fit]) -> str:
 def write_chip(text: str, path: Path) -> None:
     """Write the file. Raises OutputError where it cannot be written."""
     with written_beside(path) as beside:
-        beside.write_text(text)
+        beside.write_text(text, encoding="utf-8")

@@ -106,7 +106,7 @@ def write_spreads(spreads: Spreads, path: Path) -> None:
     if missing:
         raise ScenarioError(f"{path}: no table tells the spread of {missing[0]}; bands need the project's own tables.")
     with written_beside(path) as beside:
-        beside.write_text(as_toml(spreads))
+        beside.write_text(as_toml(spreads), encoding="utf-8")
 
 
 def _kernel_spread(tables: Sequence[Predictions]) -> Spread:

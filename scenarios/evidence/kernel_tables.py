@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -18,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chips.spec import Gpu, Precision
+from results.errors import ReadError
+from results.text_file import check_file, read_text
 from scenarios.errors import ScenarioError, Unpredictable
 
 if TYPE_CHECKING:
@@ -71,7 +74,7 @@ def chip_of(path: Path) -> str | None:
 
 
 def read_kernel_table(path: Path) -> KernelTable:
-    """Read and check a table. Raises ScenarioError in one sentence: file, and the row and column that is wrong."""
+    """Read and check a table. Raises as ``read_columns`` does, and ScenarioError where its name says no kernel."""
     found = _form_of(path)
     if found is None:
         expected = ", ".join(
@@ -97,13 +100,17 @@ def _form_of(path: Path) -> tuple[Form, dict[str, str]] | None:
 
 
 def read_columns(path: Path, numbers: tuple[str, ...], words: tuple[str, ...] = ()) -> pd.DataFrame:
-    """A table whose columns are checked: ``numbers`` are finite and above 0, ``words`` are there."""
+    """A table whose columns are checked: ``numbers`` are finite and above 0, ``words`` are there.
+
+    Raises ScenarioError in one sentence: file, and the row and column that is wrong; ReadError for what is no table.
+    """
     import pandas as pd
 
-    if not path.is_file():
-        raise ScenarioError(f"{path}: there is no such file.")
+    check_file(path)
     try:
-        rows = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        rows = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(StringIO(read_text(path)))
+    except ReadError:
+        raise
     except (OSError, ValueError):
         raise ScenarioError(f"{path}: cannot be read as a table; expected a whole {path.suffix} file.") from None
     for column in numbers + words:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from results.text_file import read_json
 from scenarios.errors import ScenarioError
 from scenarios.llama.number_format import Float32
 from scenarios.llama.rotary import DEFAULT_THETA, inverse_frequencies, scale_frequencies
+from scenarios.quantities import positive_number
 from scenarios.workload.model import Model, load_model, model_path
 
 DEFAULT_NORM_EPSILON = 1e-5  # Llama 2 and 3
@@ -40,8 +41,8 @@ def named_config(name: str) -> LlamaConfig:
     Raises ScenarioError or CatalogError in one sentence.
     """
     model, path = load_model(name), model_path(name)
-    if path.suffix == ".json":
-        return _from_hugging_face(model, json.loads(path.read_text()), path)
+    if path.suffix.lower() == ".json":
+        return _from_hugging_face(model, read_json(path), path)
     return LlamaConfig(model, DEFAULT_NORM_EPSILON, inverse_frequencies(model.head_dim))
 
 
@@ -57,7 +58,9 @@ def _from_hugging_face(model: Model, config: Mapping[str, Any], path: Path) -> L
         raise ScenarioError(f"{path}: key 'partial_rotary_factor' is not 1; only whole heads are rotated here.")
     # transformers 5 writes both under rope_parameters; before, theta stood beside rope_scaling.
     scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(scaling, dict):
+        raise ScenarioError(f"{path}: the rope scaling is {scaling!r:.80}; expected a table.")
     theta = scaling.get("rope_theta", config.get("rope_theta", DEFAULT_THETA))
-    plain = inverse_frequencies(model.head_dim, float(theta))
-    epsilon = float(config.get("rms_norm_eps", 1e-6))  # transformers' default
+    plain = inverse_frequencies(model.head_dim, positive_number(f"{path}: key 'rope_theta'", theta))
+    epsilon = positive_number(f"{path}: key 'rms_norm_eps'", config.get("rms_norm_eps", 1e-6))  # transformers' default
     return LlamaConfig(model, epsilon, scale_frequencies(plain, scaling, path))

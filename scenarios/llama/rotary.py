@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scenarios.errors import ScenarioError
 from scenarios.llama.number_format import Float32
+from scenarios.quantities import positive_number
 
 Real = TypeVar("Real", np.float32, np.float64)
 
@@ -65,7 +66,4 @@ def rotate(heads: NDArray[Real], cosine: Float32, sine: Float32) -> NDArray[Real
 
 
 def _number(scaling: Mapping[str, object], key: str, path: Path) -> float:
-    value = scaling.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise ScenarioError(f"{path}: key '{key}' of the rope scaling is {value!r}; expected a positive number.")
-    return float(value)
+    return positive_number(f"{path}: key '{key}' of the rope scaling", scaling.get(key))

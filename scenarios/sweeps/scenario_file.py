@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model, model_validator
 
+from results.text_file import MOST_TOML_BYTES, parse_toml, read_text
 from scenarios.errors import ScenarioError
 from scenarios.inputs import INPUTS, Input, axes
 
@@ -155,22 +156,19 @@ def load_scenario(name: str, changes: Sequence[str] = ()) -> Scenario:
     """A shipped scenario by its name, or one from a TOML file, with ``changes`` such as "count=[1, 8]" applied.
 
     Paths of chips and models in a file are relative to it. Raises ScenarioError in one sentence that names the file,
-    the line, the key and what was expected.
+    the line, the key and what was expected; ReadError for what is no TOML.
     """
     path = CATALOG / f"{name}.toml"
     if name not in scenario_names():
         path = Path(name)
-        if path.suffix != ".toml":
+        if path.suffix.lower() != ".toml" and path.exists():
+            raise ScenarioError(f"{name} is no scenario: a TOML file, whose name ends in .toml.")
+        if path.suffix.lower() != ".toml":
             near = difflib.get_close_matches(name, scenario_names(), n=1, cutoff=0.6)
             expected = near[0] if near else f"one of {', '.join(scenario_names())}"
             raise ScenarioError(f"unknown scenario '{name}'; expected a .toml file or {expected}.")
-    try:
-        text = path.read_text()
-        data = tomllib.loads(text)
-    except OSError:
-        raise ScenarioError(f"{path}: no such file.") from None
-    except ValueError as error:
-        raise ScenarioError(f"{path}: not valid TOML: {error}.") from None
+    text = read_text(path, MOST_TOML_BYTES)
+    data = parse_toml(text, path)
     source = _Source(str(path), text)
     for change in changes:
         (key, value), *_ = _change(change).items()

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.errors import ClusterError
 from results.atomic_file import OutputError, written_beside
 from results.schema import COLUMNS
+from results.text_file import read_json
 from scenarios.errors import ScenarioError
 from scenarios.sweeps.parts import key_of, make_points, model_version, more_columns
 from scenarios.sweeps.pools import Pool, open_pool
@@ -134,7 +135,7 @@ def _manifest(scenario: Scenario, points: Points) -> dict[str, Any]:
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     with written_beside(folder / MANIFEST) as beside:
-        beside.write_text(json.dumps(manifest, indent=1) + "\n")
+        beside.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         _to_disk(beside)
 
 
@@ -151,7 +152,7 @@ def _prepare(folder: Path, manifest: Mapping[str, Any], fresh: bool) -> None:
         unfinished.unlink()
     if held.exists():
         try:
-            before = json.loads(held.read_text())
+            before = read_json(held)
         except ValueError:
             raise OutputError(f"{held} is no manifest of a sweep; --fresh starts over.") from None
         if before["version"] != manifest["version"]:

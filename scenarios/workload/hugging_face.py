@@ -5,12 +5,12 @@ Belongs here: what turns their files and names into ours. Does not belong here: 
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from chips.catalog_file import CatalogError
+from results.text_file import read_json
 
 # Our field: the key of config.json. Llama's decoder is shared by the Mistral and Qwen families.
 LLAMA_KEYS = {
@@ -54,14 +54,9 @@ def read_config(path: Path) -> dict[str, Any]:
     """A model's fields from the ``config.json`` at ``path``.
 
     A sliding window shorter than the context limits ``max_context``: up to it, attention sees every key.
-    Raises CatalogError in one sentence: file, key and what was expected.
+    Raises ReadError or CatalogError in one sentence: file, key and what was expected.
     """
-    try:
-        config = json.loads(path.read_text())
-    except OSError:
-        raise CatalogError(f"{path}: no such file.") from None
-    except ValueError as error:
-        raise CatalogError(f"{path}: not valid JSON: {error}.") from None
+    config = read_json(path)
     if not isinstance(config, dict):
         raise CatalogError(f"{path}: a JSON object is expected, as Hugging Face's config.json.")
     named = config.get("architectures")

@@ -13,10 +13,11 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from chips.catalog_file import CatalogError, nearest_names, read_toml, validate
+from chips.catalog_file import CatalogError, nearest_names, validate
 from chips.datasheet import read_sources
 from chips.frozen import Frozen
 from chips.spec import ELEMENT_BYTES, Precision
+from results.text_file import read_toml
 from scenarios.errors import ScenarioError
 from scenarios.workload.hugging_face import catalog_name, read_config
 from scenarios.workload.operators import ACTIVATION_BYTES
@@ -144,15 +145,18 @@ def model_names() -> list[str]:
 def model_path(name: str) -> Path:
     """The file of a model: of the catalog by its name or its Hugging Face repository's, or where ``name`` points.
 
-    Raises CatalogError for an unknown name.
+    Raises CatalogError for an unknown name, and for a file of another kind.
     """
-    if name.endswith((".toml", ".json")):
-        return Path(name)
+    given = Path(name)
+    if name.lower().endswith((".toml", ".json")) and not given.is_dir():
+        return given
     short = catalog_name(name)
     for path in CATALOG.rglob(f"{glob.escape(short)}.toml"):
         return path
-    if Path(name).is_dir():
-        return Path(name) / "config.json"
+    if given.is_dir():
+        return given / "config.json"
+    if given.exists():
+        raise CatalogError(f"{name} is no model's shape: a config.json, its folder, or a TOML file.")
     known = nearest_names(short, model_names())
     raise CatalogError(f"unknown model '{name}'; {known}, and no file or folder is called so.")
 
@@ -161,10 +165,11 @@ def model_path(name: str) -> Path:
 def load_model(name: str) -> Model:
     """A model of the catalog by its name or its Hugging Face repository's, or a ``config.json`` or TOML file by path.
 
-    Raises CatalogError in one sentence: unknown name (with the nearest ones), or file, key and what was expected.
+    Raises CatalogError in one sentence: unknown name (with the nearest ones), or file, key and what was expected;
+    ReadError for what is no text, JSON or TOML.
     """
     path = model_path(name)
-    fields = read_config(path) if path.suffix == ".json" else {"name": path.stem} | read_toml(path)
+    fields = read_config(path) if path.suffix.lower() == ".json" else {"name": path.stem} | read_toml(path)
     model = validate(Model, fields, path)
     if model.heads % model.kv_heads:
         raise CatalogError(
@@ -198,7 +203,7 @@ def model_card(name: str) -> list[dict[str, object]]:
     """One model as (key, value, source) records: its fields, what it weighs, and the counts that divide it."""
     model = load_model(name)
     path = model_path(name)
-    sources = {key[0]: source for key, _, source in read_sources(path)} if path.suffix == ".toml" else {}
+    sources = {key[0]: source for key, _, source in read_sources(path)} if path.suffix.lower() == ".toml" else {}
     derived = {
         "parameters": model.parameters,
         "decoder_parameters": model.decoder_parameters,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from chips import spec
 from chips.catalog_file import CatalogError
 from chips.spec import CATALOG, Dataflow, Gpu, Systolic, chip_names, load_chip, parse_chip
+from results.errors import LooplineError, ReadError
 
 GPUS = ["a100", "a100-40gb", "b200", "gh200", "h100", "h100-pcie", "h200", "h800", "l40s", "v100"]
 NAMES = [*GPUS, "sn10", "sn40l", "tpu-v1"]
@@ -202,9 +203,9 @@ def test_unknown_chip_is_refused_with_the_nearest_names() -> None:
 
 def test_missing_and_malformed_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.toml").write_text("name = ")
-    with pytest.raises(CatalogError, match=r"broken\.toml: not valid TOML: Invalid value"):
+    with pytest.raises(ReadError, match=r"broken\.toml: not valid TOML: Invalid value"):
         load_chip(str(tmp_path / "broken.toml"))
-    with pytest.raises(CatalogError, match=r"none\.toml: no such file"):
+    with pytest.raises(ReadError, match=r"none\.toml: no such file"):
         load_chip(str(tmp_path / "none.toml"))
 
 
@@ -268,7 +269,7 @@ def test_a_chip_takes_over_all_that_it_does_not_state_from_the_one_that_it_inher
     ],
 )
 def test_wrong_inheritance_is_refused_in_one_sentence(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(CatalogError) as refusal:
+    with pytest.raises(LooplineError) as refusal:
         load_chip(child(tmp_path, text))
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)

@@ -43,6 +43,6 @@ def accuracy(
     plot_scatter(panels, pictures / "scatter.png")
     plot_error_by_size(panels, pictures / "error_by_size.svg")
     with written_beside(output) as beside:
-        beside.write_text(text)
+        beside.write_text(text, encoding="utf-8")
     write(spreads, partial(write_spreads, bands))
     print(f"wrote {output}, {pictures}/scatter.png and {pictures}/error_by_size.svg", file=sys.stderr)

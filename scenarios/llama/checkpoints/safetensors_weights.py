@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from results.text_file import read_json, refuse_pointer
 from scenarios.errors import ScenarioError
 from scenarios.llama.config import LlamaConfig, named_config
 from scenarios.llama.number_format import Float32
@@ -24,6 +25,8 @@ from scenarios.llama.weights import tensor_shape
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+HEAD_BYTES = 64
+MOST_HEADER_BYTES = 2**25  # a tensor takes about 100
 STORED_TYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 NAMES = {
     "embedding": "model.embed_tokens.weight",
@@ -87,23 +90,33 @@ class SafetensorsWeights:
                     f"{self.folder}: neither {SINGLE} nor {INDEX} is there; for random weights, give its config.json."
                 )
             return [self.folder / SINGLE]
-        try:
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ScenarioError(f"{index}: expected a JSON object whose 'weight_map' names a file a tensor.") from None
+        content = read_json(index)
+        named = content.get("weight_map") if isinstance(content, dict) else None
+        if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
+            raise ScenarioError(f"{index}: expected a JSON object whose 'weight_map' names a file a tensor.")
+        names = sorted(set(named.values()))
+        if outside := [name for name in names if name in ("", "..") or name != Path(name).name]:
+            raise ScenarioError(f"{index}: names {outside[0]!r}; expected the names of files beside it.")
         if missing := [name for name in names if not (self.folder / name).is_file()]:
             raise ScenarioError(f"{index}: names {missing[0]}, which is not there.")
         return [self.folder / name for name in names]
 
 
 def _mapped(file: Path) -> dict[str, StoredTensor]:
+    with file.open("rb") as beginning:
+        first_bytes = beginning.read(HEAD_BYTES)
+    refuse_pointer(file, first_bytes)
+    length = int.from_bytes(first_bytes[:8], "little")
+    if length > MOST_HEADER_BYTES:
+        raise ScenarioError(
+            f"{file}: not a safetensors file: {length:,} bytes of header; at most {MOST_HEADER_BYTES:,}."
+        )
     try:
         with safe_open(file, framework="np"):
             pass
     except SafetensorError as error:
         raise ScenarioError(f"{file}: not a whole safetensors file: {error}.") from None
     stored = np.memmap(file, mode="r")
-    length = int(stored[:8].view(np.uint64)[0])
     header = json.loads(bytes(stored[8 : 8 + length]))
     payload = stored[8 + length :]
     return {

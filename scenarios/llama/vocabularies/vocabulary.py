@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -97,10 +97,3 @@ class ByteVocabulary:
 
 def _refuse_template(message: str) -> None:
     raise ScenarioError(f"--chat: {message}.")
-
-
-def token_ids(value: int | Sequence[int] | None) -> frozenset[int]:
-    """An ``eos_token_id`` of Hugging Face's files: absent, one, or several."""
-    if value is None:
-        return frozenset()
-    return frozenset([value] if isinstance(value, int) else value)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from chips.spec import chip_path
+from results.errors import LooplineError
 from scenarios.commands.main import main
 from scenarios.errors import ScenarioError
 from scenarios.sweeps.parts import price_part
@@ -115,7 +116,7 @@ def test_a_sample_is_part_of_the_product_without_repetition_and_repeatable() -> 
 )
 def test_a_mistake_is_told_with_file_line_key_and_what_is_right(tmp_path: Path, line: str, told: str) -> None:
     path = written(tmp_path, f'question = "?"\nmodel = "llama-3.1-8b"\nchips = "h100"\n{line}\n')
-    with pytest.raises(ScenarioError) as refused:
+    with pytest.raises(LooplineError) as refused:
         load_scenario(path)
     assert told in str(refused.value)
     assert path in str(refused.value)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from chips.catalog_file import CatalogError
 from chips.datasheet import read_sources
+from results.errors import ReadError
 from scenarios.errors import ScenarioError
 from scenarios.workload.hugging_face import catalog_name
 from scenarios.workload.model import (
@@ -212,7 +213,7 @@ def test_malformed_and_missing_files_are_refused(tmp_path: Path) -> None:
         ("none.json", "no such file"),
         ("none.toml", "no such file"),
     ):
-        with pytest.raises(CatalogError, match=words):
+        with pytest.raises(ReadError, match=words):
             load_model(str(tmp_path / name))
 
 

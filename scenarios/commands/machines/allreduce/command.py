@@ -78,7 +78,7 @@ def allreduce(
 
     between_ranks = executor == "mpi" or calibrate or rank_here() is not None
     if rank_here():
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (to the end): a mistake is rank 0's to tell
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (to the end): a mistake is rank 0's to tell
     check_files(plot=plot, trace=trace)
     _check(executor, timeout, library, mode, compare, calibrate, between_ranks, trace)
     payloads = [parse_bytes(text) for text in payload or (RANK_PAYLOADS if between_ranks else PAYLOADS)]
