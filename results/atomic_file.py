@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from results.errors import LooplineError
@@ -18,6 +18,8 @@ class OutputError(LooplineError, ValueError):
 def written_beside(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write to, with the same suffix; renamed to ``path`` at the end, removed on an error.
 
+    The bytes are on the disk before the name is: no name survives a power cut that its bytes do not.
+
     Raises OutputError if the folder is missing or cannot be written.
     """
     if not path.parent.is_dir():
@@ -25,8 +27,19 @@ def written_beside(path: Path) -> Iterator[Path]:
     beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield beside
+        to_disk(beside)
         beside.replace(path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from None
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # what could not be written has been told; what is left over is hidden
+            beside.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file's bytes, or the names in a folder, are on the disk. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

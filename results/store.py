@@ -1,7 +1,8 @@
 """Results on disk: frames of the schema read from and written to Parquet, CSV, JSON, and folders of Parquet parts.
 
 What a sweep writes is a folder of ``part-*.parquet`` with a ``manifest.json`` (what was asked, which versions
-answered); ``load`` reads it whole, and keeps the manifest in ``frame.attrs["manifest"]``.
+answered); ``load`` reads it whole, and keeps the manifest in ``frame.attrs["manifest"]``. No damaged byte of Parquet is
+read: ``results.sealed_parquet``.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ import pandas as pd
 
 from results.atomic_file import OutputError, written_beside
 from results.errors import ReadError, SchemaError
+from results.manifest import MANIFEST, Manifest, part_path, read_manifest
 from results.schema import COLUMNS, PhysicsError, checked
+from results.sealed_parquet import is_sealed, read_frame, sealed
 from results.table import json_records
 from results.text_file import read_json, read_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MANIFEST = "manifest.json"
-PARTS_PATTERN = "part-*.parquet"
 MOST_TEXT_BYTES = 2**30  # of results: about a million rows
 
 
@@ -50,7 +51,7 @@ def load(path: str | Path) -> pd.DataFrame:
         raise ReadError(f"{path}: {error}") from None
     except ReadError:
         raise
-    except ValueError:  # of Arrow, pandas or json, which tell of their own insides
+    except ValueError:  # of pandas or json, which tell of their own insides
         raise ReadError(f"{path} {_BROKEN[path.suffix.lower()]}.") from None
     except OSError as error:
         raise ReadError(f"{path} cannot be read: {error.strerror or 'broken'}.") from None
@@ -78,34 +79,35 @@ def save(results: pd.DataFrame, path: str | Path) -> None:
 
 
 def _read_folder(path: Path) -> pd.DataFrame:
-    import pyarrow.dataset as ds
+    import pyarrow as pa
 
-    parts = sorted(path.glob(PARTS_PATTERN))
-    if not parts:
-        raise ReadError(f"{path}: a sweep's folder holds files {PARTS_PATTERN}, and this one has none.")
-    try:
-        results: pd.DataFrame = ds.dataset([str(part) for part in parts], format="parquet").to_table().to_pandas()
-    except (OSError, ValueError):
-        broken = next((part for part in parts if not _is_parquet(part)), path)
-        raise ReadError(
-            f"{broken} is no whole Parquet file; delete it, and the same `loopline sweep` prices it again."
-        ) from None
-    manifest = path / MANIFEST
-    try:
-        results.attrs = {"manifest": read_json(manifest)} if manifest.is_file() else {}
-    except ValueError:
-        raise ReadError(f"{manifest} is no manifest of a sweep; `loopline sweep ... --fresh` starts over.") from None
+    manifest = read_manifest(path)
+    if manifest is None:
+        raise ReadError(f"{path}: a sweep's folder holds a {MANIFEST}, and this one has none.")
+    numbers = [number for number in range(manifest.parts) if part_path(path, number).exists()]
+    strangers = {part.name for part in path.glob("part-*")} - {part_path(path, number).name for number in numbers}
+    if strangers:
+        raise ReadError(f"{path} holds {min(strangers)}, which is no part of its sweep.")
+    if manifest.complete and len(numbers) < manifest.parts:
+        lost = next(number for number in range(manifest.parts) if number not in numbers)
+        raise ReadError(f"{part_path(path, lost)} is missing; the same `loopline sweep` prices it again.")
+    if not numbers:
+        raise ReadError(f"{path}: holds no results yet; the same `loopline sweep` goes on.")
+    parts = [_read_part(path, manifest, number) for number in numbers]
+    results: pd.DataFrame = pa.concat_tables(parts).to_pandas(split_blocks=True, self_destruct=True)
+    results.attrs = {"manifest": manifest.model_dump()}
     return results
 
 
-def _is_parquet(path: Path) -> bool:
+def _read_part(folder: Path, manifest: Manifest, number: int) -> pa.Table:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        pq.read_table(path)
-    except (OSError, ValueError):
-        return False
-    return True
+    part = part_path(folder, number)
+    data = part.read_bytes()
+    if not is_sealed(data, manifest.labels(number)):
+        raise ReadError(f"{part} is damaged or of another sweep; the same `loopline sweep` prices it again.")
+    return pq.read_table(pa.BufferReader(data)).replace_schema_metadata()
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -123,23 +125,7 @@ def _read_json(path: Path) -> pd.DataFrame:
 
 
 def _write_parquet(results: pd.DataFrame, path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    pq.write_table(described(results), path)
-
-
-def described(results: pd.DataFrame) -> pa.Table:
-    """The frame as an Arrow table whose fields say in their metadata what a column means, and its unit."""
-    import pyarrow as pa
-
-    table = pa.Table.from_pandas(results, preserve_index=False)
-    fields = [
-        field.with_metadata({"meaning": COLUMNS[field.name].meaning, "unit": COLUMNS[field.name].unit})
-        if field.name in COLUMNS
-        else field
-        for field in table.schema
-    ]
-    return table.cast(pa.schema(fields, metadata=table.schema.metadata))
+    path.write_bytes(sealed(results))
 
 
 def _write_csv(results: pd.DataFrame, path: Path) -> None:
@@ -151,13 +137,12 @@ def _write_json(results: pd.DataFrame, path: Path) -> None:
 
 
 _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".parquet": pd.read_parquet,
+    ".parquet": read_frame,
     ".csv": _read_csv,
     ".json": _read_json,
 }
 # What is said of a file whose suffix promises what it is not.
 _BROKEN = {
-    ".parquet": "is no whole Parquet file; compute it again",
     ".csv": "is no CSV with a line of column names, as `loopline compare --csv` prints it",
     ".json": "is not valid JSON; expected a list of records, as `loopline compare --json` prints them",
 }

@@ -1,6 +1,7 @@
 """Its being here puts this folder on the path: what several tests need is imported from the modules beside it.
 
 command_line.py    ``loopline`` as a function
+damage.py          what happens to files on disks
 frame_rows.py      rows of results, made by hand
 llama_examples.py  tiny Llamas and their weights
 

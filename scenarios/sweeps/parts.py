@@ -6,16 +6,17 @@ Runs in workers. What the parts of a sweep are, and where they are kept, is in `
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
 from importlib.metadata import version as installed_version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from chips.spec import load_chip
 from results.schema import COLUMNS, SWEPT, frame_of_columns
 from scenarios.errors import ScenarioError
 from scenarios.inputs import INPUTS, Input
@@ -23,12 +24,15 @@ from scenarios.outcome import Columns, asked, unfit
 from scenarios.point import Point, make_point
 from scenarios.pricing import price
 from scenarios.sweeps.scenario_file import Request
+from scenarios.workload.model import load_model
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Inputs = dict[str, dict[str, str]]  # by key of a scenario and name: a hash of what the name stands for
 PACKAGES = ("chips", "cluster", "collectives", "scenarios")
 DATA_SUFFIXES = (".py", ".toml")
+LARGEST_HELD = 2**63 - 1
 
 
 @cache
@@ -43,6 +47,45 @@ def model_version() -> str:
         for path in sorted(path for path in folder.rglob("*") if path.suffix in DATA_SUFFIXES):
             digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
     return f"{installed_version('loopline')}+{digest.hexdigest()}"
+
+
+class Basis(NamedTuple):
+    """What rows depend on beside what their point is asked to be."""
+
+    version: str
+    """``model_version()``."""
+    inputs: Inputs
+    """``named_inputs`` of the whole sweep."""
+
+
+def named_inputs(names: Mapping[str, Iterable[str]]) -> Inputs:
+    """What ``names`` of each key that files may stand for say now, each as a hash of all its numbers.
+
+    Files are read again. Raises CatalogError for a chip or model that cannot be read.
+    """
+    load_chip.cache_clear()
+    load_model.cache_clear()
+    rows = {row.key: row for row in INPUTS if row.listed}
+    return {key: {name: rows[key].resolved(name).fingerprint.hex() for name in names[key]} for key in rows}
+
+
+def price_unchanged(requests: Sequence[Request], basis: Basis) -> pd.DataFrame:
+    """``price_part``, where the program and the files are still those of ``basis``. Raises ScenarioError."""
+    if model_version() != basis.version:
+        raise ScenarioError(
+            f"a worker has version {model_version()} of the model, the sweep is of {basis.version}; install one "
+            "version everywhere, and start the sweep again."
+        )
+    rows = {row.key: row.name for row in INPUTS if row.listed}
+    asked = {key: {request[name] for request in requests} for key, name in rows.items()}
+    for key, found in named_inputs(asked).items():
+        changed = [name for name, held in found.items() if basis.inputs[key][name] != held]
+        if changed:
+            raise ScenarioError(
+                f"{changed[0]} has changed while the sweep ran; what is kept was priced with it as it was: put that "
+                "back and go on, or start over with --fresh."
+            )
+    return price_part(requests, basis.version)
 
 
 def _beside_the_schema() -> list[Input]:
@@ -95,7 +138,8 @@ def price_part(requests: Sequence[Request], version: str) -> pd.DataFrame:
     for number, (request, point) in enumerate(zip(requests, made, strict=True)):
         if isinstance(point, ScenarioError):
             for name, value in (request | {"reason": str(point)}).items():
-                if name in columns:
+                # A number that no column holds is in the reason alone.
+                if name in columns and not (isinstance(value, int) and value > LARGEST_HELD):
                     columns[name][number] = value
     results = frame_of_columns(columns)
     keys = [key_of(request, point, version) for request, point in zip(requests, made, strict=True)]

@@ -21,13 +21,15 @@ from scenarios.sweeps.scenario_file import Request
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scenarios.sweeps.parts import Basis
+
 
 class Pool(Protocol):
     """Workers. ``room``: how many parts may be asked for at once."""
 
     room: int
 
-    def ask(self, part: int, requests: Sequence[Request], version: str) -> None:
+    def ask(self, part: int, requests: Sequence[Request], basis: Basis) -> None:
         """Have a part priced."""
 
     def answers(self) -> list[tuple[int, pd.DataFrame | None]]:
@@ -48,10 +50,10 @@ class Processes:
         context.set_forkserver_preload(["scenarios.sweeps.parts"])
         return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_end_with_parent)
 
-    def ask(self, part: int, requests: Sequence[Request], version: str) -> None:
+    def ask(self, part: int, requests: Sequence[Request], basis: Basis) -> None:
         try:
             with _main_hidden():
-                self._asked[self._pool.submit(_price, requests, version)] = part
+                self._asked[self._pool.submit(_price, requests, basis)] = part
         except BrokenProcessPool:  # noticed by the next part; the others are answered below
             lost: Future[pd.DataFrame] = Future()
             lost.set_exception(BrokenProcessPool())
@@ -87,8 +89,8 @@ class RayTasks:
         self._price = price
         self._asked: dict[Any, int] = {}
 
-    def ask(self, part: int, requests: Sequence[Request], version: str) -> None:
-        self._asked[self._price.remote(requests, version)] = part
+    def ask(self, part: int, requests: Sequence[Request], basis: Basis) -> None:
+        self._asked[self._price.remote(requests, basis)] = part
 
     def answers(self) -> list[tuple[int, pd.DataFrame | None]]:
         import ray
@@ -129,10 +131,10 @@ def open_pool(executor: str, workers: int | None, address: str | None) -> Iterat
         yield RayTasks(price, workers or int(ray.cluster_resources().get("CPU", 1)))
 
 
-def _price(requests: Sequence[Request], version: str) -> pd.DataFrame:
-    from scenarios.sweeps.parts import price_part
+def _price(requests: Sequence[Request], basis: Basis) -> pd.DataFrame:
+    from scenarios.sweeps.parts import price_unchanged
 
-    return price_part(requests, version)
+    return price_unchanged(requests, basis)
 
 
 @contextmanager

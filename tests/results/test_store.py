@@ -30,16 +30,6 @@ def test_a_frame_comes_back_bit_for_bit(tmp_path, form, parts, words):
     pd.testing.assert_frame_equal(ll.load(path), rows, check_exact=True)
 
 
-def test_a_sweeps_folder_is_one_frame_with_its_manifest_and_its_own_columns(tmp_path):
-    rows = frame([record(count=1), record(count=2), unfit(count=3)]).assign(seed=[1, 2, 3])
-    ll.save(rows.iloc[:1], tmp_path / "part-0.parquet")
-    ll.save(rows.iloc[1:], tmp_path / "part-1.parquet")
-    (tmp_path / "manifest.json").write_text('{"scenario": "decode"}')
-    whole = ll.load(tmp_path)
-    pd.testing.assert_frame_equal(whole, rows)
-    assert whole.attrs["manifest"] == {"scenario": "decode"}
-
-
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_what_compare_prints_is_loaded(tmp_path, form):
     rows = frame([record(), unfit()])
@@ -88,8 +78,8 @@ def test_what_is_no_result_is_refused_by_file_and_column(tmp_path, name, text, w
     assert "\n" not in str(refusal.value)
 
 
-def test_a_folder_without_parts_is_refused(tmp_path):
-    with pytest.raises(ReadError, match=r"part-\*\.parquet"):
+def test_a_folder_that_is_no_sweeps_is_refused(tmp_path):
+    with pytest.raises(ReadError, match=r"holds a manifest\.json, and this one has none"):
         ll.load(tmp_path)
 
 
@@ -103,15 +93,3 @@ def test_a_stored_result_that_beats_the_machine_is_refused(tmp_path):
 def test_results_that_cannot_be_written_are_refused(tmp_path, name):
     with pytest.raises(OutputError, match="rows"):
         ll.save(frame([record()]), tmp_path / name)
-
-
-def test_of_a_sweep_the_broken_part_is_named_and_what_to_do(tmp_path):
-    ll.save(frame([record()]), tmp_path / "part-000000.parquet")
-    (tmp_path / "part-000001.parquet").write_text("half")
-    with pytest.raises(ReadError, match=r"part-000001.parquet is no whole Parquet file; delete it") as refused:
-        ll.load(tmp_path)
-    assert "Arrow" not in str(refused.value)
-    (tmp_path / "part-000001.parquet").unlink()
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(ReadError, match=r"manifest.json is no manifest.*--fresh"):
-        ll.load(tmp_path)

@@ -24,7 +24,7 @@ def sweep(
     ] = None,
     workers: Annotated[int | None, typer.Option(help="At once (default: one for each CPU).")] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh/--resume", help="Start over, or go on with what the folder holds.")
+        bool, typer.Option("--fresh/--resume", help="Start over, or go on with what the folder holds of this sweep.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -32,9 +32,9 @@ def sweep(
 
     loopline sweep half-the-bandwidth -o sweep/
 
-    loopline sweep mine.toml -o sweep/ --executor ray --address 10.0.0.1:6379
+    loopline sweep mine.toml -o mine/ --executor ray --address 10.0.0.1:6379
 
-    loopline sweep what-fits -o sweep/ --set 'batch={from=1, to=64, step=1}'
+    loopline sweep what-fits -o fits/ --set 'batch={from=1, to=64, step=1}'
     """
     from scenarios.sweeps.scenario_file import load_scenario
     from scenarios.sweeps.sweep import sweep as run
@@ -56,6 +56,8 @@ def sweep(
         print(f"loopline: stopped; what is priced is kept in {output}, and the same command goes on.", file=sys.stderr)
         raise
     seconds = perf_counter() - begin
+    if progress.damaged:
+        print(f"loopline: damaged, and priced again: {', '.join(progress.damaged)}.", file=sys.stderr)
     summary = {
         "folder": str(output),
         "points": progress.total,

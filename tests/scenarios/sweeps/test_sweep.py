@@ -156,28 +156,11 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, undisturbed: dict[str, bytes])
     assert contents(folder) == undisturbed
 
 
-def test_another_scenario_takes_the_rows_that_it_shares(tmp_path: Path) -> None:
-    folder = tmp_path / "sweep"
-    sweep(SCENARIO | {"count": [1, 2]}, folder, workers=1)
-    progress = sweep(SCENARIO | {"count": [2, 4]}, folder, workers=1)
-    assert progress.priced == POINTS / 3
-    sweep(SCENARIO | {"count": [2, 4]}, tmp_path / "alone", workers=1)
-    assert contents(folder) == contents(tmp_path / "alone")
-
-
 def test_fresh_starts_over(tmp_path: Path) -> None:
     few = SCENARIO | {"context": 512}
     sweep(few, tmp_path / "sweep", workers=1)
     assert sweep(few, tmp_path / "sweep", workers=1).priced == 0
     assert sweep(few, tmp_path / "sweep", workers=1, fresh=True).priced == 72
-
-
-def test_another_version_of_the_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = SCENARIO | {"context": 512}
-    sweep(few, tmp_path / "sweep", workers=1)
-    monkeypatch.setattr("scenarios.sweeps.sweep.model_version", lambda: "0+other")
-    with pytest.raises(OutputError, match="--fresh starts over"):
-        sweep(few, tmp_path / "sweep", workers=1)
 
 
 def test_a_failing_point_is_a_row_with_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,13 +195,6 @@ def test_wrong_options_are_one_sentence(tmp_path: Path, change: dict[str, object
     with pytest.raises(ScenarioError, match=told):
         sweep(SCENARIO, tmp_path / "sweep", **change)  # type: ignore[arg-type]
     assert not (tmp_path / "sweep").exists()
-
-
-def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(OutputError, match=r"thesis\.txt"):
-        sweep(SCENARIO, tmp_path, workers=1, fresh=True)
-    assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
 def test_two_sweeps_cannot_write_one_folder(tmp_path: Path) -> None:
