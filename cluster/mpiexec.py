@@ -22,6 +22,7 @@ from threading import Thread
 from typing import TypeVar
 
 from cluster.errors import ClusterError, RankLost, picklable
+from cluster.launchers import environment_for_another_launcher
 
 Result = TypeVar("Result")
 LENGTH = Struct("<Q")  # in front of each report in the pipe
@@ -57,7 +58,7 @@ def run_mpi(
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(
                 [*mpiexec_command(count), "-m", "cluster.mpiexec", name],
-                env=os.environ | rank_environment(),
+                env=environment_for_another_launcher() | rank_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

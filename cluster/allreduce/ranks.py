@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from cluster.allreduce.watch import ending_after, late, must_start_within, watched
 from cluster.communicator import Communicator
 from cluster.errors import ClusterError
+from cluster.launchers import check_world, rank_here, ranks_told
+from cluster.world import start_mpi
 from collectives.algorithms import ALGORITHMS
 from collectives.all_reduce import schedule_row
 from collectives.links import Links, links_of, make_schedule
@@ -30,9 +32,7 @@ if TYPE_CHECKING:
     from collectives.mpi.wait import Patience
 
 Record = dict[str, object]
-RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")  # how process managers tell a process its rank,
-SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # and how many there are
-MOST_RANKS = 64  # where they do not say
+MOST_RANKS = 64  # where their launcher does not say how many it started
 START_SECONDS_A_RANK = 1.0  # what a process may take to come up where many share few cores, beside the time-out
 STARTED = "started"  # what rank 0 reports first
 PERIOD = 251  # of the values in a payload: a prime, so that no two chunks are alike
@@ -49,11 +49,6 @@ class Work:
     jobs: tuple[tuple[str, int], ...]
     timeout_seconds: float
     calibrating: bool = False
-
-
-def rank_here() -> int | None:
-    """This process's rank if it was started under ``mpiexec``, else None."""
-    return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name, "").isdigit()), None)
 
 
 def run_under_mpiexec(work: Work, count: int, on_progress: Callable[[], None]) -> list[Record]:
@@ -86,14 +81,15 @@ def run_under_mpiexec(work: Work, count: int, on_progress: Callable[[], None]) -
 def join(timeout_seconds: float) -> int:
     """Join the ranks that ``mpiexec`` has started, this process being one; returns how many there are.
 
-    If they do not all come up in time, rank 0 says so, and all end.
+    If they do not all come up in time, rank 0 says so, and all end. Raises ClusterError where MPI cannot talk to what
+    started this process, or finds another number of ranks than that says.
     """
-    told = next((int(os.environ[name]) for name in SIZE_VARIABLES if os.environ.get(name, "").isdigit()), None)
+    told = ranks_told()
     patience = timeout_seconds + START_SECONDS_A_RANK * (told or MOST_RANKS)
     with watched(patience, late(told, patience)) if rank_here() == 0 else nullcontext():
-        from mpi4py import MPI  # waits for the others
-
-    return MPI.COMM_WORLD.Get_size()
+        ranks = start_mpi().Get_size()
+    check_world(ranks)
+    return ranks
 
 
 def run_as_rank(work: Work) -> list[Record]:

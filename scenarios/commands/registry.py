@@ -11,17 +11,22 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from scenarios.commands.completion import offer_names
+from scenarios.commands.launched import AnsweredOnce, Launched
 
 ASK, LOOK, HOLD = "Ask", "Look inside of a machine", "Hold it against reality"
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 
 class Registered(NamedTuple):
-    """A command: the module that has its function, its panel of the help, and the first line of its docstring."""
+    """A command: the module that has its function, its panel of the help, and the first line of its docstring.
+
+    ``between_ranks``: whether the processes of one ``mpiexec`` carry it out together.
+    """
 
     module: str
     panel: str
     help: str
+    between_ranks: bool = False
 
 
 COMMANDS = {
@@ -90,6 +95,7 @@ COMMANDS = {
         "scenarios.commands.machines.allreduce.command",
         LOOK,
         "Price an AllReduce: time, bandwidth as nccl-tests defines it, algorithm, bound. Or run it between MPI ranks.",
+        between_ranks=True,
     ),
     "schedule": Registered(
         "scenarios.commands.machines.schedule",
@@ -142,9 +148,11 @@ COMMANDS = {
 
 def load_command(name: str) -> Any:
     """The command ``name`` of ``COMMANDS`` with its parameters, whose names a shell completes."""
-    module, panel, _ = COMMANDS[name]
+    known = COMMANDS[name]
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=HELP_NAMES)
-    alone.command(name, rich_help_panel=panel)(getattr(import_module(module), name.replace("-", "_")))
+    kind = Launched if known.between_ranks else AnsweredOnce
+    function = getattr(import_module(known.module), name.replace("-", "_"))
+    alone.command(name, cls=kind, rich_help_panel=known.panel)(function)
     command = typer.main.get_command(alone)
     offer_names(command)
     return command

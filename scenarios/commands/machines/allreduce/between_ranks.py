@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cluster.allreduce.ranks import Record, Work, join, rank_here, run_as_rank, run_under_mpiexec
+from cluster.allreduce.ranks import Record, Work, join, run_as_rank, run_under_mpiexec
+from cluster.launchers import rank_here
 from collectives.links import fastest, links_of, make_schedule, possible
 from scenarios.errors import ScenarioError
 from scenarios.quantities import check_count

@@ -68,7 +68,7 @@ def allreduce(
 
     loopline allreduce --calibrate --ranks 4
     """
-    from cluster.allreduce.ranks import rank_here
+    from cluster.launchers import rank_here
     from collectives.all_reduce import SCHEDULE
     from scenarios.commands.machines.allreduce import view
     from scenarios.commands.machines.allreduce.between_ranks import carry_out
