@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 
 from scenarios.errors import ScenarioError
 
 LARGEST_BYTES = 2**40
+LARGEST_SIZE = 2**24  # of a model's widths and layers, far beyond any
 LARGEST_COUNT = 2**31 - 1  # products of two stay within the int64 columns of a frame
 BYTES = re.compile(r"(\d+)\s*(?:([kKMGT])(i?))?B?")
 POWERS = {None: 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -23,11 +23,12 @@ def check_count(option: str, value: int) -> None:
         raise ScenarioError(f"{option} is {value}; it can be at most {LARGEST_COUNT}.")
 
 
-def positive_number(place: str, value: object) -> float:
-    """``value`` of a file, which stands at ``place``. Raises ScenarioError unless it is a finite number above 0."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max:
+def number_within(place: str, value: object, limits: tuple[float, float]) -> float:
+    """``value``, which stands at ``place`` of a file. Raises ScenarioError unless it is a number within ``limits``."""
+    least, most = limits
+    if isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most:
         return float(value)
-    raise ScenarioError(f"{place} is {value!r:.80}; expected a positive number.")
+    raise ScenarioError(f"{place} is {value!r:.80}; expected a number from {least:g} to {most:g}.")
 
 
 def parse_bytes(text: str) -> int:

@@ -10,11 +10,12 @@ from typing import Any
 from results.text_file import read_json
 from scenarios.errors import ScenarioError
 from scenarios.llama.number_format import Float32
-from scenarios.llama.rotary import DEFAULT_THETA, inverse_frequencies, scale_frequencies
-from scenarios.quantities import positive_number
+from scenarios.llama.rotary import DEFAULT_THETA, THETAS, inverse_frequencies, scale_frequencies
+from scenarios.quantities import number_within
 from scenarios.workload.model import Model, load_model, model_path
 
 DEFAULT_NORM_EPSILON = 1e-5  # Llama 2 and 3
+NORM_EPSILONS = (0.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,8 @@ class LlamaConfig:
                 f"{model.name} is not of the Llama family (RMSNorm, SwiGLU, rotary embedding, no biases, no "
                 "normalised queries), which alone is computed; any model can be priced with `loopline compare`."
             )
+        if model.head_dim % 2:
+            raise ScenarioError(f"{model.name} has {model.head_dim} elements a head; they are rotated in pairs.")
 
 
 def named_config(name: str) -> LlamaConfig:
@@ -61,6 +64,7 @@ def _from_hugging_face(model: Model, config: Mapping[str, Any], path: Path) -> L
     if not isinstance(scaling, dict):
         raise ScenarioError(f"{path}: the rope scaling is {scaling!r:.80}; expected a table.")
     theta = scaling.get("rope_theta", config.get("rope_theta", DEFAULT_THETA))
-    plain = inverse_frequencies(model.head_dim, positive_number(f"{path}: key 'rope_theta'", theta))
-    epsilon = positive_number(f"{path}: key 'rms_norm_eps'", config.get("rms_norm_eps", 1e-6))  # transformers' default
+    plain = inverse_frequencies(model.head_dim, number_within(f"{path}: key 'rope_theta'", theta, THETAS))
+    epsilon = config.get("rms_norm_eps", 1e-6)  # transformers' default
+    epsilon = number_within(f"{path}: key 'rms_norm_eps'", epsilon, NORM_EPSILONS)
     return LlamaConfig(model, epsilon, scale_frequencies(plain, scaling, path))

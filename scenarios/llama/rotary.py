@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from scenarios.errors import ScenarioError
 from scenarios.llama.number_format import Float32
-from scenarios.quantities import positive_number
+from scenarios.quantities import number_within
 
 Real = TypeVar("Real", np.float32, np.float64)
 
 DEFAULT_THETA = 10000.0
+# What float32 computes without overflow, far beyond what models have.
+THETAS = (1.0, 1e30)
+FACTORS = (1e-6, 1e9)
 
 
 def inverse_frequencies(head_dim: int, theta: float = DEFAULT_THETA) -> Float32:
@@ -45,6 +48,8 @@ def scale_frequencies(frequencies: Float32, scaling: Mapping[str, object], path:
     if kind == "linear":
         return np.asarray(frequencies / np.float32(factor), np.float32)
     low, high = _number(scaling, "low_freq_factor", path), _number(scaling, "high_freq_factor", path)
+    if low >= high:
+        raise ScenarioError(f"{path}: the rope scaling's low_freq_factor is {low:g}; expected less than {high:g}.")
     turns_in_old_context = _number(scaling, "original_max_position_embeddings", path) * frequencies / (2 * np.pi)
     kept = np.clip((turns_in_old_context - low) / (high - low), 0.0, 1.0)
     return np.asarray((1 - kept) * frequencies / factor + kept * frequencies, np.float32)
@@ -66,4 +71,4 @@ def rotate(heads: NDArray[Real], cosine: Float32, sine: Float32) -> NDArray[Real
 
 
 def _number(scaling: Mapping[str, object], key: str, path: Path) -> float:
-    return positive_number(f"{path}: key '{key}' of the rope scaling", scaling.get(key))
+    return number_within(f"{path}: key '{key}' of the rope scaling", scaling.get(key), FACTORS)

@@ -11,6 +11,7 @@ from typing import Any
 
 from chips.catalog_file import CatalogError
 from results.text_file import read_json
+from scenarios.quantities import LARGEST_COUNT, LARGEST_SIZE
 
 # Our field: the key of config.json. Llama's decoder is shared by the Mistral and Qwen families.
 LLAMA_KEYS = {
@@ -31,6 +32,7 @@ GPT2_KEYS = {
     "vocabulary": "vocab_size",
     "max_context": "n_positions",
 }
+OF_TOKENS = ("max_position_embeddings", "n_positions", "sliding_window")
 LLAMA_TRAITS = {"gated_mlp": True, "rotary": True, "norm": "rmsnorm", "qk_norm": False, "biases": "none"}
 GPT2_TRAITS = {"gated_mlp": False, "rotary": False, "norm": "layernorm", "qk_norm": False, "biases": "all"}
 ARCHITECTURES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
@@ -80,8 +82,9 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def _count(config: dict[str, Any], key: str, path: Path) -> int:
     value = config[key]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise CatalogError(f"{path}: key '{key}' is {value!r}; expected a positive integer.")
+    most = LARGEST_COUNT if key in OF_TOKENS else LARGEST_SIZE
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise CatalogError(f"{path}: key '{key}' is {value!r:.80}; expected a positive integer, at most {most}.")
     return value
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import glob
 from functools import cache
+from math import gcd, isqrt
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from chips.catalog_file import CatalogError, nearest_names, validate
 from chips.datasheet import read_sources
@@ -19,10 +20,13 @@ from chips.frozen import Frozen
 from chips.spec import ELEMENT_BYTES, Precision
 from results.text_file import read_toml
 from scenarios.errors import ScenarioError
+from scenarios.quantities import LARGEST_COUNT, LARGEST_SIZE
 from scenarios.workload.hugging_face import catalog_name, read_config
 from scenarios.workload.operators import ACTIVATION_BYTES
 
 CATALOG = Path(__file__).parent / "models"
+Size = Annotated[int, Field(gt=0, le=LARGEST_SIZE)]
+Tokens = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
 
 
 class Model(Frozen):
@@ -30,15 +34,15 @@ class Model(Frozen):
 
     name: str
     title: str
-    layers: PositiveInt
-    hidden: PositiveInt
-    heads: PositiveInt
-    kv_heads: PositiveInt
-    head_dim: PositiveInt
-    intermediate: PositiveInt
+    layers: Size
+    hidden: Size
+    heads: Size
+    kv_heads: Size
+    head_dim: Size
+    intermediate: Size
     """width of the MLP."""
-    vocabulary: PositiveInt
-    max_context: PositiveInt
+    vocabulary: Size
+    max_context: Tokens
     gated_mlp: bool
     """whether the MLP has three matrices (SwiGLU), not two (GPT)."""
     tied_embeddings: bool
@@ -112,11 +116,12 @@ def tensor_parallel_counts(model: Model) -> tuple[int, ...]:
     They divide the heads and the MLP's width, and divide the KV heads or are a multiple of them: beyond one KV head a
     chip, each is held by several (Megatron-LM, vLLM). The vocabulary is padded, so any number divides it.
     """
+    both = gcd(model.heads, model.intermediate)
+    small = [ranks for ranks in range(1, isqrt(both) + 1) if both % ranks == 0]
     return tuple(
         ranks
-        for ranks in range(1, model.heads + 1)
-        if model.heads % ranks == model.intermediate % ranks == 0
-        and (model.kv_heads % ranks == 0 or ranks % model.kv_heads == 0)
+        for ranks in sorted({*small, *(both // ranks for ranks in small)})
+        if model.kv_heads % ranks == 0 or ranks % model.kv_heads == 0
     )
 
 
@@ -170,6 +175,11 @@ def load_model(name: str) -> Model:
     """
     path = model_path(name)
     fields = read_config(path) if path.suffix.lower() == ".json" else {"name": path.stem} | read_toml(path)
+    return checked_model(fields, path)
+
+
+def checked_model(fields: dict[str, Any], path: Path) -> Model:
+    """The model that the file at ``path`` says. Raises CatalogError."""
     model = validate(Model, fields, path)
     if model.heads % model.kv_heads:
         raise CatalogError(

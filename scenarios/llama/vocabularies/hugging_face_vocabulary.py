@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from tokenizers import Tokenizer
 from results.text_file import read_json, read_text
 from scenarios.errors import ScenarioError
 from scenarios.llama.vocabularies.vocabulary import TokenizerVocabulary
+
+MOST_GROWTH = 64
 
 
 def hugging_face_vocabulary(folder: Path) -> TokenizerVocabulary:
@@ -22,6 +26,8 @@ def hugging_face_vocabulary(folder: Path) -> TokenizerVocabulary:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # the package raises nothing more precise
         raise ScenarioError(f"{file}: not a tokenizer: {error}.") from None
+    if _growth(json.loads(tokenizer.decoder.__getstate__()) if tokenizer.decoder else {}) > MOST_GROWTH:
+        raise ScenarioError(f"{file}: its decoder makes a text more than {MOST_GROWTH} times as long.")
     settings = folder / "tokenizer_config.json"
     template = folder / "chat_template.jinja"
     return TokenizerVocabulary(
@@ -64,6 +70,16 @@ def _special(settings: Path, name: str) -> str | None:
     if stored is None or isinstance(text, str):
         return text
     raise ScenarioError(f"{settings}: key '{name}' is {stored!r:.80}; expected a token's text.")
+
+
+def _growth(decoder: Any) -> float:
+    """How many times as long a decoder's replacements may make a text."""
+    if decoder.get("type") == "Sequence":
+        return prod(map(_growth, decoder["decoders"]))
+    if decoder.get("type") == "Replace":
+        replaced = decoder["pattern"].get("String", "")
+        return max(1.0, len(decoder["content"]) / max(1, len(replaced)))
+    return 1.0
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from scenarios.errors import ScenarioError
+from scenarios.llama.vocabularies.bounded import bounded
 
 BYTES = 256
+CHAT_FAILED = "--chat: the weights' chat template cannot be rendered"
 
 
 class Vocabulary(Protocol):
@@ -47,10 +50,12 @@ class TokenizerVocabulary:
     special: Mapping[str, str] = field(default_factory=dict)
 
     def encode(self, prompt: str, *, chat: bool = False) -> list[int]:
-        if chat:
-            text = self._chat(prompt)
-            return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
-        return [*self.first_tokens, *self.tokenizer.encode(prompt).ids]
+        if chat and self.chat_template is None:
+            raise ScenarioError("--chat: these weights come without a chat template; leave it out.")
+        text = bounded(partial(self._chat, prompt), CHAT_FAILED) if chat else prompt
+        cut = partial(self.tokenizer.encode, text, add_special_tokens=not chat)
+        tokens = bounded(lambda: cut().ids, "the weights' tokenizer cannot cut the prompt")
+        return tokens if chat else [*self.first_tokens, *tokens]
 
     def decoder(self) -> Callable[[int], str]:
         stream = DecodeStream(skip_special_tokens=True)
@@ -58,20 +63,15 @@ class TokenizerVocabulary:
 
     def _chat(self, prompt: str) -> str:
         """Rendered as Hugging Face transformers does (``apply_chat_template``); the template comes with the weights,
-        from anywhere, so it runs in jinja2's sandbox."""
-        from jinja2 import TemplateError
+        from anywhere, so it runs in jinja2's sandbox, and in bounds."""
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        if self.chat_template is None:
-            raise ScenarioError("--chat: these weights come without a chat template; leave it out.")
+        assert self.chat_template is not None
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         environment.globals["raise_exception"] = _refuse_template
         messages = [{"role": "user", "content": prompt}]
-        try:
-            template = environment.from_string(self.chat_template)
-            return template.render(messages=messages, add_generation_prompt=True, **self.special)
-        except TemplateError as error:
-            raise ScenarioError(f"--chat: the weights' chat template cannot be rendered: {error}.") from None
+        template = environment.from_string(self.chat_template)
+        return template.render(messages=messages, add_generation_prompt=True, **self.special)
 
 
 class ByteVocabulary:
@@ -96,4 +96,4 @@ class ByteVocabulary:
 
 
 def _refuse_template(message: str) -> None:
-    raise ScenarioError(f"--chat: {message}.")
+    raise ValueError(message)

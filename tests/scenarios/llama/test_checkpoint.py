@@ -21,6 +21,7 @@ from llama_examples import (
 )
 
 from cluster.ranks import run_ranks
+from results.errors import LooplineError
 from scenarios.errors import ScenarioError
 from scenarios.llama import Generation, open_vocabulary, open_weights
 from scenarios.llama.checkpoints.safetensors_weights import NAMES, SafetensorsWeights
@@ -107,7 +108,7 @@ def test_quantized_rows_are_those_of_the_whole_matrix(tmp_path: Path) -> None:
 
 def test_files_that_are_missing_or_damaged_are_named(tmp_path: Path) -> None:
     def refused(name: str, sentence: str) -> None:
-        with pytest.raises(ScenarioError) as refusal:
+        with pytest.raises(LooplineError) as refusal:
             open_weights(str(tmp_path / name)).tensor("embedding", None, slice(None))
         assert sentence in str(refusal.value)
 
