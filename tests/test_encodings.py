@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = [
     path
-    for folder in ("chips", "collectives", "cluster", "results", "scenarios", "benchmarks")
+    for folder in ("chips", "collectives", "cluster", "results", "scenarios")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 TEXT = {"read_text", "write_text"}
