@@ -9,31 +9,30 @@ program is.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import ray
-from ray._private import worker as ray_worker
-from ray.exceptions import RayError
-from ray.util.placement_group import placement_group, remove_placement_group
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.errors import ClusterError, RankLost, picklable
+from cluster.launchers import shell_command_of_another_launcher
 from cluster.mpiexec import mpiexec_command, rank_environment
+from cluster.ray_session import first_line, session, within
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
 Result = TypeVar("Result")
-MODULES = ("chips", "cluster", "collectives", "results", "scenarios", "loopline")
-CONNECT_SECONDS = 5.0  # for the head node to accept a connection
 JOIN_SECONDS = 120.0  # for all actors to start, or to join
+RAY = "The Ray cluster"
+ANSWER_SECONDS = 60.0  # for Ray to say what it has, or to do what it is told
 PLACEMENT_SECONDS = 30.0  # for a Ray cluster whose CPUs are in use to find room for the actors
 
 
@@ -99,8 +98,13 @@ def run_ray(
                 joins = [actor.join.remote(rank, ports, size) for rank, actor in enumerate(actors)]
                 ray.get(joins, timeout=JOIN_SECONDS)
                 size *= 2
+        except GetTimeoutError:
+            raise ClusterError(
+                f"The {count} actors did not all come up and join within {JOIN_SECONDS:g} s; what each said is in the "
+                "worker's files among Ray's logs, on its own node."
+            ) from None
         except RayError as error:
-            raise RankLost(f"The {count} actors could not be joined: {_first_line(error)}") from None
+            raise RankLost(f"The {count} actors could not be joined: {first_line(error)}") from None
         runs = [actor.run.options(num_returns="streaming").remote(program, arguments) for actor in actors]
         return _results(runs, processes, on_report)
 
@@ -117,7 +121,7 @@ def _results(
             kind, item = ray.get(next(runs[rank]))
         except RayError as error:
             who = f"Rank {rank} of {len(runs)} (process {processes[rank]})"
-            raise RankLost(f"{who} was lost: {_first_line(error)}") from None
+            raise RankLost(f"{who} was lost: {first_line(error)}") from None
         if kind == "raised":
             raise item
         if kind == "result":
@@ -128,36 +132,9 @@ def _results(
 
 
 @contextmanager
-def session(address: str | None, count: int) -> Iterator[None]:
-    """Connected to Ray: as this process is already, to the cluster at ``address``, or to one made for the while."""
-    if ray.is_initialized():
-        yield
-        return
-    # Ray tells of a lost worker on standard output, where only results belong; it is told here, in a sentence.
-    ray_worker.print_to_stdstream = lambda *message, **options: None
-    where = address or os.environ.get("RAY_ADDRESS")
-    try:
-        if where:
-            _check_reachable(where)
-            shipped = {"py_modules": _module_paths()}
-            ray.init(address=where, runtime_env=shipped, configure_logging=False, log_to_driver=False)
-        else:
-            cpus = max(count, os.cpu_count() or 1)
-            ray.init("local", num_cpus=cpus, include_dashboard=False, configure_logging=False, log_to_driver=False)
-    except (RayError, OSError, ValueError, RuntimeError, SystemExit) as error:
-        if isinstance(error, ClusterError):
-            raise
-        raise ClusterError(f"Ray at {where or 'this machine'} could not be used: {_first_line(error)}") from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
 def _actors(count: int, placement: Literal["SPREAD", "PACK"], rank_bytes: float) -> Iterator[list[Any]]:
     """As many actors, each with a CPU of its own, placed together; they and their room are gone at the end."""
-    there = ray.cluster_resources()
+    there = within(ANSWER_SECONDS, RAY, ray.cluster_resources)
     cpus, memory = int(there.get("CPU", 0)), float(there.get("memory", 0.0))
     if cpus < count:
         raise ClusterError(f"The Ray cluster has {cpus} CPUs; {count} actors need one each.")
@@ -167,44 +144,28 @@ def _actors(count: int, placement: Literal["SPREAD", "PACK"], rank_bytes: float)
             f"{rank_bytes / 1e9:,.1f} GB each."
         )
     needs = {"CPU": 1.0} | ({"memory": rank_bytes} if rank_bytes else {})
-    room = placement_group([needs] * count, strategy=placement)
+    room = within(ANSWER_SECONDS, RAY, partial(placement_group, [needs] * count, strategy=placement))
     actors: list[Any] = []
     try:
-        if not room.wait(PLACEMENT_SECONDS):
+        if not within(PLACEMENT_SECONDS + ANSWER_SECONDS, RAY, partial(room.wait, PLACEMENT_SECONDS)):
             raise ClusterError(
                 f"The Ray cluster has no room for {count} actors, each with a free CPU and {rank_bytes / 1e9:,.1f} GB, "
                 f"and made none within {PLACEMENT_SECONDS:.0f} s."
             )
-        environment = {"py_executable": " ".join(mpiexec_command(1)), "env_vars": rank_environment()}
+        worker = shell_command_of_another_launcher(mpiexec_command(1))
+        environment = {"py_executable": worker, "env_vars": rank_environment()}
         made = ray.remote(num_cpus=1, max_restarts=0)(ChipActor)
         for bundle in range(count):
             where = PlacementGroupSchedulingStrategy(room, placement_group_bundle_index=bundle)
-            actors.append(made.options(runtime_env=environment, scheduling_strategy=where).remote())
+            actor = made.options(runtime_env=environment, scheduling_strategy=where)
+            actors.append(within(ANSWER_SECONDS, RAY, actor.remote))
         yield actors
     finally:
-        for actor in actors:
-            ray.kill(actor)
-        remove_placement_group(room)
+        with suppress(ClusterError):  # a cluster that does not answer keeps what it has
+            within(ANSWER_SECONDS, RAY, partial(_leave, actors, room))
 
 
-def _check_reachable(address: str) -> None:
-    """Refuse an address at which nothing listens: Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "//" in host:
-        raise ClusterError(f"'{address}' is no address of a Ray cluster; expected HOST:PORT, as in 127.0.0.1:6379.")
-    try:
-        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-    except OSError as error:
-        why = error.strerror or error
-        raise ClusterError(f"No Ray cluster answers at {address} ({why}); `ray start --head` starts one.") from None
-
-
-def _module_paths() -> list[str]:
-    """Where this project's packages and its front door lie, for Ray to ship to every node."""
-    found = [(spec, Path(spec.origin)) for spec in map(find_spec, MODULES) if spec is not None and spec.origin]
-    return [str(path.parent if spec.submodule_search_locations else path) for spec, path in found]
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def _leave(actors: Sequence[Any], room: PlacementGroup) -> None:
+    for actor in actors:
+        ray.kill(actor)
+    remove_placement_group(room)

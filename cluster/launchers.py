@@ -7,7 +7,8 @@ starts ``n`` processes, each of which finds itself alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cluster.errors import ClusterError
@@ -69,6 +70,12 @@ def environment_for_another_launcher() -> dict[str, str]:
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OF_LAUNCHERS)}
     return kept | {"HYDRA_LAUNCHER": "fork", "HYDRA_RMK": "user"}
+
+
+def shell_command_of_another_launcher(command: Sequence[str]) -> str:
+    """``command`` for bash, in an environment without what launchers left there, wherever it comes to run."""
+    left = f"$(compgen -e | grep -E '^({'|'.join(OF_LAUNCHERS)})' | sed 's/^/-u /')"
+    return f"env {left} HYDRA_LAUNCHER=fork HYDRA_RMK=user {shlex.join(command)}"
 
 
 def _sizes() -> Iterator[tuple[str, int]]:

@@ -124,7 +124,7 @@ def open_pool(executor: str, workers: int | None, address: str | None) -> Iterat
         return
     import ray
 
-    from cluster.actors import session
+    from cluster.ray_session import session
 
     with session(address, workers or 0):
         price = ray.remote(num_cpus=1, max_retries=-1)(_price)

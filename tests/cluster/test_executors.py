@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import ray
-from rank_programs import fails, shapes, sums
+from rank_programs import fails, place, shapes, sums
 
 from cluster import ClusterError, Executor, run_ranks
 from loopline import compare
@@ -50,6 +53,14 @@ def test_ranks_in_threads_and_in_processes_have_the_same_bits(count):
 @pytest.mark.parametrize("count", [2, 3])
 def test_ray_actors_have_the_bits_of_threads(ray_session, count):
     check_sums(Executor("ray"), count)
+
+
+@pytest.mark.parametrize("name", ["mpi", "ray"])
+def test_ranks_start_from_an_environment_whose_path_has_spaces_and_quotes(ray_session, tmp_path, monkeypatch, name):
+    (tmp_path / "my 'own' env").symlink_to(sys.prefix)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "my 'own' env" / "bin" / Path(sys.executable).name))
+    ranks = run_ranks(place, count=2, executor=Executor(name))
+    assert [executable for _, executable in ranks] == [sys.executable] * 2
 
 
 def test_ranks_may_give_arrays_of_different_shapes(executor):

@@ -9,7 +9,13 @@ import sys
 import pytest
 
 from cluster import ClusterError
-from cluster.launchers import check_world, environment_for_another_launcher, rank_here, ranks_told
+from cluster.launchers import (
+    check_world,
+    environment_for_another_launcher,
+    rank_here,
+    ranks_told,
+    shell_command_of_another_launcher,
+)
 from cluster.mpiexec import mpiexec_command
 
 LOOPLINE = [sys.executable, "-c", "from scenarios.commands.main import main; main()"]
@@ -64,6 +70,21 @@ def test_of_the_ranks_of_one_mpiexec_one_answers_a_command():
     assert done.returncode == 0
     assert done.stdout == run(("models",)).stdout
     assert done.stderr == "note: 3 processes of this command were started; rank 0 runs it, the others end.\n"
+
+
+def test_a_worker_starts_without_what_launchers_left_wherever_it_is(tmp_path):
+    folder = tmp_path / "my env"
+    folder.mkdir()
+    (folder / "show").write_text("#!/bin/sh\nenv\n")
+    (folder / "show").chmod(0o755)
+    command = shell_command_of_another_launcher([str(folder / "show")])
+    there = {"PMI_RANK": "1", "PMIX_NAMESPACE": "job", "SLURM_NTASKS": "3", "KEPT": "yes"}
+    done = subprocess.run(
+        ["bash", "-c", f"exec {command}"], env=os.environ | there, capture_output=True, text=True, check=True
+    )
+    left = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    assert left["KEPT"] == "yes"
+    assert not {"PMI_RANK", "PMIX_NAMESPACE", "SLURM_NTASKS"} & set(left)
 
 
 def test_a_world_within_another_launchers_job_is_taken_for_what_it_is(monkeypatch):
