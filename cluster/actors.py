@@ -21,7 +21,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from cluster.errors import ClusterError, RankLost, picklable
+from cluster.errors import ClusterError, RankLost, check_sendable, raised_by
 from cluster.launchers import shell_command_of_another_launcher
 from cluster.mpiexec import mpiexec_command, rank_environment
 from cluster.ray_session import first_line, session, within
@@ -58,25 +58,34 @@ class ChipActor:
         elif first + size < len(ports):
             self._world = self._world.Accept(ports[first]).Merge(high=False)
 
-    def run(self, program: Callable[..., object], arguments: Sequence[object]) -> Iterator[tuple[str, object]]:
+    def run(
+        self, program: Callable[..., object], arguments: Sequence[object], timeout_seconds: float
+    ) -> Iterator[tuple[str, object]]:
         """Run the program: each of its reports as it comes, then its result or what it raised."""
         said: SimpleQueue[tuple[str, object]] = SimpleQueue()
-        Thread(target=self._run, args=(program, arguments, said), daemon=True).start()
+        Thread(target=self._run, args=(program, arguments, timeout_seconds, said), daemon=True).start()
         kind = "report"
         while kind == "report":
             kind, item = said.get()
             yield kind, item
 
     def _run(
-        self, program: Callable[..., object], arguments: Sequence[object], said: SimpleQueue[tuple[str, object]]
+        self,
+        program: Callable[..., object],
+        arguments: Sequence[object],
+        timeout_seconds: float,
+        said: SimpleQueue[tuple[str, object]],
     ) -> None:
         from cluster.mpi import MpiCommunicator
 
-        communicator = MpiCommunicator(self._world, lambda item: said.put(("report", item)))
+        communicator = MpiCommunicator(self._world, lambda item: said.put(("report", item)), timeout_seconds)
         try:
-            said.put(("result", program(communicator, *arguments)))
-        except Exception as raised:
-            said.put(("raised", picklable(raised, communicator.rank)))
+            result = program(communicator, *arguments)
+            check_sendable(result, "returns", communicator.rank)
+            communicator.end()
+            said.put(("result", result))
+        except BaseException as raised:
+            said.put(("raised", raised_by(raised, communicator.rank, communicator.ranks)))
 
 
 def run_ray(
@@ -87,6 +96,7 @@ def run_ray(
     address: str | None,
     placement: Literal["SPREAD", "PACK"],
     rank_bytes: float,
+    timeout_seconds: float,
 ) -> list[Result]:
     """``cluster.ranks.run_ranks`` with an actor a rank. Uses the session of Ray where this process has one."""
     with session(address, count), _actors(count, placement, rank_bytes) as actors:
@@ -105,7 +115,9 @@ def run_ray(
             ) from None
         except RayError as error:
             raise RankLost(f"The {count} actors could not be joined: {first_line(error)}") from None
-        runs = [actor.run.options(num_returns="streaming").remote(program, arguments) for actor in actors]
+        runs = [
+            actor.run.options(num_returns="streaming").remote(program, arguments, timeout_seconds) for actor in actors
+        ]
         return _results(runs, processes, on_report)
 
 

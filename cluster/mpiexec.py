@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import TypeVar
 
-from cluster.errors import ClusterError, RankLost, picklable
+from cluster.errors import ClusterError, RankLost, check_sendable, raised_by
 from cluster.launchers import environment_for_another_launcher
 
 Result = TypeVar("Result")
@@ -46,12 +46,16 @@ def rank_environment() -> dict[str, str]:
 
 
 def run_mpi(
-    program: Callable[..., Result], arguments: Sequence[object], count: int, on_report: Callable[[object], None]
+    program: Callable[..., Result],
+    arguments: Sequence[object],
+    count: int,
+    on_report: Callable[[object], None],
+    timeout_seconds: float,
 ) -> list[Result]:
     """``cluster.ranks.run_ranks`` with a process a rank."""
     with TemporaryDirectory(prefix="loopline-") as name:
         folder = Path(name)
-        (folder / "task").write_bytes(pickle.dumps((program, arguments)))
+        (folder / "task").write_bytes(pickle.dumps((program, arguments, timeout_seconds)))
         os.mkfifo(folder / "reports")
         # Open for writing too, so that it does not end before rank 0 has opened it.
         pipe = os.open(folder / "reports", os.O_RDWR | os.O_NONBLOCK)
@@ -75,7 +79,7 @@ def run_mpi(
 
 def _reports(pipe: int, process: subprocess.Popen[bytes]) -> Iterator[object]:
     """What comes through the pipe until ``mpiexec`` has ended."""
-    received = b""
+    received = bytearray()
     ended = False
     while not ended:
         ended = process.poll() is not None
@@ -85,8 +89,9 @@ def _reports(pipe: int, process: subprocess.Popen[bytes]) -> Iterator[object]:
             end = LENGTH.size + LENGTH.unpack_from(received)[0]
             if len(received) < end:
                 break
-            yield pickle.loads(received[LENGTH.size : end])
-            received = received[end:]
+            item = bytes(received[LENGTH.size : end])
+            del received[:end]
+            yield pickle.loads(item)
 
 
 def _results(folder: Path, count: int) -> list[Result]:
@@ -125,12 +130,16 @@ def _be_a_rank(folder: Path) -> None:
     (folder / f"process.{os.getpid()}").write_text(str(rank), encoding="ascii")
     pipe = os.open(folder / "reports", os.O_WRONLY)
     Thread(target=_end_with_the_driver, args=(pipe, folder), daemon=True).start()
-    program, arguments = pickle.loads((folder / "task").read_bytes())
+    program, arguments, timeout_seconds = pickle.loads((folder / "task").read_bytes())
     error, result = None, None
     try:
-        result = program(MpiCommunicator(world, lambda item: _send(pipe, item)), *arguments)
-    except Exception as raised:
-        error = picklable(raised, rank)
+        communicator = MpiCommunicator(world, lambda item: _send(pipe, item), timeout_seconds)
+        returned = program(communicator, *arguments)
+        check_sendable(returned, "returns", rank)
+        communicator.end()
+        result = returned
+    except BaseException as raised:
+        error = raised_by(raised, rank, world.Get_size())
     beside = folder / f"part.{rank}"
     beside.write_bytes(pickle.dumps((error, result)))
     beside.replace(folder / f"outcome.{rank}")

@@ -19,6 +19,7 @@ from cluster.local import run_local
 Result = TypeVar("Result")
 ExecutorName = Literal["local", "mpi", "ray"]
 Placement = Literal["SPREAD", "PACK"]
+TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class Executor:
     each, in this process's session of Ray if it has one; else on the Ray cluster at ``address`` (``HOST:PORT``) or
     RAY_ADDRESS, or on one started on this machine for the while. ``placement``: whether Ray spreads the actors over its
     nodes or packs them onto few. ``retries``: how often a program that lost a rank is run again from its start.
+    ``timeout_seconds``: how long a rank waits for another, and its driver for a sign of life, before it is given up.
     """
 
     name: ExecutorName = "local"
     address: str | None = None
     placement: Placement = "PACK"
     retries: int = 1
+    timeout_seconds: float = TIMEOUT_SECONDS
 
 
 LOCAL = Executor()
@@ -96,14 +99,23 @@ def _run_once(
     rank_bytes: float,
 ) -> list[Result]:
     if executor.name == "local":
-        return run_local(program, arguments, count, tell)
+        return run_local(program, arguments, count, tell, executor.timeout_seconds)
     if executor.name == "mpi":
         from cluster.mpiexec import run_mpi
 
-        return run_mpi(program, arguments, count, tell)
+        return run_mpi(program, arguments, count, tell, executor.timeout_seconds)
     from cluster.actors import run_ray
 
-    return run_ray(program, arguments, count, tell, executor.address, executor.placement, rank_bytes)
+    return run_ray(
+        program,
+        arguments,
+        count,
+        tell,
+        executor.address,
+        executor.placement,
+        rank_bytes,
+        executor.timeout_seconds,
+    )
 
 
 def _check_memory(count: int, rank_bytes: float) -> None:

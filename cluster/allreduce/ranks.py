@@ -60,7 +60,9 @@ def run_under_mpiexec(work: Work, count: int, on_progress: Callable[[], None]) -
     from cluster.ranks import Executor, run_ranks
 
     buffers = [_buffers(ALGORITHMS[algorithm](count)) * payload for algorithm, payload in work.jobs]
-    executor = Executor("mpi", retries=0)  # a rank that is lost is what the user wants to know
+    executor = Executor(
+        "mpi", retries=0, timeout_seconds=work.timeout_seconds
+    )  # a rank that is lost is what the user wants to know
     patience = work.timeout_seconds + count * START_SECONDS_A_RANK
     with must_start_within(patience, count) as started:
 
@@ -93,7 +95,10 @@ def join(timeout_seconds: float) -> int:
 
 
 def run_as_rank(work: Work) -> list[Record]:
-    """Be the rank that this process is. Ends all ranks, with one sentence in all, if one of them hangs or fails."""
+    """Be the rank that this process is. Ends all ranks, with one sentence in all, if one of them hangs or fails.
+
+    It leaves MPI at the end, so that what comes after may take its time without others waiting.
+    """
     from mpi4py import MPI
 
     from cluster.mpi import MpiCommunicator
@@ -101,7 +106,7 @@ def run_as_rank(work: Work) -> list[Record]:
 
     world = MPI.COMM_WORLD
     try:
-        return all_reduces(MpiCommunicator(world, lambda item: None), work)
+        records = all_reduces(MpiCommunicator(world, lambda item: None, work.timeout_seconds), work)
     except Exception as error:
         first = error.speaks if isinstance(error, SilentRank) else world.Get_rank() == 0
         time.sleep(0 if first else 1)  # for the one that speaks: then it ends them all
@@ -109,13 +114,13 @@ def run_as_rank(work: Work) -> list[Record]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI would tell of the end, too
         world.Abort(2)
         raise
+    with ending_after(work.timeout_seconds):
+        MPI.Finalize()
+    return records
 
 
 def all_reduces(communicator: Communicator, work: Work) -> list[Record]:
-    """The program of a rank: every job in turn; a record each, the same on all ranks, as reported by rank 0.
-
-    It leaves MPI at the end, so that what comes after may take its time without others waiting.
-    """
+    """The program of a rank: every job in turn; a record each, the same on all ranks, as reported by rank 0."""
     from mpi4py import MPI
 
     from collectives.mpi.wait import Patience
@@ -132,8 +137,6 @@ def all_reduces(communicator: Communicator, work: Work) -> list[Record]:
             records.append(_simulated(communicator, links, algorithm, payload, patience, work.timeout_seconds))
             communicator.report(records[-1])
     patience.meet("leaving")
-    with ending_after(work.timeout_seconds):
-        MPI.Finalize()
     return records
 
 

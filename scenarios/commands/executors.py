@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
@@ -18,12 +19,15 @@ AddressOption = Annotated[
     str | None,
     typer.Option("--address", help="HOST:PORT of a Ray cluster (default: RAY_ADDRESS, or one started here)."),
 ]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", help="Seconds without a sign of life after which a rank is given up.")
+]
 PlacementOption = Annotated[
     str, typer.Option("--placement", help="How Ray places the actors on its nodes: pack | spread")
 ]
 
 
-def make_executor(name: str, address: str | None = None, placement: str = "pack") -> Executor:
+def make_executor(name: str, address: str | None, placement: str, timeout: float) -> Executor:
     """Check where ranks are to run. Raises ScenarioError in one sentence."""
     from cluster.ranks import Executor, ExecutorName, Placement
 
@@ -33,4 +37,12 @@ def make_executor(name: str, address: str | None = None, placement: str = "pack"
         raise ScenarioError(f"--placement '{placement}' is unknown; expected pack or spread.")
     if address is not None and name != "ray":
         raise ScenarioError(f"--address belongs to --executor ray; the executor is {name}.")
-    return Executor(cast(ExecutorName, name), address, cast(Placement, placement.upper()))
+    check_timeout(timeout)
+    where = cast(ExecutorName, name), address, cast(Placement, placement.upper())
+    return Executor(*where, timeout_seconds=timeout)
+
+
+def check_timeout(seconds: float) -> None:
+    """Raise ScenarioError for a time-out that never comes, or at once."""
+    if not 0 < seconds < math.inf:
+        raise ScenarioError(f"--timeout {seconds:g}: expected seconds above 0.")

@@ -54,6 +54,47 @@ def fails(communicator, how):
     communicator.all_gather(np.zeros(1, np.float32))
 
 
+def unequal(communicator, how):
+    """Ranks that do not make the same calls."""
+    first, ones = communicator.rank == 0, np.ones(4, np.float32)
+    if how == "fewer calls":
+        for _ in range(1 if first else 2):
+            communicator.all_reduce(ones)
+    elif how == "kinds":
+        communicator.all_gather(ones) if first else communicator.all_reduce(ones)
+    elif how == "a clock":
+        communicator.meet(Time.zero) if first else communicator.all_gather(ones)
+    elif how == "shapes":
+        communicator.all_reduce(np.ones(5 if first else 4, np.float32))
+    elif how == "dtypes":
+        communicator.all_reduce(ones.astype(np.int64 if first else np.float32))
+    elif how == "together":
+        run_together(communicator, [partial(walk, rounds=1, size=4)] * (1 if first else 2))
+    elif first:
+        return communicator.rank
+    return communicator.all_reduce(ones)[0]
+
+
+def leaves(communicator, how):
+    """Rank 1 ends in a way of its own while the others wait for it, or gives what cannot be sent."""
+    if communicator.rank == 1:
+        if how == "exits":
+            sys.exit(3)
+        if how == "hangs":
+            time.sleep(3600)
+        if how == "returns":
+            return lambda: 1
+    if communicator.rank == 0 and how == "reports":
+        communicator.report(lambda: 1)
+    return communicator.all_reduce(np.zeros(1, np.float32))
+
+
+def gives(communicator, size):
+    """Rank 0 reports, and every rank returns, that many bytes."""
+    communicator.report(b"r" * size)
+    return b"x" * size
+
+
 def dies(communicator, times, marks, seconds=0.0):
     """Rank 1 is killed in the middle of its run, the first ``times`` times; then all sum their ranks."""
     communicator.report("begun")

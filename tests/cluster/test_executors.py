@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import ray
-from rank_programs import fails, place, shapes, sums
+from rank_programs import fails, gives, leaves, place, shapes, sums, unequal
 
 from cluster import ClusterError, Executor, run_ranks
 from loopline import compare
+from results.errors import LooplineError
 from scenarios.workload.model import load_model
 
 SIZES = (0, 1, 3, 64, 1000)
@@ -73,10 +74,59 @@ def test_what_a_program_raises_is_raised_here(executor):
         run_ranks(fails, "plain", count=2, executor=executor)
 
 
-@pytest.mark.parametrize("name", ["mpi"])
-def test_what_cannot_be_pickled_is_told_in_a_sentence(name):
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("fewer calls", "call 3, rank 0 is at its end, ranks 1, 2 are at AllReduce of float32 of shape (4,)"),
+        ("kinds", "call 1, rank 0 is at AllGather of float32, ranks 1, 2 are at AllReduce of float32 of shape (4,)"),
+        ("a clock", "call 1, rank 0 is at a meeting of clocks, ranks 1, 2 are at AllGather of float32"),
+        (
+            "shapes",
+            "call 1, rank 0 is at AllReduce of float32 of shape (5,), ranks 1, 2 are at AllReduce of float32 of",
+        ),
+        ("dtypes", "call 1, rank 0 is at AllReduce of int64 of shape (4,), ranks 1, 2 are at AllReduce of float32"),
+        ("together", "ranks 1, 2 are at AllReduce of float32 of shape (4,) and AllReduce of float32 of shape (4,)"),
+        ("ends", "call 1, rank 0 is at its end, ranks 1, 2 are at AllReduce of float32 of shape (4,)"),
+    ],
+)
+def test_ranks_that_differ_are_named_with_what_each_is_at(executor, how, said):
+    with pytest.raises(ClusterError) as refused:
+        run_ranks(unequal, how, count=3, executor=executor)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("exits", r"^Rank 1 of 3 left its program by SystemExit\(3\)\.$"),
+        ("returns", "^What rank 1 returns cannot be sent to another process: "),
+        ("reports", "^What rank 0 reports cannot be sent to another process: "),
+    ],
+)
+def test_what_no_executor_can_carry_is_a_sentence_on_each(executor, how, said):
+    with pytest.raises(ClusterError, match=said):
+        run_ranks(leaves, how, count=3, executor=executor)
+
+
+@pytest.mark.parametrize("name", ["local", "mpi"])
+def test_a_rank_that_hangs_is_given_up_and_named(name):
+    with pytest.raises(
+        LooplineError, match=r"rank 1 of 3 (died or )?hangs: nothing came for 0\.5 s, and rank \d waits in"
+    ):
+        run_ranks(leaves, "hangs", count=3, executor=Executor(name, timeout_seconds=0.5))
+
+
+def test_large_reports_and_results_arrive_whole(executor):
+    told: list[object] = []
+    size = 50_000_000
+    ranks = run_ranks(gives, size, count=2, executor=executor, on_report=told.append)
+    assert told == [b"r" * size]
+    assert ranks == [b"x" * size] * 2
+
+
+def test_what_cannot_be_pickled_is_told_in_a_sentence(executor):
     with pytest.raises(ClusterError, match="Rank 1 failed with Awkward: 1 and 2"):
-        run_ranks(fails, "awkward", count=2, executor=Executor(name))
+        run_ranks(fails, "awkward", count=2, executor=executor)
 
 
 @pytest.mark.parametrize("name", ["local", "mpi"])

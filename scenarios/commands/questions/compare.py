@@ -9,7 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios.commands.executors import AddressOption, ExecutorOption, PlacementOption, make_executor
+from scenarios.commands.executors import (
+    AddressOption,
+    ExecutorOption,
+    PlacementOption,
+    TimeoutOption,
+    make_executor,
+)
 from scenarios.commands.input_options import takes
 from scenarios.commands.output import Json, Output, check_files, output_form, write
 
@@ -19,6 +25,7 @@ def compare(
     executor: ExecutorOption = "local",
     address: AddressOption = None,
     placement: PlacementOption = "pack",
+    timeout: TimeoutOption = 60.0,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     json: Json = False,
     output: Output = None,
@@ -51,7 +58,7 @@ def compare(
     form = output_form(csv=csv, json=json)
     check_files(output=output, plot=plot, trace=trace)
     asked["strategy"] = asked["strategy"] or list(STRATEGIES)
-    where = make_executor(executor, address, placement)
+    where = make_executor(executor, address, placement, timeout)
     with Console(stderr=True).status("pricing" if where.name == "local" else f"ranks at work ({where.name})"):
         points = list(pricing.grid(**asked))
         prices = pricing.price(points, executor=where).checked()

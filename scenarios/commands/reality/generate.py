@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scenarios.commands.executors import AddressOption, ExecutorOption, PlacementOption, make_executor
+from scenarios.commands.executors import (
+    AddressOption,
+    ExecutorOption,
+    PlacementOption,
+    TimeoutOption,
+    make_executor,
+)
 from scenarios.commands.output import check_files, show, write
 
 if TYPE_CHECKING:
@@ -39,6 +45,7 @@ def generate(
     executor: ExecutorOption = "local",
     address: AddressOption = None,
     placement: PlacementOption = "pack",
+    timeout: TimeoutOption = 60.0,
     plot: Annotated[Path | None, typer.Option(help="Also draw tokens over time into this .png or .svg file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, at the end.")] = False,
 ) -> None:
@@ -81,7 +88,7 @@ def generate(
         for chip in dict.fromkeys(chips)
         for name in dict.fromkeys(strategy or STRATEGIES)
     ]
-    where = make_executor(executor, address, placement)
+    where = make_executor(executor, address, placement, timeout)
     try:
         check_fits(request, machines)  # before the view opens
         with GenerationView(None if json else sys.stdout, sys.stderr) as view:

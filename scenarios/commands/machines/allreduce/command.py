@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from scenarios.commands.executors import TimeoutOption, check_timeout
 from scenarios.commands.output import Json, check_files, show, write
 
 PAYLOADS = ("8KiB", "64KiB", "1MiB", "1GiB")
@@ -49,9 +49,7 @@ def allreduce(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Between MPI ranks: measure their links; measured beside predicted.")
     ] = False,
-    timeout: Annotated[
-        float, typer.Option(help="Seconds without a sign of life after which MPI ranks are given up.")
-    ] = 60.0,
+    timeout: TimeoutOption = 60.0,
     json: Json = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw time against bytes into this .png or .svg file.")] = None,
     trace: Annotated[Path | None, typer.Option(help="Also write a Perfetto trace into this .json file.")] = None,
@@ -120,8 +118,7 @@ def _check(
 
     if executor not in ("local", "mpi"):
         raise ScenarioError(f"--executor {executor}: expected local or mpi.")
-    if not timeout > 0 or math.isinf(timeout):
-        raise ScenarioError(f"--timeout {timeout:g}: expected seconds above 0.")
+    check_timeout(timeout)
     if (compare or between_ranks) and (library or SCHEDULE, mode) != (SCHEDULE, "graph"):
         raise ScenarioError(
             "--compare, --calibrate and MPI ranks take bare algorithms; leave out --library and --mode."
