@@ -6,16 +6,14 @@ have no time, and so no answer. Nothing here draws or prints.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from results.errors import SchemaError
 from results.schema import INPUTS, SWEPT
 
-Floats = NDArray[np.float64]
 Names = str | Sequence[str]
 # Inputs for which each kind of chip has words of its own.
 OWN_WORDS = ("launch", "framework")
@@ -31,9 +29,9 @@ def select(results: pd.DataFrame, conditions: Mapping[str, Sequence[str]]) -> pd
     _known(results, tuple(conditions))
     for name, wanted in conditions.items():
         texts = results[name].astype(str)
-        if missing := [value for value in wanted if value not in set(texts)]:
-            there = ", ".join(dict.fromkeys(texts))
-            raise SchemaError(f"no row has {name} {missing[0]}; there are {name} {there}.")
+        there = texts.unique()
+        if missing := [value for value in wanted if value not in there]:
+            raise SchemaError(f"no row has {name} {missing[0]}; there are {name} {', '.join(there)}.")
         results = results.loc[texts.isin(list(wanted))]
     return results.reset_index(drop=True)
 
@@ -98,33 +96,40 @@ def crossovers(
     ``before`` and ``after`` (the neighbours, or the ends of the curve) and their speed-ups.
     """
     _known(results, (along, column))
-    faster = speedups(results.loc[results[column].isin([fast, slow])], {column: slow})
+    compared = results.loc[results[column].isin([fast, slow]), [*inputs_of(results), "seconds"]]
+    faster = speedups(compared, {column: slow})
     faster = faster.loc[(faster[column] == fast) & faster["speedup"].notna()]
     curve = [name for name in inputs_of(results) if name not in (along, column)]
     _single(faster, [*curve, along])
-    records: list[dict[str, object]] = []
-    for inputs, group in faster.sort_values(along, kind="stable").groupby(curve, sort=False):
-        found = _changes(group[along].to_numpy(np.float64), group["speedup"].to_numpy(np.float64), worth)
-        records += [dict(zip(curve, inputs, strict=True)) | change for change in found]
-    names = [*curve, "change", "crossover", "before", "after", "speedup_before", "speedup_after"]
-    return pd.DataFrame(records, columns=names)
-
-
-def _changes(places: Floats, ratios: Floats, worth: float) -> Iterator[dict[str, object]]:
-    """The places at which ``ratios`` passes ``worth``; one record of the whole curve if it never does."""
+    faster = faster.sort_values(along, kind="stable")
+    numbers = faster.groupby(curve, sort=False).ngroup().to_numpy()
+    ordered = np.argsort(numbers, kind="stable")  # one curve after the other
+    faster, numbers = faster.iloc[ordered], numbers[ordered]
+    places, ratios = faster[along].to_numpy(np.float64), faster["speedup"].to_numpy(np.float64)
     pays = ratios >= worth
-    turns = np.flatnonzero(pays[1:] != pays[:-1])
-    for turn in turns:
-        (x, y), (p, q) = np.log(places[turn : turn + 2]), np.log(ratios[turn : turn + 2])
-        at = float(np.exp(x + (y - x) * (np.log(worth) - p) / (q - p)))
-        yield _change("stops" if pays[turn] else "starts", at, places[turn : turn + 2], ratios[turn : turn + 2])
-    if not len(turns):
-        yield _change("always" if pays[0] else "never", float("nan"), places[[0, -1]], ratios[[0, -1]])
-
-
-def _change(change: str, crossover: float, places: Floats, ratios: Floats) -> dict[str, object]:
-    ends = {"before": places[0], "after": places[1], "speedup_before": ratios[0], "speedup_after": ratios[1]}
-    return {"change": change, "crossover": crossover} | ends
+    turns = np.flatnonzero((pays[1:] != pays[:-1]) & (numbers[1:] == numbers[:-1]))
+    firsts, lasts = np.flatnonzero(np.diff(numbers, prepend=-1)), np.flatnonzero(np.diff(numbers, append=-1))
+    never = ~np.isin(numbers[firsts], numbers[turns])  # curves that pass no place
+    before, after = np.append(turns, firsts[never]), np.append(turns + 1, lasts[never])
+    turned = np.arange(len(before)) < len(turns)
+    (x, y), (p, q) = np.log(places[[before, after]]), np.log(ratios[[before, after]])
+    with np.errstate(all="ignore"):  # curves without such a place, which may be one point
+        crossover = np.exp(x + (y - x) * (np.log(worth) - p) / (q - p))
+    found = (
+        faster[curve]
+        .iloc[before]
+        .assign(
+            change=np.where(
+                turned, np.where(pays[before], "stops", "starts"), np.where(pays[before], "always", "never")
+            ),
+            crossover=np.where(turned, crossover, np.nan),
+            before=places[before],
+            after=places[after],
+            speedup_before=ratios[before],
+            speedup_after=ratios[after],
+        )
+    )
+    return found.iloc[np.argsort(before, kind="stable")].reset_index(drop=True)
 
 
 def pareto_front(

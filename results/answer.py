@@ -22,7 +22,8 @@ ALONG = ("batch", "context", "count")
 
 def answer(results: pd.DataFrame) -> list[str]:
     """Sentences for a reader in a hurry, the most important first; at least one."""
-    fitting = results.loc[results["fits"]]
+    needed = [*inputs_of(results), "seconds", "alike_s", *PART_COLUMNS, "limiter"]
+    fitting = results.loc[results["fits"], needed]
     if fitting.empty:
         return [f"None of the {len(results):,} points fits: {results['reason'].iloc[0]}."]
     sentences = [
@@ -41,7 +42,7 @@ def answer(results: pd.DataFrame) -> list[str]:
 
 def _wins(fitting: pd.DataFrame) -> list[str]:
     """For each chip the point at which looping wins most, the largest win first, and what it wins it from."""
-    if not {FAST, SLOW} <= set(fitting["strategy"]):
+    if not {FAST, SLOW} <= set(fitting["strategy"].unique()):
         return []
     faster = speedups(fitting, {"strategy": SLOW})
     faster = faster.loc[(faster["strategy"] == FAST) & faster["speedup"].notna()]
@@ -133,7 +134,7 @@ def _fastest(fitting: pd.DataFrame) -> str:
 
 def _stops(fitting: pd.DataFrame) -> list[str]:
     """Where looping stops paying, along the first of batch, context and count where it does."""
-    if not {FAST, SLOW} <= set(fitting["strategy"]):
+    if not {FAST, SLOW} <= set(fitting["strategy"].unique()):
         return []
     for along in ALONG:
         if fitting[along].nunique() < 2:

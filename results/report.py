@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -70,6 +70,8 @@ def page_text(results: pd.DataFrame, source: str = "") -> str:
         loader=PackageLoader("results", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     manifest = results.attrs.get("manifest", {})
+    results = results.copy(deep=False)
+    results.attrs = {}  # pandas copies them with every group
     shown = _thinned(results)
     several = varied(results)
     return environment.get_template("report.html.jinja").render(
@@ -81,7 +83,7 @@ def page_text(results: pd.DataFrame, source: str = "") -> str:
         horizontal=[name for name in several if results[name].dtype == "int64"] or ["count"],
         vertical=SHOWN,
         names={name: _title(name) for name in (*several, *COLUMNS)},
-        rows=[_cells(row, several) for _, row in shown.iterrows()],
+        rows=[_cells(row, several) for row in shown.to_dict("records")],
         columns=[*(several or ["chip"]), *SHOWN, "limiter"],
         common={name: results[name].iloc[0] for name in inputs_of(results) if results[name].nunique() == 1},
         total=len(results),
@@ -147,7 +149,7 @@ def _thinned(results: pd.DataFrame) -> pd.DataFrame:
     return results if len(results) <= MOST_ROWS else results.sample(MOST_ROWS, random_state=0).sort_index()
 
 
-def _cells(row: pd.Series, inputs: list[str]) -> list[str]:
+def _cells(row: Mapping[Hashable, Any], inputs: list[str]) -> list[str]:
     cells = [f"{row[name]:,}" if not isinstance(row[name], str) else readable(row[name]) for name in inputs or ["chip"]]
     if not row["fits"]:
         return [*cells, "does not fit", "-", "-", "-", "-"]
@@ -174,7 +176,7 @@ def _data(shown: pd.DataFrame, inputs: list[str]) -> dict[str, Any]:
 
 def _styles(results: pd.DataFrame) -> dict[str, Any]:
     """What the script draws by: a colour for each strategy, and chips in their order, by which it dashes lines."""
-    colours = {name: {"colour": colour} for name, (colour, _) in strategy_styles(results["strategy"]).items()}
+    colours = {name: {"colour": colour} for name, (colour, _) in strategy_styles(results["strategy"].unique()).items()}
     return {"styles": colours, "chips": list(results["chip"].unique())}
 
 

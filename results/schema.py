@@ -135,14 +135,15 @@ def checked(results: pd.DataFrame) -> pd.DataFrame:
     others = {name: results[name] for name in results if name not in COLUMNS}
     whole = pd.DataFrame(known | others, copy=False).reset_index(drop=True)
     whole.attrs = dict(results.attrs)
-    return _held(whole, {name: whole[name].to_numpy() for name in COLUMNS})
+    # Texts stay as they are: as objects of Python they would be most of a large frame.
+    return _held(whole, {name: whole[name].to_numpy() for name, column in COLUMNS.items() if column.dtype != "str"})
 
 
 def _held(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]]) -> pd.DataFrame:
-    """The frame itself, after all checks of its values, which ``columns`` holds as arrays."""
+    """The frame itself, after all checks of its values; ``columns`` holds those of its numbers as arrays."""
     for name, column in COLUMNS.items():
         if column.categories:
-            wrong = ~np.isin(columns[name].astype(object), column.categories)
+            wrong = ~result[name].isin(column.categories).to_numpy()
             _refuse(result, wrong, f"must have one of {', '.join(column.categories)} as '{name}'")
     _check_fit(result, columns)
     _check_sums(result, columns)
@@ -206,7 +207,7 @@ def _values(name: str, column: Column, values: Sequence[object]) -> NDArray[np.g
 
 def _check_fit(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]]) -> None:
     fits = columns["fits"].astype(bool)
-    told = columns["reason"] != ""
+    told = (result["reason"] != "").to_numpy()
     _refuse(result, fits == told, "must have a reason exactly if it does not fit")
     for name in (
         "seconds",

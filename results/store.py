@@ -93,8 +93,8 @@ def _read_folder(path: Path) -> pd.DataFrame:
         raise ReadError(f"{part_path(path, lost)} is missing; the same `loopline sweep` prices it again.")
     if not numbers:
         raise ReadError(f"{path}: holds no results yet; the same `loopline sweep` goes on.")
-    parts = [_read_part(path, manifest, number) for number in numbers]
-    results: pd.DataFrame = pa.concat_tables(parts).to_pandas(split_blocks=True, self_destruct=True)
+    table = pa.concat_tables([_read_part(path, manifest, number) for number in numbers]).combine_chunks()
+    results: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
     results.attrs = {"manifest": manifest.model_dump()}
     return results
 

@@ -10,7 +10,7 @@ import pandas as pd
 from results.analysis import pivot, speedups
 from results.errors import SchemaError
 from results.pictures.canvas.palette import FAINT, readable
-from results.pictures.canvas.panels import panels, side_by_side
+from results.pictures.canvas.panels import check_panels, panels, side_by_side
 from results.pictures.canvas.picture import Picture
 from results.schema import INPUTS
 
@@ -39,15 +39,17 @@ def heatmap(
     there is no row are empty. Raises SchemaError where either strategy is missing.
     """
     for strategy in (fast, slow):
-        if strategy not in set(results["strategy"]):
+        if strategy not in results["strategy"].unique():
             raise SchemaError(f"there is no strategy '{strategy}', only {', '.join(results['strategy'].unique())}.")
     down = rows or next((name for name in ("batch", "context") if results[name].nunique() > 1), "chip")
     for name in (down, columns):
         if name not in INPUTS:
             raise SchemaError(f"'{name}' is no input; a heat map lies over two of {', '.join(INPUTS)}.")
+    shown = ("strategy", down, columns)
+    check_panels(results.loc[results["strategy"] == fast], shown)
     faster = speedups(results, {"strategy": slow})
     faster = faster.loc[faster["strategy"] == fast]
-    common, parted = panels(faster, ("strategy", down, columns))
+    common, parted = panels(faster, shown)
     cells: list[Cells] = []
     for title, part in parted:
         values, asked = (_sorted(pivot(part.assign(asked=1.0), down, columns, value)) for value in ("speedup", "asked"))

@@ -35,7 +35,7 @@ def pareto(results: pd.DataFrame) -> Picture:
     common, parted = panels(fitting, ("strategy", "count", "batch"))
     across = min(ACROSS, len(parted))
     down = -(-len(parted) // across)
-    styles = strategy_styles(fitting["strategy"])
+    styles = strategy_styles(fitting["strategy"].unique())
     picture = Picture(5.2 * across + 0.5, 3.8 * down + 0.7, _description(fitting))
     picture.suptitle(common, x=0.01, ha="left", weight="bold")
     for number, (title, rows) in enumerate(parted):

@@ -12,7 +12,7 @@ from results.analysis import grows_with_count
 from results.analysis import scaling as scaled
 from results.errors import SchemaError
 from results.pictures.canvas.palette import FAINT, readable, strategy_styles
-from results.pictures.canvas.panels import panels, side_by_side
+from results.pictures.canvas.panels import check_panels, panels, side_by_side
 from results.pictures.canvas.picture import Picture, plain_axes
 from results.units import percent
 
@@ -27,17 +27,20 @@ def scaling(results: pd.DataFrame) -> Picture:
 
     Numbers at the ends are the efficiency there. Raises SchemaError where nothing fits or all rows have one count.
     """
-    fitting = scaled(results)
-    fitting = fitting.loc[fitting["fits"]]
+    fitting = results.loc[results["fits"]]
     if fitting["count"].nunique() < 2:
         raise SchemaError("scaling curves need two counts that fit; the rows that fit have one or none.")
     grows = grows_with_count(fitting)
-    common, parted = panels(fitting, ("count", "strategy", "batch") if grows else ("count", "strategy"))
+    shown = ("count", "strategy", "batch") if grows else ("count", "strategy")
+    check_panels(fitting, shown)
+    fitting = scaled(results)
+    fitting = fitting.loc[fitting["fits"]]
+    common, parted = panels(fitting, shown)
     across = side_by_side(len(parted))
     down = -(-len(parted) // across)
     picture = Picture(max(4.0 * across, 6), 3.6 * down + 0.7, _description(fitting))
     picture.suptitle(common, x=0.01, ha="left", weight="bold")
-    styles = strategy_styles(fitting["strategy"])
+    styles = strategy_styles(fitting["strategy"].unique())
     shared: Axes | None = None
     for number, (title, rows) in enumerate(parted):
         axes = picture.add_subplot(down, across, number + 1, sharex=shared, sharey=shared)

@@ -38,7 +38,7 @@ def variation_costs(results: pd.DataFrame) -> Picture:
     left, right = picture.subplots(1, 2, sharey=True)
     left.set_xlabel(f"longer than on alike chips, {unit}")
     right.set_xlabel("longer than on alike chips, %")
-    styles = strategy_styles(rows["strategy"])
+    styles = strategy_styles(rows["strategy"].unique())
     place, ticks = 0.0, []
     for (chip, count, variation), group in groups:
         ticks.append((place + (len(group) - 1) / 2, f"{chip} ×{count}" + (f"\n{variation}" if several else "")))

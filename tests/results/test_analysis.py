@@ -89,6 +89,24 @@ def test_a_curve_that_comes_back_has_a_row_a_turn_and_one_that_never_pays_says_s
     assert ll.crossovers(curve({1: 1.0, 2: 1.01}), "batch")["change"].tolist() == ["never"]
 
 
+ratios = st.dictionaries(st.integers(1, 200), st.sampled_from([0.5, 1.0, 1.04, 1.06, 2.0]), min_size=1, max_size=6)
+
+
+@given(st.lists(ratios, min_size=1, max_size=5), st.randoms())
+def test_curves_side_by_side_have_the_crossovers_that_each_has_alone(curves, random):
+    each = [curve(ratios, count=count) for count, ratios in enumerate(curves, 1)]
+    together = pd.concat(each)
+    shuffled = together.iloc[random.sample(range(len(together)), k=len(together))].reset_index(drop=True)
+    found = ll.crossovers(shuffled, "batch")
+    for count, alone in enumerate(each, 1):
+        of_one = found.loc[found["count"] == count].reset_index(drop=True)
+        pd.testing.assert_frame_equal(of_one, ll.crossovers(alone, "batch"))
+
+
+def test_without_the_fast_one_there_are_no_curves():
+    assert ll.crossovers(curve({1: 2.0, 2: 1.0}), "batch", fast="fused_decoder").empty
+
+
 values = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 4))
 
 

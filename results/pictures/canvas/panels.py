@@ -24,23 +24,29 @@ def panels(results: pd.DataFrame, shown: Sequence[str]) -> tuple[str, list[tuple
 
     ``shown``: inputs that the picture shows in another way. Raises SchemaError for more than ``MOST_PANELS``.
     """
-    parting = [name for name in varied(results) if name not in shown]
+    parting = check_panels(results, shown)
     single = [name for name in inputs_of(results) if name not in shown and results[name].nunique() == 1]
     told = {name: results[name].iloc[0] for name in single if name not in OWN_WORDS}
     # Alike chips, and no output tokens where the phase has none, go without saying.
     common = ", ".join(_told(name, value) for name, value in told.items() if value not in ("", 0))
     if not parting:
         return common, [("", results)]
-    groups = [(key, rows) for key, rows in results.groupby(parting, sort=False)]
-    if len(groups) > MOST_PANELS:
-        raise SchemaError(
-            f"the picture would have {len(groups)} panels, one for each {', '.join(parting)}; at most {MOST_PANELS}: "
-            "choose among them."
-        )
     titled = [
-        (", ".join(_told(name, value) for name, value in zip(parting, key, strict=True)), rows) for key, rows in groups
+        (", ".join(_told(name, value) for name, value in zip(parting, key, strict=True)), rows)
+        for key, rows in results.groupby(parting, sort=False)
     ]
     return common, titled
+
+
+def check_panels(results: pd.DataFrame, shown: Sequence[str]) -> list[str]:
+    """The inputs that part the rows into panels. Raises SchemaError for more than ``MOST_PANELS``."""
+    parting = [name for name in varied(results) if name not in shown]
+    if parting and (count := results.groupby(parting, sort=False).ngroups) > MOST_PANELS:
+        raise SchemaError(
+            f"the picture would have {count} panels, one for each {', '.join(parting)}; at most {MOST_PANELS}: "
+            "choose among them."
+        )
+    return parting
 
 
 def side_by_side(count: int) -> int:
