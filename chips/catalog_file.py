@@ -12,7 +12,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from annotated_types import Gt, Le
+from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from results.errors import LooplineError
@@ -113,6 +113,10 @@ def _expected(annotation: object, otherwise: str) -> str:
     words = {"int": "integer", "float": "number", "str": "text"}.get(getattr(plain, "__name__", ""))
     if words is None:
         return otherwise.lower()
-    positive = "a positive " if any(isinstance(bound, Gt) for bound in bounds) else "a "
-    most = [f", at most {bound.le}" for bound in bounds if isinstance(bound, Le)]
-    return f"{positive}{words}" + "".join(most)
+    least = next((bound.ge for bound in bounds if isinstance(bound, Ge)), None)
+    most = next((bound.le for bound in bounds if isinstance(bound, Le)), None)
+    if plain is float and least and most:
+        return f"a number from {least:g} to {most:g}"
+    positive = least == 1 or any(isinstance(bound, Gt) for bound in bounds)
+    kind = f"a positive {words}" if positive else f"an {words}" if plain is int else f"a {words}"
+    return kind if most is None else f"{kind}, at most {most}"

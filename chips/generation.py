@@ -10,11 +10,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from chips.frozen import Frozen, Source
-
-Fraction = Annotated[float, Field(gt=0, le=1)]
+from chips.quantity import (
+    Bandwidth,
+    Bytes,
+    Count,
+    Cycles,
+    Few,
+    Fraction,
+    Joules,
+    Operations,
+    PerClock,
+    Seconds,
+    SecondsOrNone,
+)
 
 
 class Coefficients(Frozen):
@@ -26,41 +37,41 @@ class Coefficients(Frozen):
 class LaunchCoefficients(Coefficients):
     """What it costs to start a kernel."""
 
-    graph_gap: PositiveFloat
+    graph_gap: Seconds
     """device-side time from the end of a kernel to the start of the next in a CUDA graph (an empty kernel)."""
-    stream_gap: PositiveFloat
+    stream_gap: Seconds
     """the same between kernels on a stream that the host keeps full."""
-    host_operator: PositiveFloat
+    host_operator: Seconds
     """host time to issue one eager operator of the framework (Python, dispatcher, driver)."""
-    host_collective: PositiveFloat
+    host_collective: Seconds
     """the same for a collective."""
-    dependency: PositiveFloat
+    dependency: Seconds
     """inside one persistent kernel, from a producer's last store to a consumer that polls a counter in global memory
     for it."""
-    graph_launch: PositiveFloat
+    graph_launch: Seconds
     """host time to start a whole graph."""
 
 
 class CollectiveProtocol(Coefficients):
     """One of NCCL's protocols: how a chunk is handed from rank to rank."""
 
-    startup: PositiveFloat
+    startup: Seconds
     """kernel, first flags and last store, once a collective, without the gap between kernels."""
-    hop: PositiveFloat
+    hop: Seconds
     """one dependent step between neighbours."""
-    bandwidth: PositiveFloat | None = None
+    bandwidth: Bandwidth | None = None
     """payload bytes/s that the compute units of its channels move; None: more than any link."""
 
 
 class CollectiveCoefficients(Coefficients):
     """What collectives cost between the chips of one NVLink domain, and beyond it."""
 
-    sync: PositiveFloat
+    sync: Seconds
     """flags of all ranks written over the link, seen by a polling kernel, with the fences around it."""
     flagged_words: bool
     """TensorRT-LLM's one-shot kernel marks every word that it writes as valid, so that one exchange of flags guards it,
     not one before and one after."""
-    direct_bytes: PositiveFloat | None = None
+    direct_bytes: Bytes | None = None
     """payloads up to which TensorRT-LLM takes its own kernel; None: wherever it is the faster."""
     link_efficiency: Fraction
     """what large transfers reach of the link's bandwidth."""
@@ -68,23 +79,23 @@ class CollectiveCoefficients(Coefficients):
     """what the direct loads of a one-shot or two-shot kernel, 16 bytes each, reach of it."""
     multicast_efficiency: Fraction
     """rate of a kernel that reduces in the switch over the link's bandwidth."""
-    copy_bandwidth: PositiveFloat
+    copy_bandwidth: Bandwidth
     """bytes/s at which NCCL's channels copy a rank's own chunk."""
-    channel_bandwidth: PositiveFloat
+    channel_bandwidth: Bandwidth
     """bytes/s of the one channel that NCCL gives a peer in point-to-point exchanges with LL."""
-    window_bytes: PositiveFloat
+    window_bytes: Bytes
     """what NCCL's channels hold in flight a step, which has to fill once."""
-    host_detour: PositiveFloat
+    host_detour: Seconds
     """what a hop costs more when it goes through the host (PCIe) instead of NVLink."""
-    network_software: PositiveFloat
+    network_software: Seconds
     """what NCCL's proxy adds to the network's own latency, a step of a tree between nodes with LL."""
-    nvls_step: PositiveFloat
+    nvls_step: Seconds
     """hop of Simple through a switch that reduces."""
     nvls_efficiency: Fraction
     """rate of Simple through a switch that reduces, over the link's bandwidth."""
-    nvls_least_ranks: Annotated[PositiveInt, Source("seen on an H200, NCCL 2.27 (stas00/ml-engineering)")] = 5
+    nvls_least_ranks: Annotated[Count, Source("seen on an H200, NCCL 2.27 (stas00/ml-engineering)")] = 5
     """the smallest group in which NCCL reduces in the switch."""
-    exchange_step: PositiveFloat
+    exchange_step: Seconds
     """hop of Simple between all pairs at once."""
     ll: CollectiveProtocol
     """every word flagged: the lowest latency."""
@@ -105,57 +116,57 @@ class AttentionCoefficients(Coefficients):
     """the same with the instructions of a synchronous kernel (``mma.sync``)."""
     overlap: Fraction
     """share of the shorter of matrix and softmax time that tiles computing side by side hide."""
-    softmax_operations: PositiveFloat
+    softmax_operations: Operations
     """vector instructions a score, beside the exponential."""
-    exponential_operations: PositiveFloat | None = None
+    exponential_operations: Operations | None = None
     """vector instructions of an exponential that the vector lanes compute by a polynomial, where the special function
     unit would hold them up (FlashAttention-4); None: all is left to that unit."""
-    l2_bytes_per_clock: PositiveFloat
+    l2_bytes_per_clock: PerClock
     """what the L2 delivers to the whole chip."""
     memory_efficiency: Fraction
     """of the HBM bandwidth, streaming keys and values."""
     resident_share: Fraction
     """of the L2, that a repeated call finds filled with its own data."""
-    kernel_latency: PositiveFloat
+    kernel_latency: Seconds
     """an attention kernel with nothing to do."""
-    tile_latency: PositiveFloat
+    tile_latency: Seconds
     """first load to last store of a tile."""
-    helper_seconds: PositiveFloat
+    helper_seconds: Seconds
     """a small kernel beside it: cache write, reduction over splits, reordering of queries."""
-    unsplit_blocks: PositiveInt
+    unsplit_blocks: Count
     """a context of at most so many key blocks is not split in prefill."""
     tail: Fraction
     """of the longest tile's time, that the streaming multiprocessors run unevenly at the end."""
-    mask_operations: PositiveFloat
+    mask_operations: Operations
     """vector instructions a score of the block on the diagonal, to apply the causal mask."""
     traffic_overlap: Fraction
     """share of the shorter of compute and traffic time that is hidden behind the longer."""
-    reduction_step: PositiveFloat
+    reduction_step: Seconds
     """what each split adds to the reduction: one dependent load from L2."""
-    most_splits: PositiveInt
+    most_splits: Few
     """parts into which the library splits a context at most."""
-    planned_tokens: PositiveInt
+    planned_tokens: Count
     """up to so many query tokens in a call the asynchronous library plans splits ahead."""
-    plan_step: PositiveFloat
+    plan_step: Seconds
     """what each sequence adds to that plan."""
-    cache_write_latency: PositiveFloat
+    cache_write_latency: Seconds
     """of a thread block that puts one token's keys and values into a page of the cache."""
-    joules_per_score: PositiveFloat
+    joules_per_score: Joules
     """of a score's softmax, beside the products' ``matmul.joules_per_flop``."""
 
 
 class MatmulCoefficients(Coefficients):
     """How the library's matrix products run."""
 
-    tile_sides: Annotated[tuple[PositiveInt, ...], BeforeValidator(tuple)]
+    tile_sides: Annotated[tuple[Count, ...], Field(min_length=1, max_length=32), BeforeValidator(tuple)]
     """sides of the result tiles that the library has compiled kernels for."""
-    instruction_rows: PositiveInt
+    instruction_rows: Count
     """of one operand, that one matrix instruction reads with all columns of the other."""
     matrix_efficiency: Fraction
     """of the matrix peak, in the steady state of a tile."""
     memory_efficiency: Fraction
     """of the HBM bandwidth, reading."""
-    in_flight_bytes: PositiveFloat
+    in_flight_bytes: Bytes
     """operand loads from HBM that one streaming multiprocessor keeps on their way."""
     write_efficiency: Fraction
     """of the HBM bandwidth, writing."""
@@ -163,65 +174,65 @@ class MatmulCoefficients(Coefficients):
     """of the L2, that still holds the operand which the kernel before has written."""
     weight_share: Fraction
     """of the L2, that still holds the weights of a repeated call."""
-    startup_seconds: PositiveFloat
+    startup_seconds: Seconds
     """blocks start, read their arguments, store the last result, and retire."""
-    small_product_seconds: NonNegativeFloat
+    small_product_seconds: SecondsOrNone
     """by which products of under 2^21 multiply-adds last longer, in a kernel taken for them."""
-    memory_latency_cycles: PositiveFloat
+    memory_latency_cycles: Cycles
     """a dependent load from HBM."""
-    step_bytes: PositiveFloat
+    step_bytes: Bytes
     """of a row of an operand tile, that a step over k loads and multiplies."""
-    step_cycles: PositiveFloat
+    step_cycles: Cycles
     """a step over k where nothing runs beside it: barrier, multiply, accumulate, release of the buffer."""
-    vector_step_cycles: PositiveFloat
+    vector_step_cycles: Cycles
     """a load of a column in the kernel for a single row, which waits for the load before it."""
-    load_bytes_per_clock: PositiveFloat
+    load_bytes_per_clock: PerClock
     """from L2 to one streaming multiprocessor."""
-    store_bytes_per_clock: PositiveFloat
+    store_bytes_per_clock: PerClock
     """from one streaming multiprocessor to L2."""
-    l2_bytes_per_clock: PositiveFloat
+    l2_bytes_per_clock: PerClock
     """what the L2 delivers to the whole chip."""
-    stages: PositiveInt
+    stages: Few
     """operand tiles in flight, each a step deep."""
     short_fp8_sums: bool
     """the matrix unit adds FP8 products in less than fp32, so that exact sums leave it every step."""
-    most_resident: PositiveInt
+    most_resident: Few
     """tiles side by side on one streaming multiprocessor."""
-    most_splits: PositiveInt
+    most_splits: Few
     """parts of k."""
-    least_steps: PositiveFloat
+    least_steps: Operations
     """over k, that each of several parts has at least."""
-    reduction_seconds: PositiveFloat
+    reduction_seconds: Seconds
     """the sum over the parts of k, beside its traffic."""
-    partial_bytes_per_clock: PositiveFloat
+    partial_bytes_per_clock: PerClock
     """what the chip writes, and reads back, of the parts' sums."""
     exposed: Fraction
     """share of the shorter of compute, L2 and HBM time that is not hidden behind the longest."""
-    wait_seconds: PositiveFloat
+    wait_seconds: Seconds
     """by which engines that feed each other are early or late, a part of a step over k; what they wait adds up as a
     random walk."""
     static_power_share: Fraction
     """of the power limit, spent whatever runs."""
-    joules_per_flop: PositiveFloat
+    joules_per_flop: Joules
     """a 16-bit operation at the highest clock, with the on-chip traffic it causes."""
-    joules_per_byte: PositiveFloat
+    joules_per_byte: Joules
     """of HBM."""
 
 
 class VectorCoefficients(Coefficients):
     """How memory-bound kernels run."""
 
-    startup_seconds: PositiveFloat
+    startup_seconds: Seconds
     """blocks start, read their arguments, and retire."""
-    memory_latency_cycles: PositiveFloat
+    memory_latency_cycles: Cycles
     """a dependent load from HBM."""
-    l2_latency_cycles: PositiveFloat
+    l2_latency_cycles: Cycles
     """a dependent load from L2."""
-    reduction_cycles: PositiveFloat
+    reduction_cycles: Cycles
     """a row reduced over the lanes and warps of a block (shuffles, shared memory, a barrier)."""
     memory_efficiency: Fraction
     """of the HBM bandwidth, reading and writing."""
-    l2_bytes_per_clock: PositiveFloat
+    l2_bytes_per_clock: PerClock
     """L2 to the whole chip."""
     resident_share: Fraction
     """of the L2, that holds what the kernel before has written."""

@@ -13,12 +13,26 @@ from functools import cache, reduce
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from chips.catalog_file import CatalogError as CatalogError
 from chips.catalog_file import Key, nearest_names, validate
 from chips.frozen import Frozen, Source
 from chips.generation import GpuGeneration
+from chips.quantity import (
+    Bandwidth,
+    Bytes,
+    BytesOrNone,
+    Count,
+    Cycles,
+    Few,
+    Fraction,
+    Hertz,
+    PerClock,
+    Seconds,
+    Watts,
+    WholeBytes,
+)
 from results.text_file import read_toml
 
 CATALOG = Path(__file__).parent / "catalog"
@@ -29,15 +43,15 @@ Precision = Literal["bf16", "fp8", "int8"]
 class Compute(Frozen):
     """Arithmetic of one chip. Rates are per unit and clock."""
 
-    units: PositiveInt
+    units: Count
     """what the field counts: streaming multiprocessors, pattern compute units, systolic arrays."""
-    clock_hz: PositiveFloat
+    clock_hz: Hertz
     """the clock of the vendor's peak figure."""
-    max_clock_hz: PositiveFloat | None = None
+    max_clock_hz: Hertz | None = None
     """the highest that the chip can run, where it differs."""
-    matrix_flop_per_clock: dict[Precision, PositiveInt]
-    vector_lanes: PositiveInt
-    special_functions_per_clock: PositiveFloat
+    matrix_flop_per_clock: dict[Precision, Count]
+    vector_lanes: Count
+    special_functions_per_clock: PerClock
 
     @property
     def highest_clock_hz(self) -> float:
@@ -48,24 +62,24 @@ class Compute(Frozen):
 class Memory(Frozen):
     """Off-chip memory that holds weights and KV cache: HBM, GDDR or DDR."""
 
-    bandwidth: PositiveFloat
+    bandwidth: Bandwidth
     """bytes/s, of the datasheet."""
-    capacity_bytes: PositiveFloat
+    capacity_bytes: Bytes
 
 
 class Link(Frozen):
     """Chip-to-chip network: a domain of chips, and beyond it each chip's share of a scale-out network."""
 
-    bandwidth: PositiveFloat
+    bandwidth: Bandwidth
     """bytes/s one way, of one chip, all its links together."""
     topology: Literal["switch", "fully_connected", "ring", "host"]
     """any pair at full rate, each pair with its own share of the bandwidth, neighbours, or PCIe through the host."""
-    domain: PositiveInt
+    domain: Count
     """chips that reach each other at this bandwidth."""
     in_switch_reduction: Annotated[bool, Source("no reduction in a switch")] = False
-    network_bandwidth: Annotated[PositiveFloat, Source("one 400 Gb/s InfiniBand adapter a chip (NDR)")] = 50e9
+    network_bandwidth: Annotated[Bandwidth, Source("one 400 Gb/s InfiniBand adapter a chip (NDR)")] = 50e9
     """bytes/s one way of a chip beyond the domain."""
-    network_latency: Annotated[PositiveFloat, Source("a switched RDMA write (approximate)")] = 2e-6
+    network_latency: Annotated[Seconds, Source("a switched RDMA write (approximate)")] = 2e-6
     """seconds a message beyond the domain."""
 
 
@@ -75,23 +89,21 @@ class GpuOnChip(Frozen):
     The thread blocks of a cluster reach each other's shared memory.
     """
 
-    l2_bytes: PositiveFloat
-    shared_bytes: PositiveFloat
-    register_bytes: PositiveFloat
-    tensor_bytes: Annotated[NonNegativeFloat, Source("none, accumulators lie in registers")] = 0.0
+    l2_bytes: Bytes
+    shared_bytes: Bytes
+    register_bytes: Bytes
+    tensor_bytes: Annotated[BytesOrNone, Source("none, accumulators lie in registers")] = 0.0
     """memory beside the registers in which the matrix unit accumulates."""
-    cluster_units: Annotated[PositiveInt, Source("no thread block clusters")] = 1
+    cluster_units: Annotated[Count, Source("no thread block clusters")] = 1
     """streaming multiprocessors that the thread blocks of a cluster lie on."""
     cluster_bytes_per_clock: Annotated[
-        PositiveFloat, Source("Hopper's 2.65e12 bytes/s over 132 units of an H800 (Luo et al., arXiv 2501.12084)")
+        PerClock, Source("Hopper's 2.65e12 bytes/s over 132 units of an H800 (Luo et al., arXiv 2501.12084)")
     ] = 11.4
     """from the others' shared memory into each of them."""
-    cluster_latency_cycles: Annotated[
-        PositiveFloat, Source("Hopper's in clusters of 8 (Luo et al., arXiv 2501.12084)")
-    ] = 203
+    cluster_latency_cycles: Annotated[Cycles, Source("Hopper's in clusters of 8 (Luo et al., arXiv 2501.12084)")] = 203
     """a load from another's shared memory."""
     warp_matrix_flop_per_clock: Annotated[
-        PositiveFloat,
+        PerClock,
         Source(
             "Hopper's, 62.9% of 4096 (Luo et al., arXiv 2501.12084); "
             "elsewhere the same [inferred]: the register files are equal"
@@ -125,7 +137,7 @@ class ChipBase(Frozen):
     compute: Compute
     memory: Memory
     link: Link
-    power_watts: PositiveFloat
+    power_watts: Watts
 
     def peak_flops(self, precision: Precision) -> float:
         """Dense matrix peak, FLOP/s (a multiply-accumulate counts two). Raises CatalogError if not supported."""
@@ -202,16 +214,16 @@ class Gpu(ChipBase):
 class DataflowOnChip(Frozen):
     """Distributed SRAM of a dataflow chip. Compute and memory units lie on a mesh."""
 
-    memory_units: PositiveInt
-    unit_bytes: PositiveInt
+    memory_units: Count
+    unit_bytes: WholeBytes
     """of one memory unit."""
-    port_bytes_per_clock: PositiveInt
+    port_bytes_per_clock: Count
     """of one port of a memory unit."""
-    stream_buffer_bytes: PositiveInt
+    stream_buffer_bytes: WholeBytes
     """what the compiler sets aside a chip to run weight streams ahead of their use."""
-    mesh_rows: PositiveInt
-    mesh_columns: PositiveInt
-    link_bytes_per_clock: PositiveInt
+    mesh_rows: Few
+    mesh_columns: Few
+    link_bytes_per_clock: Count
     """what one link of the mesh carries one way."""
 
     @property
@@ -226,16 +238,16 @@ class DataflowTiming(Frozen):
     host (``software``) or by the chip's own sequencer (``hardware``).
     """
 
-    memory_efficiency: Annotated[float, Field(gt=0, le=1)]
-    matrix_efficiency: Annotated[float, Field(gt=0, le=1)]
-    memory_latency: PositiveFloat
-    stage_latency: PositiveFloat
-    hop_latency: PositiveFloat
-    program_load: PositiveFloat
-    argument_load: PositiveFloat
-    execute: PositiveFloat
-    software_dispatch: PositiveFloat
-    unit_share: Annotated[float, Field(gt=0, le=1)]
+    memory_efficiency: Fraction
+    matrix_efficiency: Fraction
+    memory_latency: Seconds
+    stage_latency: Seconds
+    hop_latency: Seconds
+    program_load: Seconds
+    argument_load: Seconds
+    execute: Seconds
+    software_dispatch: Seconds
+    unit_share: Fraction
 
 
 class Dataflow(ChipBase):
@@ -271,14 +283,14 @@ class Systolic(ChipBase):
     runs_decoders = False
 
     kind: Literal["systolic"]
-    rows: PositiveInt
-    columns: PositiveInt
-    unified_buffer_bytes: PositiveInt
-    accumulator_bytes: PositiveInt
-    weight_fifo_tiles: PositiveInt
-    sustained_weight_bandwidth: PositiveFloat
+    rows: Count
+    columns: Count
+    unified_buffer_bytes: WholeBytes
+    accumulator_bytes: WholeBytes
+    weight_fifo_tiles: Count
+    sustained_weight_bandwidth: Bandwidth
     """bytes/s at which tiles reach the FIFO, of the memory's peak ``memory.bandwidth``."""
-    host_bandwidth: PositiveFloat
+    host_bandwidth: Bandwidth
 
     @property
     def on_chip_bytes(self) -> float:

@@ -6,6 +6,7 @@ Every package derives its own from the root, beside the code that raises them::
       ReadError, SchemaError, OutputError          results: what cannot be read, held or written
       CatalogError                                 chips: what a datasheet or a model's file says
       TileError, TooLarge                          chips: a tile program, a program that no placement holds
+      ClockError                                   chips: a time that the clock cannot tell
       CollectiveError                              collectives: chips, algorithms or links that do not go together
       ScheduleError, MissingLink                   collectives: what does not sum, what has no way
       SilentRank                                   collectives: MPI ranks that wait in vain

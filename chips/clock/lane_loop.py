@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chips.clock.periodic_loop import LONGEST_PERIOD, Body, Clock, Probe, Run, State
-from chips.clock.time import LAST_PS, IntArray, Picoseconds, Rate, Time, chosen
+from chips.clock.time import LAST_PS, ClockError, IntArray, Picoseconds, Rate, Time, chosen
 
 Lanes = NDArray[np.bool_]
 ENOUGH = 0.5  # of the lanes that could leap: to wait for the rest costs more than to leap again
@@ -183,7 +183,7 @@ def _advanced(before: Time, now: Time, periods: IntArray) -> Time:
         return now
     last = int(np.max(now.ps)) + int(periods.max()) * int(np.max(now.ps - before.ps))
     if last > LAST_PS:
-        raise OverflowError(f"A loop ends after {last} ps; the clocks of many chips end at {LAST_PS} ps.")
+        raise ClockError(f"a loop ends after {last} ps; the clocks of many chips end at {LAST_PS} ps.")
     path: dict[Hashable, Picoseconds] = {
         label: ps + periods * (ps - before.path.get(label, 0)) for label, ps in now.path.items()
     }

@@ -31,7 +31,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from chips.clock.time import LAST_PS, Picoseconds, Rate, Time
+from chips.clock.time import LAST_PS, ClockError, Picoseconds, Rate, Time
 
 LONGEST_PERIOD = 16
 HISTORY_NUMBERS = 2**22
@@ -209,7 +209,7 @@ def _advanced(before: Time, now: Time, periods: int) -> Time:
     if isinstance(now.ps, np.ndarray):
         last = int(now.ps.max()) + periods * int(np.abs(now.ps - before.ps).max())
         if last > LAST_PS:
-            raise OverflowError(f"A loop ends after {last} ps; many chips' clocks end at {LAST_PS} ps.")
+            raise ClockError(f"a loop ends after {last} ps; many chips' clocks end at {LAST_PS} ps.")
     return Time(_moved_on(before.ps, now.ps, periods), path)
 
 

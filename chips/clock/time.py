@@ -16,6 +16,8 @@ from typing import ClassVar, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from results.errors import LooplineError
+
 IntArray = NDArray[np.int64]
 Picoseconds = int | IntArray
 
@@ -34,7 +36,12 @@ class Breakdown(NamedTuple):
 Duration = Picoseconds | Mapping[Hashable, Picoseconds] | Breakdown
 
 PICOSECONDS_PER_SECOND = 1e12
-LAST_PS = int(np.iinfo(np.int64).max)  # of a clock whose times are arrays
+LAST_PS = int(np.iinfo(np.int64).max)  # 107 days: of a clock whose times are arrays
+LONGEST_PS = 2**58  # of one duration: three days
+
+
+class ClockError(LooplineError, OverflowError):
+    """A time that the clock cannot tell; the message says how long it is, and how long it may be."""
 
 
 def plain(number: IntArray) -> int | IntArray:
@@ -49,10 +56,18 @@ def seconds_to_ps(seconds: NDArray[np.float64]) -> IntArray: ...
 @overload
 def seconds_to_ps(seconds: float | NDArray[np.float64]) -> Picoseconds: ...
 def seconds_to_ps(seconds: float | NDArray[np.float64]) -> Picoseconds:
-    """Round ``seconds`` to whole picoseconds, once, where a duration enters the clock: int, or int64 for an array."""
-    if isinstance(seconds, np.ndarray):
-        return np.rint(seconds * PICOSECONDS_PER_SECOND).astype(np.int64)
-    return round(float(seconds) * PICOSECONDS_PER_SECOND)
+    """Round ``seconds`` to whole picoseconds, once, where a duration enters the clock: int, or int64 for an array.
+
+    Raises ClockError for a duration of more than ``LONGEST_PS``, or of NaN.
+    """
+    ps = seconds * PICOSECONDS_PER_SECOND
+    longest = float(ps.max(initial=0.0)) if isinstance(ps, np.ndarray) else ps
+    if not longest <= LONGEST_PS:
+        raise ClockError(
+            f"something would take {longest / PICOSECONDS_PER_SECOND:.3g} s; the clock tells at most "
+            f"{LONGEST_PS / PICOSECONDS_PER_SECOND:,.0f} s of one step."
+        )
+    return np.rint(ps).astype(np.int64) if isinstance(ps, np.ndarray) else round(float(ps))
 
 
 class Rate:
@@ -132,17 +147,24 @@ def latest_across(time: Time, group: int | None = None) -> Time:
 def spend(start: Time, duration: Duration, label: Hashable, chips: int) -> Time:
     """``duration`` after ``start``, spent in ``label``, or in the labels that ``duration`` maps to picoseconds.
 
-    Of a ``Breakdown`` the table of parts is what the path keeps under ``label``.
+    Of a ``Breakdown`` the table of parts is what the path keeps under ``label``. Raises ClockError.
     """
     ps = start.ps
     path = start.path.copy()
     if isinstance(duration, Breakdown):
         path[label] = path.get(label, 0) + duration.parts
-        return Time(ps + duration.ps, path)
+        return Time(_told(ps + duration.ps), path)
     for name, spent in steps(duration, label, chips):
         ps = ps + spent
         path[name] = path.get(name, 0) + spent
-    return Time(ps, path)
+    return Time(_told(ps), path)
+
+
+def _told(ps: Picoseconds) -> Picoseconds:
+    """``ps``, unless that is beyond the clock: in an array, a sum of two times that is, is negative."""
+    if isinstance(ps, np.ndarray) and np.count_nonzero(ps < 0):
+        raise ClockError(f"what is simulated ends after more than {LAST_PS} ps, 107 days, which the clock cannot tell.")
+    return ps
 
 
 def steps(duration: Duration, label: Hashable, chips: int) -> Iterator[tuple[Hashable, Picoseconds]]:

@@ -2,9 +2,9 @@
 
 Minimised is the sum over rows of (ln(predicted / measured) / spread)**2, which weighs a microsecond and a second
 alike, by ``scipy.optimize.least_squares`` with a loss that grows linearly for outliers. The unknowns are the logarithms
-of the constants, bounded to a factor of ``REACH`` either way and, for fractions, to 1. The catalog's values are prior
-knowledge: a normal prior of width ``PRIOR`` in the logarithm keeps a constant that the rows say little about where it
-was, instead of letting it wander.
+of the constants, bounded to a factor of ``REACH`` either way and to what a datasheet may say. The catalog's values are
+prior knowledge: a normal prior of width ``PRIOR`` in the logarithm keeps a constant that the rows say little about
+where it was, instead of letting it wander.
 
 The 95% intervals are the wider of two: the curvature of what is minimised (H^-1, rows independent), and the sandwich
 H^-1 (sum of g g') H^-1 over ``BLOCKS`` blocks of neighbouring rows with gradients g, which holds where the model's own
@@ -80,7 +80,7 @@ def fit_constants(
     if not keys:
         return ()
     before = np.array([_value(chip, key) for key in keys])
-    most = np.array([1.0 if _is_fraction(key) else np.inf for key in keys])
+    most = np.array([_most(key) for key in keys])
     lower = np.full(len(keys), -log(REACH))
     upper = np.minimum(log(REACH), np.log(most / before))
 
@@ -152,9 +152,10 @@ def _value(chip: Gpu, key: Key) -> float:
     return float(reduce(getattr, key, chip.generation))  # type: ignore[arg-type]
 
 
-def _is_fraction(key: Key) -> bool:
-    """Whether the model of the generation limits this coefficient to 1."""
+def _most(key: Key) -> float:
+    """What the model of the generation limits this coefficient to."""
     owner: type[BaseModel] = GpuGeneration
     for part in key[:-1]:
         owner = cast(type[BaseModel], owner.model_fields[part].annotation)
-    return any(isinstance(limit, Le) for limit in owner.model_fields[key[-1]].metadata)
+    limits = [limit.le for limit in owner.model_fields[key[-1]].metadata if isinstance(limit, Le)]
+    return float(limits[0]) if limits else np.inf  # type: ignore[arg-type]

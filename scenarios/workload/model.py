@@ -12,7 +12,8 @@ from math import gcd, isqrt
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from annotated_types import Gt, Le
+from pydantic import PositiveInt
 
 from chips.catalog_file import CatalogError, nearest_names, validate
 from chips.datasheet import read_sources
@@ -25,8 +26,8 @@ from scenarios.workload.hugging_face import catalog_name, read_config
 from scenarios.workload.operators import ACTIVATION_BYTES
 
 CATALOG = Path(__file__).parent / "models"
-Size = Annotated[int, Field(gt=0, le=LARGEST_SIZE)]
-Tokens = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
+Size = Annotated[int, Gt(0), Le(LARGEST_SIZE)]
+Tokens = Annotated[int, Gt(0), Le(LARGEST_COUNT)]
 
 
 class Model(Frozen):

@@ -116,10 +116,10 @@ def test_chips_of_one_generation_share_its_coefficients(name: str) -> None:
         ({"compute": None}, "key 'compute' is missing; expected a table."),
         ({"memory": 3}, "key 'memory' is 3; expected a table."),
         ({"name": 3}, "key 'name' is 3; expected a text."),
-        ({"compute__units": None}, "key 'compute.units' is missing; expected a positive integer."),
-        ({"compute__units": -3}, "key 'compute.units' is -3; expected a positive integer."),
-        ({"compute__units": "132"}, "key 'compute.units' is '132'; expected a positive integer."),
-        ({"compute__units": True}, "key 'compute.units' is True; expected a positive integer."),
+        ({"compute__units": None}, "key 'compute.units' is missing; expected a positive integer, at most 16777216."),
+        ({"compute__units": -3}, "key 'compute.units' is -3; expected a positive integer, at most 16777216."),
+        ({"compute__units": "132"}, "key 'compute.units' is '132'; expected a positive integer, at most 16777216."),
+        ({"compute__units": True}, "key 'compute.units' is True; expected a positive integer, at most 16777216."),
         ({"compute__units": None, "compute__unit": 132}, "key 'compute.unit' is not known; expected 'units'."),
         (
             {"compute__matrix_flop_per_clock__fp4": 1},
@@ -127,10 +127,19 @@ def test_chips_of_one_generation_share_its_coefficients(name: str) -> None:
         ),
         (
             {"compute__matrix_flop_per_clock__bf16": 0.5},
-            "key 'compute.matrix_flop_per_clock.bf16' is 0.5; expected a positive integer.",
+            "key 'compute.matrix_flop_per_clock.bf16' is 0.5; expected a positive integer, at most 16777216.",
         ),
-        ({"memory__bandwidth": float("inf")}, "key 'memory.bandwidth' is inf; expected a positive number."),
-        ({"memory__bandwidth": float("nan")}, "key 'memory.bandwidth' is nan; expected a positive number."),
+        ({"memory__bandwidth": float("inf")}, "key 'memory.bandwidth' is inf; expected a number from 1e+06 to 1e+18."),
+        ({"memory__bandwidth": float("nan")}, "key 'memory.bandwidth' is nan; expected a number from 1e+06 to 1e+18."),
+        ({"memory__bandwidth": 1e-300}, "key 'memory.bandwidth' is 1e-300; expected a number from 1e+06 to 1e+18."),
+        (
+            {"compute__max_clock_hz": 1e300},
+            "key 'compute.max_clock_hz' is 1e+300; expected a number from 1e+06 to 1e+12.",
+        ),
+        (
+            {"compute__units": 10**18},
+            f"key 'compute.units' is {10**18}; expected a positive integer, at most 16777216.",
+        ),
         ({"memory__bandwith": 1.0}, "key 'memory.bandwith' is not known; expected 'bandwidth'."),
         (
             {"link__topology": "mesh"},

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from chips.catalog_file import CatalogError
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
 Floats = NDArray[np.float64]
@@ -51,6 +52,7 @@ def tiles_of(chip: Gpu, precision: Precision, *, exact: bool = False) -> Tiles:
     """The tile shapes of this chip: sides that its generation's library compiles, as far as the registers hold them.
 
     Half of the registers accumulate. Thread block clusters receive one operand once for two tiles (multicast).
+    Raises CatalogError where these hold none.
     ``exact``: where the matrix unit's sums of FP8 products are short, vector lanes add them to the tile at every step.
     """
     coefficients, on_chip = chip.generation.matmul, chip.on_chip
@@ -60,6 +62,11 @@ def tiles_of(chip: Gpu, precision: Precision, *, exact: bool = False) -> Tiles:
     longer, shorter = np.maximum(rows, columns), np.minimum(rows, columns)
     compiled = whole & (longer <= np.maximum(NARROW_SIDE, 2.0 * shorter))
     fits = (rows * columns * ACCUMULATOR_BYTES <= on_chip.register_bytes / 2.0) & compiled
+    if not fits.any():
+        raise CatalogError(
+            f"{chip.name}: half of on_chip.register_bytes, {on_chip.register_bytes:g}, holds no tile of the sides that "
+            f"generation.matmul.tile_sides names, {', '.join(map(str, coefficients.tile_sides))}."
+        )
     rows, columns, longer, shorter = rows[fits], columns[fits], longer[fits], shorter[fits]
     along = np.where(longer % INSTRUCTION_SIDE == 0.0, longer, shorter)
     across = rows + columns - along

@@ -7,6 +7,7 @@ from collections.abc import Hashable
 import numpy as np
 import pytest
 
+from chips.clock.time import LONGEST_PS, ClockError
 from chips.clock.timeline import Buffer, Engine, Time, Timeline, seconds_to_ps
 
 NOTHING: tuple[Time, ...] = ()
@@ -277,6 +278,21 @@ def test_buffer_refuses_what_its_depth_cannot_hold() -> None:
         Timeline(chips=0)
     with pytest.raises(ValueError, match="-1 times"):
         Timeline().loop(-1, lambda carried: carried)
+
+
+@pytest.mark.parametrize("seconds", [1e6, 1e300, np.inf, np.nan, np.array([1.0, 1e6]), np.array([np.nan])])
+def test_a_duration_that_the_clock_cannot_tell_is_refused(seconds: float) -> None:
+    with pytest.raises(ClockError, match=r"something would take .* s; the clock tells at most 288,230 s of one step"):
+        seconds_to_ps(seconds)
+
+
+def test_a_sum_beyond_the_clock_is_refused_instead_of_wrapping() -> None:
+    clock = Timeline(chips=2)
+    longest = np.array([0, LONGEST_PS])
+    times = [clock.task(clock.engine("matrix"), longest, label="matmul") for _ in range(31)]
+    assert np.max(times[-1].ps) == 31 * LONGEST_PS
+    with pytest.raises(ClockError, match="ends after more than 9223372036854775807 ps"):
+        clock.task(clock.engine("matrix"), longest, label="matmul")
 
 
 def test_many_chips_refuse_to_run_past_int64_instead_of_wrapping() -> None:

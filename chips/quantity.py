@@ -1,0 +1,30 @@
+"""What a quantity of a datasheet can be: its unit, with limits far around any chip, within which all times are times.
+
+Beyond them a kernel lasts longer than the clock can tell, or a number is no longer one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le
+
+Seconds = Annotated[float, Gt(0), Le(10)]
+SecondsOrNone = Annotated[float, Ge(0), Le(10)]
+Bytes = Annotated[float, Ge(1), Le(1e18)]
+BytesOrNone = Annotated[float, Ge(0), Le(1e18)]
+WholeBytes = Annotated[int, Ge(1), Le(2**50)]
+Bandwidth = Annotated[float, Ge(1e6), Le(1e18)]
+"""bytes/s."""
+Hertz = Annotated[float, Ge(1e6), Le(1e12)]
+Cycles = Annotated[float, Gt(0), Le(1e6)]
+Operations = Annotated[float, Gt(0), Le(1e6)]
+PerClock = Annotated[float, Ge(1e-3), Le(1e9)]
+"""what a unit or a chip does or moves in one clock: operations, bytes."""
+Watts = Annotated[float, Ge(1e-3), Le(1e9)]
+Joules = Annotated[float, Gt(0), Le(1e-3)]
+"""of one operation or one byte."""
+Count = Annotated[int, Ge(1), Le(2**24)]
+Few = Annotated[int, Ge(1), Le(2**10)]
+"""of what is tried one by one."""
+Fraction = Annotated[float, Ge(1e-3), Le(1)]
