@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
 from results.errors import ReadError
-from results.text_file import read_json
+from results.text_file import read_json, read_text
 
 MANIFEST = "manifest.json"
 PART = re.compile(r"part-\d{6}\.parquet")
@@ -71,8 +71,10 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
     with suppress(ValueError, AttributeError, KeyError, TypeError):  # what is no manifest fails at any of these steps
         fields = read_json(path)
-        if fields.pop("sha256") == _digest(fields):
-            return Manifest.model_validate(fields)
+        del fields["sha256"]
+        manifest = Manifest.model_validate(fields)
+        if read_text(path) == manifest.text():
+            return manifest
     raise ReadError(
         f"{path} is damaged or no manifest of a sweep; if the parts beside it are of one, the same `loopline sweep` "
         "writes it again."

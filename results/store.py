@@ -35,15 +35,10 @@ def load(path: str | Path) -> pd.DataFrame:
     Other columns stay, after the schema's. ``attrs["manifest"]`` holds a folder's manifest. Raises ReadError.
     """
     path = Path(path)
-    if not path.exists():
-        raise ReadError(f"{path}: there is no such file or folder.")
-    reader = _read_folder if path.is_dir() else _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise ReadError(
-            f"{path}: results are a {', '.join(_READERS)} file or a sweep's folder, not '{path.suffix or path.name}'."
-        )
     try:
-        results = reader(path)
+        if not path.exists():
+            raise ReadError(f"{path}: there is no such file or folder.")
+        results = _reader(path)(path)
         if results.empty:
             raise ReadError(f"{path}: holds no results.")
         return checked(results)
@@ -52,9 +47,18 @@ def load(path: str | Path) -> pd.DataFrame:
     except ReadError:
         raise
     except ValueError:  # of pandas or json, which tell of their own insides
-        raise ReadError(f"{path} {_BROKEN[path.suffix.lower()]}.") from None
+        raise ReadError(f"{path} {_BROKEN.get(path.suffix.lower(), 'is no table of results')}.") from None
     except OSError as error:
         raise ReadError(f"{path} cannot be read: {error.strerror or 'broken'}.") from None
+
+
+def _reader(path: Path) -> Callable[[Path], pd.DataFrame]:
+    reader = _read_folder if path.is_dir() else _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ReadError(
+            f"{path}: results are a {', '.join(_READERS)} file or a sweep's folder, not '{path.suffix or path.name}'."
+        )
+    return reader
 
 
 def check_path(path: Path) -> None:

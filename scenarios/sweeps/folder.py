@@ -36,6 +36,7 @@ class Folder:
         self.damaged: list[str] = []
         self._handle = handle
         self._manifest = manifest
+        self._finished = False
 
     def begin(self, fresh: bool) -> list[int]:
         """Leave in the folder what is of this sweep, or nothing where it starts over; the parts that are missing.
@@ -55,6 +56,7 @@ class Folder:
             if unread and not whole:
                 raise OutputError(unread)
             missing = [number for number in range(self._manifest.parts) if number not in whole]
+            self._finished = held is not None and held.complete and not missing
             if held is None or (held.complete and missing):
                 self._write_manifest(self._manifest)
             return missing
@@ -66,7 +68,9 @@ class Folder:
             beside.write_bytes(sealed(rows, self._manifest.labels(number)))
 
     def complete(self) -> None:
-        """Say that all parts are there. Raises OutputError where one is not."""
+        """Say that all parts are there, if nothing has said so yet. Raises OutputError where one is not."""
+        if self._finished:
+            return
         self._check_there()
         for number in range(self._manifest.parts):
             if not (part := part_path(self.path, number)).exists():
@@ -158,9 +162,9 @@ def open_folder(path: Path, manifest: Manifest) -> Iterator[Folder]:
 
     Raises OutputError in one sentence where it cannot be used.
     """
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file; a sweep is written into a folder.")
     with _sentences(path):
+        if path.exists() and not path.is_dir():
+            raise OutputError(f"{path} is a file; a sweep is written into a folder.")
         path.mkdir(exist_ok=True)
         handle = os.open(path, os.O_RDONLY)
     try:

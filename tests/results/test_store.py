@@ -56,6 +56,7 @@ def test_parquet_says_what_its_columns_mean(tmp_path):
     ("name", "text", "words"),
     [
         ("nowhere.csv", None, "no such file"),
+        pytest.param(f"{300 * 'long'}.csv", None, "too long", id="a long name"),
         ("rows.xlsx", "", "xlsx"),
         ("rows.csv", "chip,count\nh100,1\n", "column 'model' is missing"),
         ("rows.csv", "", "no CSV with a line of column names"),
