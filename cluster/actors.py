@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -24,6 +24,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from cluster.errors import ClusterError, RankLost, check_sendable, raised_by
 from cluster.launchers import shell_command_of_another_launcher
 from cluster.mpiexec import mpiexec_command, rank_environment
+from cluster.news import Watch
 from cluster.ray_session import first_line, session, within
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ Result = TypeVar("Result")
 JOIN_SECONDS = 120.0  # for all actors to start, or to join
 RAY = "The Ray cluster"
 ANSWER_SECONDS = 60.0  # for Ray to say what it has, or to do what it is told
+ACTOR_BEAT_SECONDS = 2.0  # between two signs of life; each is an object of Ray's
+LOOK_SECONDS = 1.0  # how often the driver looks for an actor that gives none
 PLACEMENT_SECONDS = 30.0  # for a Ray cluster whose CPUs are in use to find room for the actors
 
 
@@ -61,12 +64,15 @@ class ChipActor:
     def run(
         self, program: Callable[..., object], arguments: Sequence[object], timeout_seconds: float
     ) -> Iterator[tuple[str, object]]:
-        """Run the program: each of its reports as it comes, then its result or what it raised."""
+        """Run the program: signs of life, each of its reports as it comes, then its result or what it raised."""
         said: SimpleQueue[tuple[str, object]] = SimpleQueue()
         Thread(target=self._run, args=(program, arguments, timeout_seconds, said), daemon=True).start()
-        kind = "report"
-        while kind == "report":
-            kind, item = said.get()
+        kind = "alive"
+        while kind in ("alive", "report"):
+            try:
+                kind, item = said.get(timeout=ACTOR_BEAT_SECONDS)
+            except Empty:
+                kind, item = "alive", None
             yield kind, item
 
     def _run(
@@ -115,31 +121,36 @@ def run_ray(
             ) from None
         except RayError as error:
             raise RankLost(f"The {count} actors could not be joined: {first_line(error)}") from None
+        watch = Watch(count, timeout_seconds)
+        watch.processes.update(enumerate(processes))
+        for rank in range(count):
+            watch.heard(rank)
         runs = [
             actor.run.options(num_returns="streaming").remote(program, arguments, timeout_seconds) for actor in actors
         ]
-        return _results(runs, processes, on_report)
+        return _results(runs, watch, on_report)
 
 
-def _results(
-    runs: list[ray.ObjectRefGenerator], processes: Sequence[int], on_report: Callable[[object], None]
-) -> list[Result]:
+def _results(runs: list[ray.ObjectRefGenerator], watch: Watch, on_report: Callable[[object], None]) -> list[Any]:
     """What the actors' programs return; each item as soon as it is there."""
-    results: dict[int, Result] = {}
+    results: dict[int, Any] = {}
     while len(results) < len(runs):
-        (ready, *_), _ = ray.wait([run for rank, run in enumerate(runs) if rank not in results])
-        rank = next(rank for rank, run in enumerate(runs) if run is ready)
-        try:
-            kind, item = ray.get(next(runs[rank]))
-        except RayError as error:
-            who = f"Rank {rank} of {len(runs)} (process {processes[rank]})"
-            raise RankLost(f"{who} was lost: {first_line(error)}") from None
-        if kind == "raised":
-            raise item
-        if kind == "result":
-            results[rank] = item
-        else:
-            on_report(item)
+        waiting = [run for rank, run in enumerate(runs) if rank not in results]
+        ready, _ = ray.wait(waiting, timeout=LOOK_SECONDS)
+        watch.check(but=results)
+        for run in ready:
+            rank = next(rank for rank, its in enumerate(runs) if its is run)
+            try:
+                kind, item = ray.get(next(runs[rank]), timeout=ANSWER_SECONDS)
+            except RayError as error:
+                raise RankLost(f"{watch.name(rank)} was lost: {first_line(error)}") from None
+            watch.heard(rank)
+            if kind == "raised":
+                raise item
+            if kind == "result":
+                results[rank] = item
+            elif kind == "report":
+                on_report(item)
     return [results[rank] for rank in range(len(runs))]
 
 

@@ -1,8 +1,8 @@
-"""Ranks as processes of this machine under ``mpiexec`` (from the ``mpich`` wheel): both ends, driver and rank.
+"""Ranks as processes of this machine under ``mpiexec`` (from the ``mpich`` wheel): the driver's end.
 
-The driver leaves the task in a folder of its own and reads what rank 0 reports from a named pipe there; each rank
-leaves its outcome as a file when it is done. When a rank dies, ``mpiexec`` ends the others; when the driver dies, the
-pipe breaks and the ranks end themselves. The folder goes with the driver.
+The driver leaves the task in a folder of its own, and each rank (``cluster.process``) tells through a named pipe there
+that it lives, what it reports, and what it returns or raises. When a rank is lost or silent, the driver ends the
+others; when the driver dies, the pipes break and the ranks end themselves. The folder goes with the driver.
 """
 
 from __future__ import annotations
@@ -13,21 +13,26 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
-from select import poll, select
-from struct import Struct
-from tempfile import TemporaryDirectory
+from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from cluster.errors import ClusterError, RankLost, check_sendable, raised_by
+from cluster.errors import ClusterError, RankLost
 from cluster.launchers import environment_for_another_launcher
+from cluster.news import ALLOWED_SECONDS, News, Watch
+from cluster.remains import end_all, note_memory, run_folder
+from cluster.world import late
 
 Result = TypeVar("Result")
-LENGTH = Struct("<Q")  # in front of each report in the pipe
-READ_BYTES = 1 << 16
-LOOK_SECONDS = 0.02  # how often the driver looks whether mpiexec has ended
+START_SECONDS_A_RANK = 1.0  # what a process may take to come up where many share few cores, beside the time-out
+LOOK_SECONDS = 0.1  # how often the driver looks for what does not tell of itself
+LAST_WORDS_SECONDS = 1.0  # for a rank to have told why others end
+LEAVE_SECONDS = 5.0  # for ranks that have told all to leave MPI
 
 
 def mpiexec_command(ranks: int) -> list[str]:
@@ -53,115 +58,127 @@ def run_mpi(
     timeout_seconds: float,
 ) -> list[Result]:
     """``cluster.ranks.run_ranks`` with a process a rank."""
-    with TemporaryDirectory(prefix="loopline-") as name:
-        folder = Path(name)
-        (folder / "task").write_bytes(pickle.dumps((program, arguments, timeout_seconds)))
-        os.mkfifo(folder / "reports")
-        # Open for writing too, so that it does not end before rank 0 has opened it.
-        pipe = os.open(folder / "reports", os.O_RDWR | os.O_NONBLOCK)
+    patience = timeout_seconds + count * START_SECONDS_A_RANK
+    task = {
+        "program": _pickled(program, arguments),
+        "count": count,
+        "timeout_seconds": timeout_seconds,
+        "patience_seconds": patience + ALLOWED_SECONDS,
+    }
+    with run_folder() as folder:
+        (folder / "task").write_bytes(pickle.dumps(task))
+        pipes = [folder / f"rank.{rank}" for rank in range(count)]
+        news: SimpleQueue[News] = SimpleQueue()
+        for rank, pipe in enumerate(pipes):
+            os.mkfifo(pipe)
+            Thread(target=_listen, args=(pipe, rank, news), daemon=True).start()
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(
-                [*mpiexec_command(count), "-m", "cluster.mpiexec", name],
+                [*mpiexec_command(count), "-m", "cluster.process", str(folder)],
                 env=environment_for_another_launcher() | rank_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is this process's to hear: it ends the ranks
             )
         try:
-            for item in _reports(pipe, process):
-                on_report(item)
+            results = _results(folder, process, news, Watch(count, timeout_seconds), patience, on_report)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(LEAVE_SECONDS)
+            return results
         finally:
-            os.close(pipe)
-            process.terminate()
-            process.wait()
-        return _results(folder, count)
+            end_all(process)
+            for pipe in pipes:  # of a rank that never came, whose pipe somebody still waits to be opened
+                with suppress(OSError):
+                    os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
 
 
-def _reports(pipe: int, process: subprocess.Popen[bytes]) -> Iterator[object]:
-    """What comes through the pipe until ``mpiexec`` has ended."""
-    received = bytearray()
-    ended = False
-    while not ended:
-        ended = process.poll() is not None
-        while select([pipe], [], [], 0.0 if ended else LOOK_SECONDS)[0]:
-            received += os.read(pipe, READ_BYTES)
-        while len(received) >= LENGTH.size:
-            end = LENGTH.size + LENGTH.unpack_from(received)[0]
-            if len(received) < end:
-                break
-            item = bytes(received[LENGTH.size : end])
-            del received[:end]
-            yield pickle.loads(item)
-
-
-def _results(folder: Path, count: int) -> list[Result]:
-    """What the ranks returned; raises what one of them raised, or RankLost where one left nothing."""
-    left = [folder / f"outcome.{rank}" for rank in range(count)]
-    outcomes: list[tuple[Exception | None, Result]] = [
-        pickle.loads(path.read_bytes()) for path in left if path.exists()
-    ]
-    for error, _ in outcomes:
-        if error is not None:
-            raise error
-    if len(outcomes) < count:
-        raise RankLost(_lost(folder, count))
-    return [result for _, result in outcomes]
-
-
-def _lost(folder: Path, count: int) -> str:
-    """Which rank was lost and how, from what ``mpiexec`` says."""
-    said = (folder / "output").read_text(encoding="utf-8", errors="replace")
-    process, how = re.search(r"PID (\d+) RUNNING", said), re.search(r"EXIT STRING: (.+)", said)
-    if process is None:
-        return f"mpiexec could not run {count} ranks: {' '.join(said.split())[-300:] or 'it said nothing'}."
-    mark = folder / f"process.{process[1]}"
-    rank = mark.read_text(encoding="ascii") if mark.exists() else "?"
-    return f"Rank {rank} of {count} (process {process[1]}) was lost: {how[1] if how else 'it ended early'}."
-
-
-def _be_a_rank(folder: Path) -> None:
-    """The other end: run the task as the rank that MPI says this process is."""
-    from mpi4py import MPI
-
-    from cluster.mpi import MpiCommunicator
-
-    world = MPI.COMM_WORLD
-    rank = world.Get_rank()
-    (folder / f"process.{os.getpid()}").write_text(str(rank), encoding="ascii")
-    pipe = os.open(folder / "reports", os.O_WRONLY)
-    Thread(target=_end_with_the_driver, args=(pipe, folder), daemon=True).start()
-    program, arguments, timeout_seconds = pickle.loads((folder / "task").read_bytes())
-    error, result = None, None
+def _pickled(program: Callable[..., object], arguments: Sequence[object]) -> bytes:
     try:
-        communicator = MpiCommunicator(world, lambda item: _send(pipe, item), timeout_seconds)
-        returned = program(communicator, *arguments)
-        check_sendable(returned, "returns", rank)
-        communicator.end()
-        result = returned
-    except BaseException as raised:
-        error = raised_by(raised, rank, world.Get_size())
-    beside = folder / f"part.{rank}"
-    beside.write_bytes(pickle.dumps((error, result)))
-    beside.replace(folder / f"outcome.{rank}")
-    if error is not None:
-        world.Abort(1)  # the others may be waiting for this rank
+        return pickle.dumps((program, arguments))
+    except Exception as error:
+        raise ClusterError(
+            f"The program and its arguments cannot be sent to other processes ({error}); a program is a function at "
+            "the top of a module."
+        ) from None
 
 
-def _send(pipe: int, item: object) -> None:
-    data = pickle.dumps(item)
-    framed = LENGTH.pack(len(data)) + data
-    while framed:
-        framed = framed[os.write(pipe, framed) :]
+def _listen(pipe: Path, rank: int, news: SimpleQueue[News]) -> None:
+    """Pass on what a rank tells, until it ends. In a thread, because a rank may stop in the middle of what it tells."""
+    with Connection(os.open(pipe, os.O_RDONLY), writable=False) as connection, suppress(EOFError, OSError):
+        while True:
+            news.put(News(rank, *connection.recv()))
+    news.put(News(rank, "gone", None))
 
 
-def _end_with_the_driver(pipe: int, folder: Path) -> None:
-    """Wait until nobody can read the pipe any more; then nobody waits for this rank or clears up after it either."""
-    watched = poll()
-    watched.register(pipe, 0)  # errors are always told: the last reader is gone
-    watched.poll()
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(1)
+def _results(
+    folder: Path,
+    process: subprocess.Popen[bytes],
+    news: SimpleQueue[News],
+    watch: Watch,
+    patience_seconds: float,
+    on_report: Callable[[object], None],
+) -> list[Any]:
+    """What ranks return; raises what one of them raises, and ClusterError where one is lost, silent or never comes."""
+    results: dict[int, Any] = {}
+    up, begun = 0, time.monotonic()
+    while len(results) < watch.ranks:
+        try:
+            rank, kind, item = news.get(timeout=LOOK_SECONDS)
+        except Empty:
+            if process.poll() is not None:
+                raise RankLost(_never_came(folder, watch.ranks)) from None
+            watch.check(but=results)
+            if up < watch.ranks:
+                note_memory(folder, process)
+                if time.monotonic() - begun > patience_seconds:
+                    raise ClusterError(late(watch.ranks, patience_seconds)) from None
+            continue
+        watch.heard(rank)
+        if kind == "process":
+            watch.processes[rank] = item
+        elif kind == "up":
+            up += 1
+        elif kind == "report":
+            on_report(item)
+        elif kind == "raised":
+            raise item
+        elif kind == "result":
+            results[rank] = item
+        elif kind == "gone" and rank not in results:
+            _raise_what_others_raised(news)
+            raise RankLost(f"{watch.name(rank)} was lost: {_how(folder, process, watch.processes.get(rank))}.")
+    return [results[rank] for rank in range(watch.ranks)]
 
 
-if __name__ == "__main__":
-    _be_a_rank(Path(sys.argv[1]))
+def _raise_what_others_raised(news: SimpleQueue[News]) -> None:
+    """One that raises ends all the others: what it said may still be on its way."""
+    until = time.monotonic() + LAST_WORDS_SECONDS
+    with suppress(Empty):
+        while True:
+            _, kind, item = news.get(timeout=max(0.0, until - time.monotonic()))
+            if kind == "raised":
+                raise item
+
+
+def _how(folder: Path, process: subprocess.Popen[bytes], lost: int | None) -> str:
+    """How a process ended, if ``mpiexec`` says so."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(LAST_WORDS_SECONDS)
+    number, how = _ended(folder)
+    return how if number is not None and number == lost else "its process ended without a result"
+
+
+def _never_came(folder: Path, count: int) -> str:
+    number, how = _ended(folder)
+    if number is not None:
+        return f"One of {count} ranks (process {number}) was lost: {how}."
+    said = " ".join((folder / "output").read_text(errors="replace").split())[-300:]
+    return f"mpiexec could not run {count} ranks: {said or 'it said nothing'}."
+
+
+def _ended(folder: Path) -> tuple[int | None, str]:
+    """Which process ended and how, as ``mpiexec`` of MPICH tells it."""
+    said = (folder / "output").read_text(errors="replace")
+    number, how = re.search(r"PID (\d+) RUNNING", said), re.search(r"EXIT STRING: (.+)", said)
+    return (int(number[1]), how[1]) if number and how else (None, "")

@@ -1,12 +1,18 @@
-"""MPI's world as this process finds it: MPI started so that a failure is an error, not the end of the process."""
+"""MPI's world as this process finds it: started so that a failure is an error, and left, within a limit.
+
+While a schedule is carried out, ranks watch each other (``collectives.mpi.wait``); here are the two ends of a run,
+where MPI itself waits for a rank that may hang.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from select import select
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
@@ -47,6 +53,40 @@ def start_mpi() -> MPI.Intracomm:
             MPI.Init_thread(MPI.THREAD_MULTIPLE)
         session.Finalize()
     return MPI.COMM_WORLD
+
+
+def late(count: int | None, seconds: float) -> str:
+    """What is said of ``count`` ranks (None: nobody knows how many) that do not come up."""
+    return f"{'the' if count is None else count} ranks did not all come up within {seconds:g} s: one of them hangs."
+
+
+@contextmanager
+def ending_after(seconds: float) -> Iterator[None]:
+    """Let the system end this process if this context takes longer: MPI may be waiting for a rank that hangs."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextmanager
+def watched(seconds: float, sentence: str) -> Iterator[None]:
+    """Say ``sentence`` and end this process if this context takes longer.
+
+    By a process of its own, because MPI lets no other thread run while it waits for ranks to come up.
+    """
+    process = os.getpid()
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.close(write)
+        if not select([read], [], [], seconds)[0]:
+            os.write(2, f"loopline: {sentence}\n".encode())
+            os.kill(process, signal.SIGKILL)
+        os._exit(0)
+    os.close(read)
+    yield
+    os.close(write)  # which the other process notices, as it would the end of this one
+    os.wait()
 
 
 @contextmanager

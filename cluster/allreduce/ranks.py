@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.allreduce.watch import ending_after, late, must_start_within, watched
 from cluster.communicator import Communicator
 from cluster.errors import ClusterError
 from cluster.launchers import check_world, rank_here, ranks_told
-from cluster.world import start_mpi
+from cluster.mpiexec import START_SECONDS_A_RANK
+from cluster.remains import forget_shared_memory
+from cluster.world import ending_after, late, start_mpi, watched
 from collectives.algorithms import ALGORITHMS
 from collectives.all_reduce import schedule_row
 from collectives.links import Links, links_of, make_schedule
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 Record = dict[str, object]
 MOST_RANKS = 64  # where their launcher does not say how many it started
-START_SECONDS_A_RANK = 1.0  # what a process may take to come up where many share few cores, beside the time-out
-STARTED = "started"  # what rank 0 reports first
 PERIOD = 251  # of the values in a payload: a prime, so that no two chunks are alike
 
 
@@ -60,24 +59,20 @@ def run_under_mpiexec(work: Work, count: int, on_progress: Callable[[], None]) -
     from cluster.ranks import Executor, run_ranks
 
     buffers = [_buffers(ALGORITHMS[algorithm](count)) * payload for algorithm, payload in work.jobs]
-    executor = Executor(
-        "mpi", retries=0, timeout_seconds=work.timeout_seconds
-    )  # a rank that is lost is what the user wants to know
-    patience = work.timeout_seconds + count * START_SECONDS_A_RANK
-    with must_start_within(patience, count) as started:
-
-        def on_report(item: object) -> None:
-            started()
-            if item != STARTED:
-                on_progress()
-
-        try:
-            results = run_ranks(
-                all_reduces, work, count=count, executor=executor, on_report=on_report, rank_bytes=max(buffers) / count
-            )
-            return results[0]
-        except RuntimeError as error:
-            raise ClusterError(str(error)) from None
+    # A rank that is lost is what the user wants to know.
+    executor = Executor("mpi", retries=0, timeout_seconds=work.timeout_seconds)
+    try:
+        results = run_ranks(
+            all_reduces,
+            work,
+            count=count,
+            executor=executor,
+            on_report=lambda item: on_progress(),
+            rank_bytes=max(buffers) / count,
+        )
+    except RuntimeError as error:
+        raise ClusterError(str(error)) from None
+    return results[0]
 
 
 def join(timeout_seconds: float) -> int:
@@ -89,7 +84,8 @@ def join(timeout_seconds: float) -> int:
     told = ranks_told()
     patience = timeout_seconds + START_SECONDS_A_RANK * (told or MOST_RANKS)
     with watched(patience, late(told, patience)) if rank_here() == 0 else nullcontext():
-        ranks = start_mpi().Get_size()
+        world = start_mpi()
+    ranks: int = world.Get_size()
     check_world(ranks)
     return ranks
 
@@ -128,7 +124,7 @@ def all_reduces(communicator: Communicator, work: Work) -> list[Record]:
     world = MPI.COMM_WORLD
     patience = Patience(world, work.timeout_seconds)
     patience.meet("coming up")
-    communicator.report(STARTED)
+    forget_shared_memory()  # all have it now
     if work.calibrating:
         records = _timed(communicator, work)
     else:

@@ -7,7 +7,10 @@ in one sentence and exit code 2. Imports stay inside the commands, so that help 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -38,6 +41,9 @@ MORE_SEVERAL = (
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of ``loopline``. Always ends in SystemExit, with the exit code of the command."""
     words = sys.argv[1:] if arguments is None else arguments
+    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+        if current_thread() is main_thread() and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
     try:
         given = _spread(_quiet_first(words))
         command = typer.main.get_command(app)
@@ -53,6 +59,11 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """What is asked to end leaves nothing behind, as after Ctrl-C; the exit code is a shell's for that signal."""
+    sys.exit(128 + number)
 
 
 def _print_version(asked: bool) -> None:

@@ -123,6 +123,29 @@ def dies_with_parents_named(communicator, folder):
     communicator.all_gather(np.zeros(1, np.float32))
 
 
+def shared_names(communicator):
+    """Names that the memory of MPI has, in this process, in the system; and all that this process has of it."""
+    communicator.all_gather(np.zeros(1, np.float32))
+    lines = [line for line in Path("/proc/self/maps").read_text().splitlines() if "/dev/shm/" in line]
+    return [line for line in lines if not line.endswith("(deleted)")], lines
+
+
+def stops(communicator, whom):
+    """Every rank but those after ``whom`` stops itself, so that none of them waits for another."""
+    communicator.all_gather(np.zeros(1, np.float32))
+    if communicator.rank <= whom:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return communicator.rank
+
+
+def vanishes(communicator, code):
+    """Rank 1 ends its process, and nobody is told."""
+    communicator.all_gather(np.zeros(1, np.float32))
+    if communicator.rank == 1:
+        os._exit(code)
+    return communicator.all_gather(np.zeros(1, np.float32))
+
+
 def waits(communicator, mark):
     """All ranks are here, then nothing happens for a minute."""
     communicator.all_gather(np.zeros(1, np.float32))

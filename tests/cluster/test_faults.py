@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import ray
-from rank_programs import dies, dies_with_parents_named, place, sums
+from rank_programs import dies, dies_with_parents_named, place, stops, sums, vanishes
 from ray.cluster_utils import Cluster as RayNodes
 
 from cluster import ClusterError, Executor, run_ranks
@@ -66,6 +66,21 @@ def test_an_mpi_rank_that_always_dies_is_named(tmp_path, temporary):
         run_ranks(dies, 2, marks, count=2, executor=Executor("mpi"))
     assert len(list(marks.iterdir())) == 2
     assert ended(ranks_with(str(temporary)))
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_an_mpi_rank_whose_process_ends_is_named(code):
+    with pytest.raises(ClusterError, match=r"Rank 1 of 3 \(process \d+\) was lost: "):
+        run_ranks(vanishes, code, count=3, executor=Executor("mpi", retries=0))
+
+
+@pytest.mark.parametrize("name", ["mpi", "ray"])
+def test_ranks_that_are_all_stopped_are_given_up(monkeypatch, request, name):
+    monkeypatch.setattr("cluster.news.ALLOWED_SECONDS", 0.0)
+    address = request.getfixturevalue("nodes").address if name == "ray" else None
+    said = r"Rank \d of 2 \(process \d+\) died or hangs: it gave no sign of life for \d+ s\."
+    with pytest.raises(ClusterError, match=said):
+        run_ranks(stops, 1, count=2, executor=Executor(name, address, retries=0, timeout_seconds=5.0))
 
 
 @pytest.mark.parametrize("name", ["mpi", "ray"])
