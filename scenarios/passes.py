@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from scenarios.assignment import Assignment
-from scenarios.strategies import side_by_side
+from scenarios.strategies import alike_passes
 from scenarios.training.stages import training_work
 from scenarios.workload.decoder import forward
 from scenarios.workload.operators import Attention, Count, Operator, Step
@@ -17,7 +17,8 @@ from scenarios.workload.operators import Attention, Count, Operator, Step
 def passes_of(assignment: Assignment) -> list[tuple[Step, int]]:
     """The passes of a point, one after the other, each with how many it stands for side by side.
 
-    The output tokens of a request differ only in their context: they are one pass on a clock with a lane for each.
+    The output tokens of a request differ only in their context: they are one pass on a clock with a lane for each,
+    but for those that a dataflow chip maps otherwise.
     """
     point, split = assignment.point, assignment.shard
     model, batch, context, precision = point.model, point.batch, point.context, point.precision
@@ -31,9 +32,13 @@ def passes_of(assignment: Assignment) -> list[tuple[Step, int]]:
     prompt = context - (point.output_tokens or 0)
     prefill = forward(model, split, batch, prompt, prompt, precision)
     contexts = np.arange(prompt + 1, context, dtype=np.float64)
-    if contexts.size > 1 and side_by_side(point.chip, batch):
-        return [(prefill, 1), (forward(model, split, batch, 1, contexts, precision), contexts.size)]
-    return [(prefill, 1), *((forward(model, split, batch, 1, int(each), precision), 1) for each in contexts)]
+    passes = [(prefill, 1)]
+    if contexts.size:
+        step = forward(model, split, batch, 1, contexts, precision)
+        for lanes in alike_passes(assignment.cluster(), step, point.launch):
+            own = contexts[lanes] if lanes.size > 1 else int(contexts[lanes[0]])
+            passes.append((forward(model, split, batch, 1, own, precision), lanes.size))
+    return passes
 
 
 def with_contexts(step: Step, change: Callable[[Count], Count]) -> Step:

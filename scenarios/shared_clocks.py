@@ -22,7 +22,7 @@ from scenarios.outcome import Outcome
 from scenarios.passes import passes_of
 from scenarios.point import ALIKE, WHOLE, Point
 from scenarios.running import Together, run_alone
-from scenarios.strategies import run_strategy, side_by_side
+from scenarios.strategies import alike_passes, run_strategy
 from scenarios.strategies.bound import lower_bound
 from scenarios.strategies.gpu.kernel_prices import gpu_group
 from scenarios.workload.decoder import forward
@@ -72,7 +72,7 @@ def _kin(points: Sequence[Point]) -> Iterable[list[int]]:
     groups: dict[Hashable, list[int]] = {}
     for number, point in enumerate(points):
         together = _recordable(point) and (
-            (point.phase == "decode" and side_by_side(point.chip, point.batch))
+            point.phase == "decode"
             # A prompt of one token is priced as decode.
             or (point.phase == "prefill" and not point.chip.lays_out_in_space and point.context > 1)
         )
@@ -127,7 +127,7 @@ def _recorded_together(
     batches, contexts = (
         np.array([getattr(points[number], name) for number in fitting], np.float64) for name in ("batch", "context")
     )
-    work = (_work(first.point), batches.tobytes(), contexts.tobytes())
+    work = (_work(first.point), first.point.launch, batches.tobytes(), contexts.tobytes())
     if work not in steps:
         steps[work] = [
             (lanes, _step(first, batches[lanes], contexts[lanes]))
@@ -146,16 +146,16 @@ def _step(assignment: Assignment, batches: Floats, contexts: Floats) -> Step:
 
 
 def _limited_alike(assignment: Assignment, step: Step) -> list[NDArray[np.intp]]:
-    """The lanes of a step in groups: within each the same things limit every kernel."""
+    """The lanes of a step in groups: within each the same things limit every kernel, and a chip maps them alike."""
+    if not isinstance(assignment.point.chip, Gpu):
+        return alike_passes(assignment.cluster(), step, assignment.point.launch)
     attention = next(operator for operator in step.operators if isinstance(operator, Attention))
     alike = np.zeros(np.shape(attention.context), np.int64)
-    point = assignment.point
-    if isinstance(point.chip, Gpu):
-        group = gpu_group(point.chip, assignment.cluster(), point.framework)
-        for operator in step.operators:
-            if not isinstance(operator, Collective):
-                kinds, own = np.unique(group.limiters(operator), return_inverse=True)
-                alike = alike * kinds.size + own
+    group = gpu_group(assignment.point.chip, assignment.cluster(), assignment.point.framework)
+    for operator in step.operators:
+        if not isinstance(operator, Collective):
+            kinds, own = np.unique(group.limiters(operator), return_inverse=True)
+            alike = alike * kinds.size + own
     return [np.flatnonzero(alike == one) for one in np.unique(alike)]
 
 

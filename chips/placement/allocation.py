@@ -159,16 +159,22 @@ def _operand_units(stage: Stage, units: int, chip: Dataflow) -> int:
 
 
 def _used(program: FusedProgram, shares: Sequence[Share], chip: Dataflow, seconds: float) -> Allocation:
-    needed = [_buffer_units(program, buffer, shares, chip, seconds) for buffer in program.buffers]
+    unit = ComputeUnit.of(chip)
+    needed = [_buffer_units(program, buffer, shares, chip, unit, seconds) for buffer in program.buffers]
     return Allocation(tuple(shares), _slots(program, needed))
 
 
 def _buffer_units(
-    program: FusedProgram, buffer: Buffer, shares: Sequence[Share], chip: Dataflow, seconds: float
+    program: FusedProgram,
+    buffer: Buffer,
+    shares: Sequence[Share],
+    chip: Dataflow,
+    unit: ComputeUnit,
+    seconds: float,
 ) -> int:
     """Memory units of a buffer: room for its copies, ports for all of it to pass in the slowest stage's
     ``seconds``, and a narrow port for each part of it that a product reads by itself."""
-    unit, on_chip = ComputeUnit.of(chip), chip.on_chip
+    on_chip = chip.on_chip
     narrow = unit.depth * LANE_BYTES / on_chip.port_bytes_per_clock
     ports = [_port_seconds(buffer, chip) / seconds] + [
         narrow * shares[reader].cuts[1] * min(shares[reader].cuts[0], program.stages[reader].copies)

@@ -10,9 +10,9 @@ from importlib import import_module
 from pkgutil import walk_packages
 
 from scenarios.strategies.registry import STRATEGIES, strategy_on
-from scenarios.strategies.run import run_strategy, side_by_side
+from scenarios.strategies.run import alike_passes, run_strategy
 
-__all__ = ["STRATEGIES", "run_strategy", "side_by_side", "strategy_on"]
+__all__ = ["STRATEGIES", "alike_passes", "run_strategy", "strategy_on"]
 
 for _module in walk_packages(__path__, f"{__name__}."):
     import_module(_module.name)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from chips.clock.time import IntArray
 from chips.clock.timeline import Time, Timeline
-from chips.spec import Dataflow, Gpu, Systolic
+from chips.spec import Dataflow, Gpu
 from cluster import Cluster
 from scenarios.framework import Framework
-from scenarios.strategies.dataflow.stages import TILE_TOKENS, DataflowGroup
+from scenarios.strategies.dataflow.choice import laid_out_alike
+from scenarios.strategies.dataflow.stages import DataflowGroup
 from scenarios.strategies.gpu.kernel_prices import gpu_group
 from scenarios.strategies.registry import strategy_on
-from scenarios.workload.operators import Step
+from scenarios.workload.operators import Step, passes_in
 
 
 def run_strategy(
@@ -33,9 +37,11 @@ def run_strategy(
     return issue(clock, DataflowGroup(chip, cluster), step, launch)
 
 
-def side_by_side(chip: Gpu | Dataflow | Systolic, tokens: int) -> bool:
-    """Whether passes of ``tokens`` tokens at many contexts can be one pass with a lane for each, mapped alike.
+def alike_passes(cluster: Cluster, step: Step, launch: str) -> list[IntArray]:
+    """The passes of a step in groups, each of which can be one pass with a lane for each: mapped to the chip alike.
 
-    A dataflow chip may map a batch that fills several tiles of tokens differently as its context grows.
+    In the order of their first. A dataflow chip maps each pass as is best for its batch and context.
     """
-    return not chip.lays_out_in_space or tokens < 2 * TILE_TOKENS
+    if isinstance(cluster.chip, Dataflow):
+        return laid_out_alike(cluster.chip, cluster.count, step, launch)
+    return [np.arange(passes_in(step.operators))]

@@ -19,6 +19,8 @@ from cluster import Cluster
 from scenarios.strategies.label import HBM, LINK, Label
 from scenarios.workload.operators import Attention, Operator, Quantity
 
+TileTimes = tuple[Picoseconds, Picoseconds]
+"""Load and compute of one tile."""
 FEW_TILES = 32  # as many are issued one by one in less time than a loop takes to see that it is periodic
 
 
@@ -41,7 +43,8 @@ class StreamStage:
 
     ``load``: off-chip memory time of its weights or KV cache; ``compute``: time on ``engine``, in parallel with loads;
     ``latency``: from its last tile to its result at the next stage, by what it is counted as. A stage with 0
-    ``tiles`` loads nothing. Passes side by side may each have their own number of them.
+    ``tiles`` loads nothing. Passes side by side may each have their own number of them. ``tile``, ``last``: load
+    and compute of every tile but the last, and of that; without them all tiles take equally long.
     """
 
     operator: Operator
@@ -51,6 +54,36 @@ class StreamStage:
     compute: Picoseconds
     latency: Mapping[Hashable, Picoseconds]
     tiles: int | IntArray = 0
+    tile: TileTimes | None = None
+    last: TileTimes | None = None
+
+    @property
+    def tile_times(self) -> tuple[TileTimes, TileTimes]:
+        """Of every tile but the last, and of the last."""
+        if self.tile is not None and self.last is not None:
+            return self.tile, self.last
+        load, compute, rest = self.load // self.tiles, self.compute // self.tiles, self.tiles - 1
+        # The last tile takes what the division left over, so that no picosecond is lost.
+        return (load, compute), (self.load - load * rest, self.compute - compute * rest)
+
+    @property
+    def whole(self) -> TileTimes:
+        """Load and compute of all tiles, each rounded to picoseconds by itself."""
+        if isinstance(self.tiles, int) and self.tiles == 0:
+            return self.load, self.compute
+        (load, compute), (last_load, last_compute) = self.tile_times
+        return (self.tiles - 1) * load + last_load, (self.tiles - 1) * compute + last_compute
+
+    @property
+    def alone_ps(self) -> Picoseconds:
+        """What it takes when nothing is before it, with a buffer of two tiles or more."""
+        drain = sum(self.latency.values())
+        if isinstance(self.tiles, int) and self.tiles == 0:
+            return self.compute + drain
+        (load, compute), (last_load, last_compute) = self.tile_times
+        rest = self.tiles - 1
+        before = np.where(np.asarray(rest) > 0, np.maximum(load + rest * compute, rest * load + compute), 0)
+        return plain(np.asarray(np.maximum(before, rest * load + last_load) + last_compute + drain))
 
 
 def run_stages(clock: Timeline, cluster: Cluster, stages: Sequence[StreamStage], buffer: Buffer, ready: Time) -> Time:
@@ -76,7 +109,7 @@ def _run_stage(clock: Timeline, stage: StreamStage, buffer: Buffer, ready: Time)
         return used
 
     tiles = stage.tiles
-    load, compute = stage.load // tiles, stage.compute // tiles
+    (load, compute), last = stage.tile_times
 
     def every_tile(carried: tuple[Time, ...]) -> tuple[Time, ...]:
         tile(load, compute, carried[0])
@@ -85,6 +118,5 @@ def _run_stage(clock: Timeline, stage: StreamStage, buffer: Buffer, ready: Time)
     rest = tiles - 1
     most = tiles if isinstance(tiles, int) else int(tiles.max())
     clock.loop(rest, every_tile, (ready,), leaps=most > FEW_TILES)
-    # The last tile takes what the division left over, so that no picosecond is lost.
-    done = tile(stage.load - load * rest, stage.compute - compute * rest, ready)
+    done = tile(*last, ready)
     return clock.task(engine, stage.latency, (done,), None, name, operator)

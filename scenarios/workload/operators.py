@@ -9,8 +9,8 @@ and so is what follows from them (``several``).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -22,9 +22,10 @@ ACTIVATION_BYTES = 2  # activations and KV cache stay in bf16, whatever the prec
 Quantity = float | NDArray[np.float64]
 Count = int | NDArray[np.float64]
 Part = Literal["matmul", "attention", "other", "allreduce"]
-Role = Literal["norm", "cast", "loss", "weight gradient", "accumulation"]
+Role = Literal["norm", "cast", "loss", "weight gradient", "accumulation", "optimizer"]
 """What an operator is for, where something asks for it. ``norm``: a normalisation of the residual stream, with the add
-before it; ``cast``: of what a product takes, to FP8; ``accumulation``: of weight gradients over micro-batches.
+before it; ``cast``: of what a product takes, to FP8; ``accumulation``: of weight gradients over micro-batches;
+``optimizer``: a pass over the weights with their gradients and states.
 """
 
 
@@ -209,6 +210,23 @@ class Decoder(Segment):
     @property
     def times(self) -> int:
         return self.layers
+
+
+def passes_in(operators: Sequence[Operator]) -> int:
+    """How many passes side by side the operators stand for."""
+    return max((int(np.size(each.flops + each.activation_bytes)) for each in operators), default=1)
+
+
+def one_pass(segment: Segment, pick: Callable[[NDArray[np.float64]], float]) -> Segment:
+    """A segment of passes side by side as that of a single one: of every size the number that ``pick`` takes."""
+
+    def single(operator: Operator) -> Operator:
+        sizes = {each.name: getattr(operator, each.name) for each in fields(operator)}
+        counts = ("m", "batch", "tokens", "context")
+        picked = {name: float(pick(size)) for name, size in sizes.items() if isinstance(size, np.ndarray)}
+        return replace(operator, **{name: int(size) if name in counts else size for name, size in picked.items()})  # type: ignore[arg-type]
+
+    return replace(segment, operators=tuple(map(single, segment.operators)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from scenarios.workload.operators import (
     MatrixProduct,
     Operator,
     Quantity,
+    Role,
     Segment,
     Step,
 )
@@ -130,13 +131,16 @@ def training_step(
     return TrainingStep(Step(segments), Step(reverse[::-1]), optimizer_step(model.parameters / shard.ranks))
 
 
-def _passes(name: str, passes: Mapping[str, ElementPass], elements: Quantity) -> list[Operator]:
+def _passes(
+    name: str, passes: Mapping[str, ElementPass], elements: Quantity, role: Role | None = None
+) -> list[Operator]:
     """A kernel for each of ``passes`` over an array of so many elements."""
     return [
         Elementwise(
             f"{name} {each}",
             **{field: amount * elements for field, amount in done._asdict().items()},
             plain_calls=1,
+            role=role,
         )
         for each, done in passes.items()
     ]
@@ -305,5 +309,5 @@ def _computed_again(decoder: list[Operator], recompute: Recompute) -> list[Opera
 
 def optimizer_step(parameters: float) -> Step:
     """The optimizer on one chip that updates so many parameters."""
-    passes = Segment(tuple(_passes("optimizer", OPTIMIZER_PASSES, parameters)))
+    passes = Segment(tuple(_passes("optimizer", OPTIMIZER_PASSES, parameters, role="optimizer")))
     return Step((Segment(()), passes))  # a kernel boundary lies before it

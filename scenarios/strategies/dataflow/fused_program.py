@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from math import ceil
 
 from chips.placement import (
@@ -24,7 +24,7 @@ from chips.placement import (
     product_stage,
     vector_stage,
 )
-from chips.spec import ELEMENT_BYTES, Dataflow, Gpu, Precision
+from chips.spec import ELEMENT_BYTES, Dataflow, Gpu
 from scenarios.errors import ScenarioError
 from scenarios.strategies.dataflow.stages import TILE_TOKENS, DataflowGroup, all_reduce_seconds, tokens_of
 from scenarios.workload.operators import (
@@ -46,10 +46,10 @@ def weight_stream(group: DataflowGroup, decoder: Decoder) -> FusedProgram:
     return _Builder(group.chip, exchange, decoder, tokens_of(decoder), stationary=False).program("weight stream")
 
 
-def token_stream(group: DataflowGroup, decoder: Decoder) -> FusedProgram:
-    """One decoder with its weights on chip; tiles of tokens pass through all stages at once."""
+def token_stream(group: DataflowGroup, decoder: Decoder, rows: int = TILE_TOKENS) -> FusedProgram:
+    """One decoder with its weights on chip; tiles of ``rows`` tokens pass through all stages at once."""
     exchange = partial(all_reduce_seconds, group)
-    rows = min(TILE_TOKENS, tokens_of(decoder))
+    rows = min(rows, tokens_of(decoder))
     return _Builder(group.chip, exchange, decoder, rows, stationary=True).program("token stream")
 
 
@@ -77,13 +77,15 @@ class _Builder:
     unread: list[tuple[int, float]] = field(default_factory=list)
     """(tensor, bytes) that nobody has read yet, oldest first."""
 
-    @property
+    @cached_property
     def part(self) -> float:
         """Share of the operators' tokens that one pass takes."""
         return self.rows / tokens_of(self.decoder)
 
-    def _unit(self, precision: Precision = "bf16") -> ComputeUnit:
-        return ComputeUnit.of(self.chip, precision)
+    @cached_property
+    def unit(self) -> ComputeUnit:
+        """A unit on what has no precision of its own."""
+        return ComputeUnit.of(self.chip)
 
     def program(self, name: str) -> FusedProgram:
         for operator in self.decoder.operators:
@@ -114,7 +116,7 @@ class _Builder:
                 self._read(read, operator.name)
                 self.stages.append(
                     vector_stage(
-                        self._unit(),
+                        self.unit,
                         operator.name,
                         written / ACTIVATION_BYTES,
                         largest(operator.operations) * self.part,
@@ -131,7 +133,7 @@ class _Builder:
             raise ScenarioError(f"'{operator.name}' multiplies activations; placement knows forward passes only.")
         rows = largest(operator.m) * self.part
         size = operator.n * operator.k * ELEMENT_BYTES[operator.precision] * 1.0
-        unit = self._unit(operator.precision)
+        unit = ComputeUnit.of(self.chip, operator.precision)
         times = unit.turns(rows)
         operand = (
             Operand(size, times, resident_bytes=size, loaded_bytes=size)
@@ -144,7 +146,7 @@ class _Builder:
 
     def _attention(self, operator: Attention) -> None:
         """Scores, softmax and values: blocks of keys pass between them, so that scores never lie on chip whole."""
-        unit = self._unit()
+        unit = self.unit
         # Of one sequence up to its tile of tokens; what is left of a tile are more sequences.
         queries = largest(operator.tokens)
         tokens = min(queries, self.rows)
@@ -190,7 +192,7 @@ class _Builder:
         streams = sum(isinstance(other, Collective) for other in self.decoder.operators) if self.stationary else 1
         added = size / ACTIVATION_BYTES
         self._read(size, operator.name)
-        stage = vector_stage(self._unit(), operator.name, added, added, 0.0, 2 * size)
+        stage = vector_stage(self.unit, operator.name, added, added, 0.0, 2 * size)
         exchange = Exchange(size, streams * (seconds - latency) * self.part, latency)
         self.stages.append(Stage(stage.name, stage.blocks, stage.block_seconds, exchange=exchange))
         self._write(operator.name, size)

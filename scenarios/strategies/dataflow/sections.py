@@ -1,18 +1,20 @@
-"""A decoder that no single kernel holds, cut into kernels that run one after the other: the token stream in sections.
+"""A decoder cut into kernels that run one after the other, each launched with a program of its own.
 
-Each section holds its own weights while all tiles of tokens pass through; between sections the chip loads another
-program, and what the next one reads crosses off-chip memory. Placement does the same stage by stage
-(``chips.placement.sections``); a kernel of the strategies begins and ends with a whole operator.
+Each holds its own weights while all tiles of tokens pass through, or is a single operator whose weights stream; what
+the next one reads crosses off-chip memory. The chip drains between kernels, so that times add up and the best cuts are
+found exactly. Placement does the same stage by stage (``chips.placement.sections``); a kernel of the strategies begins
+and ends with a whole operator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from chips.clock.timeline import seconds_to_ps
+from scenarios.strategies.dataflow.plans import Kernel, WeightStream
 from scenarios.strategies.dataflow.stages import DataflowGroup, tokens_of
-from scenarios.strategies.dataflow.token_stream import TokenPipeline, token_pipeline
+from scenarios.strategies.dataflow.token_stream import StreamTotals, TokenPipeline, tile_costs, tile_load_ps
+from scenarios.strategies.stream import StreamStage
 from scenarios.workload.operators import (
     ACTIVATION_BYTES,
     Attention,
@@ -25,38 +27,65 @@ from scenarios.workload.operators import (
 )
 
 
-def section_pipelines(
-    group: DataflowGroup, decoder: Decoder, holds: Callable[[Decoder], bool], between: int
-) -> tuple[float, list[TokenPipeline]]:
-    """A decoder as the sections that together take least, and their picoseconds.
+def sections(
+    group: DataflowGroup,
+    decoder: Decoder,
+    alone: Sequence[StreamStage],
+    holds: Callable[[Decoder, int], bool],
+    tile_rows: Sequence[int],
+    between: int,
+) -> tuple[int, tuple[Kernel, ...]]:
+    """A decoder as the kernels that together take least, and their picoseconds.
 
-    None of them, in infinite time, where an operator alone is too large. ``holds``: whether one kernel holds a decoder;
-    ``between``: picoseconds from one section to the next.
+    ``alone``: its operators as kernels of their own; ``holds``: whether one kernel holds a decoder as a stream of tiles
+    of so many tokens, of which ``tile_rows`` are tried; ``between``: picoseconds that each kernel's launch takes.
     """
-    count = len(decoder.operators)
-    reach, last = [], 0
-    for first in range(count):
-        last = max(last, first + 1)
-        if not _fits(decoder, first, last, holds):
-            return float("inf"), []
-        while last < count and _fits(decoder, first, last + 1, holds):  # one operator more only needs more
-            last += 1
-        reach.append(last)
-    # From each operator to the end: picoseconds, and the sections.
-    best: list[tuple[float, list[TokenPipeline]]] = [(0.0, [])] * (count + 1)
+    count, tokens = len(decoder.operators), tokens_of(decoder)
+    crossing = [0.0, *(_crossing_bytes(decoder, cut) for cut in range(1, count)), 0.0]
+    # Tiles that are smaller need less room.
+    largest_held = next((rows for rows in reversed(tile_rows) if holds(decoder, rows)), 0)
+    sizes = [
+        (
+            rows,
+            tile_costs(group, decoder, rows),
+            [count] * count if rows <= largest_held else _reach(decoder, rows, holds),
+        )
+        for rows in tile_rows
+    ]
+    # From each operator to the end: picoseconds, and the kernels.
+    best: list[tuple[int, tuple[Kernel, ...]]] = [(0, ())] * (count + 1)
     for first in range(count - 1, -1, -1):
-        found = [(float("inf"), list[TokenPipeline]())]
-        for last in range(first + 1, reach[first] + 1):
-            if _has_weights(decoder, first, last):
-                pipeline = _pipeline(group, decoder, first, last)
-                work = pipeline.weight_load + pipeline.tiles * pipeline.stages[pipeline.slowest].ps + pipeline.latency
-                found.append((between + work + best[last][0], [pipeline, *best[last][1]]))
-        best[first] = min(found, key=lambda choice: choice[0])
+        took, rest = best[first + 1]
+        single: Kernel = WeightStream((alone[first],))
+        least = between + int(alone[first].alone_ps) + took, (single, *rest)
+        for rows, costs, reach in sizes:
+            totals, tiles = StreamTotals(), -(-tokens // rows)
+            for last in range(first + 1, reach[first] + 1):
+                totals.add(costs[last - 1])
+                if not totals.weight_load:
+                    continue
+                kept = decoder.kept_bytes * ((last - first) / count)
+                moved = totals.moved_bytes + crossing[first] + crossing[last] + kept
+                a_tile = tile_load_ps(group.chip, moved, tiles)
+                took, rest = best[last]
+                took += between + totals.alone_ps(tiles, a_tile)
+                if took < least[0]:
+                    least = took, (TokenPipeline(rows, tokens, costs[first:last], a_tile), *rest)
+        best[first] = least
     return best[0]
 
 
-def _fits(decoder: Decoder, first: int, last: int, holds: Callable[[Decoder], bool]) -> bool:
-    return not _has_weights(decoder, first, last) or holds(_part(decoder, first, last))
+def _reach(decoder: Decoder, rows: int, holds: Callable[[Decoder, int], bool]) -> list[int]:
+    """For each operator, up to which one a kernel that begins with it holds all: to itself if not even that one."""
+    count, reach, last = len(decoder.operators), list[int](), 0
+    for first in range(count):
+        last = max(last, first)
+        while last < count and (  # one operator more only needs more
+            not _has_weights(decoder, first, last + 1) or holds(_part(decoder, first, last + 1), rows)
+        ):
+            last += 1
+        reach.append(last)
+    return reach
 
 
 def _has_weights(decoder: Decoder, first: int, last: int) -> bool:
@@ -67,14 +96,6 @@ def _part(decoder: Decoder, first: int, last: int) -> Decoder:
     """Some operators of the decoder, with their share of the activations that a training step keeps."""
     share = (last - first) / len(decoder.operators)
     return replace(decoder, operators=decoder.operators[first:last], kept_bytes=decoder.kept_bytes * share)
-
-
-def _pipeline(group: DataflowGroup, decoder: Decoder, first: int, last: int) -> TokenPipeline:
-    """A section's stages; what the sections beside it wrote or will read moves through memory with every tile."""
-    pipeline = token_pipeline(group, _part(decoder, first, last))
-    crossing = sum(_crossing_bytes(decoder, cut) for cut in (first, last) if 0 < cut < len(decoder.operators))
-    moved = crossing / pipeline.tiles / group.chip.streaming_bandwidth
-    return replace(pipeline, tile_load=pipeline.tile_load + seconds_to_ps(moved))
 
 
 def _crossing_bytes(decoder: Decoder, cut: int) -> float:
