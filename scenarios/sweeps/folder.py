@@ -52,6 +52,7 @@ class Folder:
                 held = None
             elif held is not None:
                 self._check_same(held)
+            self._check_listed(self._manifest)
             whole = {number for number in range(self._manifest.parts) if self._is_whole(number)}
             if unread and not whole:
                 raise OutputError(unread)
@@ -104,13 +105,16 @@ class Folder:
             raise OutputError(f"{unread} --fresh deletes only what a manifest lists.")
         if held is None:
             return
-        listed = {part_path(self.path, number).name for number in range(held.parts)}
-        parts = self._files(PART)
-        for name in parts:
+        self._check_listed(held)
+        for name in (*self._files(PART), MANIFEST):
+            (self.path / name).unlink()
+
+    def _check_listed(self, manifest: Manifest) -> None:
+        """Raise OutputError for a part that a manifest does not list."""
+        listed = {part_path(self.path, number).name for number in range(manifest.parts)}
+        for name in self._files(PART):
             if name not in listed:
                 raise OutputError(f"{self.path} holds {name}, which is no part of its sweep.")
-        for name in (*parts, MANIFEST):
-            (self.path / name).unlink()
 
     def _check_same(self, held: Manifest) -> None:
         """Raise OutputError where the folder is of another sweep, and say what differs."""

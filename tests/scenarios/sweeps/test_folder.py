@@ -177,9 +177,10 @@ def test_a_folder_with_other_files_is_left_alone(folder: Path, name: str, fresh:
     refused(folder, name, fresh=fresh)
 
 
-def test_fresh_deletes_no_part_that_the_manifest_does_not_list(folder: Path) -> None:
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_part_that_the_manifest_does_not_list_is_left_alone(folder: Path, fresh: bool) -> None:
     (folder / "part-000099.parquet").write_text("mine")
-    refused(folder, r"part-000099\.parquet, which is no part of its sweep", fresh=True)
+    refused(folder, r"part-000099\.parquet, which is no part of its sweep", fresh=fresh)
     with pytest.raises(ReadError, match=r"part-000099\.parquet, which is no part of its sweep"):
         ll.load(folder)
 
