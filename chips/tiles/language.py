@@ -1,7 +1,7 @@
 """The tile language: what a program says. Run, it computes NumPy values; traced, it leaves operations and loops.
 
     def scale(x: Tensor, y: Tensor) -> None:
-        for i in metapipe(x.shape[0] // 64):
+        for i in metapipe(cdiv(x.shape[0], 64)):
             tile = load_tile(x, (64, x.shape[1]), at=(i, 0))
             store_tile(y, tile * 2.0, at=(i, 0))
 
@@ -131,10 +131,38 @@ def metapipe(iterations: int, grid: bool = False) -> Iterator[int]:
     trace.loop = loop.parent or trace.root
 
 
+def cdiv(size: int, tile: int) -> int:
+    """Tiles that cover ``size`` rows or columns, the last of them masked where it ends beyond."""
+    return -(-size // tile)
+
+
+def same_sides(*sides: tuple[Tensor, int]) -> int:
+    """The size that sides of tensors share, each given as (tensor, axis). Raises TileError where they differ.
+
+    A tile that ends beyond one tensor and not beyond another would else be masked in silence.
+    """
+    (first, axis), *others = sides
+    for tensor, own in others:
+        if tensor.shape[own] != first.shape[axis]:
+            what = ("rows", "columns")
+            raise TileError(
+                f"{_place()}: '{tensor.name}' has {tensor.shape[own]} {what[own]} where '{first.name}' has "
+                f"{first.shape[axis]} {what[axis]}; they must agree."
+            )
+    return first.shape[axis]
+
+
 def load_tile(tensor: Tensor, shape: Shape, at: Shape, row_par: int | None = None, shared_by: int = 1) -> Tile:
-    """Copy one tile of ``tensor`` onto the chip: the one in row ``at[0]`` and column ``at[1]`` of its tiling."""
+    """Copy one tile of ``tensor`` onto the chip: the one in row ``at[0]`` and column ``at[1]`` of its tiling.
+
+    A tile that ends beyond the tensor is masked: zeros lie there, and it takes as long as a whole one.
+    """
     rows, columns = _window(tensor, shape, at)
-    value = None if tensor.value is None else tensor.value[rows, columns]
+    value = None
+    if tensor.value is not None:
+        inside = tensor.value[rows, columns]
+        beyond = [(0, whole - there) for whole, there in zip(shape, inside.shape, strict=True)]
+        value = np.pad(inside, beyond) if inside.shape != shape else inside
     made = _record(
         "load", f"load {tensor.name}", shape, row_par=row_par, shared_by=shared_by, memory=id(tensor),
         after=tuple(tensor.stores),
@@ -143,10 +171,11 @@ def load_tile(tensor: Tensor, shape: Shape, at: Shape, row_par: int | None = Non
 
 
 def store_tile(tensor: Tensor, tile: Tile, at: Shape, row_par: int | None = None) -> None:
-    """Copy a tile into ``tensor``'s row ``at[0]`` and column ``at[1]`` of tiles."""
+    """Copy a tile into ``tensor``'s row ``at[0]`` and column ``at[1]`` of tiles, what ends beyond it left out."""
     rows, columns = _window(tensor, tile.shape, at)
     if tensor.value is not None and tile.value is not None:
-        tensor.value[rows, columns] = tile.value
+        inside = tensor.value[rows, columns]
+        inside[:] = tile.value[: inside.shape[0], : inside.shape[1]]
     made = _record("store", f"store {tensor.name}", tile.shape, tile, row_par=row_par, memory=id(tensor))
     if made is not None:
         tensor.stores.append(made)
@@ -306,13 +335,13 @@ def _shared(first: Loop, second: Loop) -> Loop:
 
 
 def _window(tensor: Tensor, shape: Shape, at: Shape) -> tuple[slice, slice]:
-    ends = [size * (index + 1) for size, index in zip(shape, at, strict=True)]
-    if min(at) < 0 or ends[0] > tensor.shape[0] or ends[1] > tensor.shape[1]:
+    rows, columns = (size * index for size, index in zip(shape, at, strict=True))
+    if min(at) < 0 or rows >= tensor.shape[0] or columns >= tensor.shape[1]:
         raise TileError(
-            f"{_place()}: tile {at} of {_size(shape)} ends at {_size((ends[0], ends[1]))}, outside of '{tensor.name}', "
+            f"{_place()}: tile {at} of {_size(shape)} begins at {_size((rows, columns))}, outside of '{tensor.name}', "
             f"which is {_size(tensor.shape)}."
         )
-    return slice(ends[0] - shape[0], ends[0]), slice(ends[1] - shape[1], ends[1])
+    return slice(rows, rows + shape[0]), slice(columns, columns + shape[1])
 
 
 def _place() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
 
@@ -70,6 +72,22 @@ def _work(operation: Operation, chip: Dataflow) -> float:
     return (matrix + vector) / compute.clock_hz
 
 
+def _clocks(operation: Operation, units: int, chip: Dataflow) -> float:
+    """Clocks of an operation on so many compute units, each of which takes whole vectors of lanes, or whole blocks of a
+    product: lanes x depth of its result, and of the depth of its sum what is left to it. Products reach an efficiency.
+    """
+    compute = chip.compute
+    lanes, special = compute.vector_lanes, compute.special_functions_per_clock
+    vectors = ceil(ceil(operation.vector / lanes) / units) + ceil(ceil(operation.exponentials / special) / units)
+    if not operation.flop:
+        return vectors
+    rows, columns = operation.shape
+    depth = max(1, compute.matrix_flop_per_clock["bf16"] // (2 * lanes))
+    blocks = ceil(columns / lanes) * ceil(rows / depth)
+    steps = ceil(operation.flop / (2 * rows * columns) / max(1, units // blocks))
+    return vectors + ceil(blocks / units) * steps / chip.timing.matrix_efficiency
+
+
 def _allocate(found: Trace, parts: dict[int, Body], chip: Dataflow) -> dict[int, int]:
     """Compute units of each stage, by its identity: what the program says, and the rest in proportion to the work."""
     steps = [(step, body) for body in parts.values() for step in body.steps if step.kind in ("matmul", "vector")]
@@ -82,28 +100,59 @@ def _allocate(found: Trace, parts: dict[int, Body], chip: Dataflow) -> dict[int,
             f"{place}: the stages of '{found.name}' ask for more than the {chip.compute.units} compute units of "
             f"{chip.title}."
         )
-    works = [
-        sum(_work(operation, chip) for operation in step.operations) * executions(body.loop) for step, body in free
-    ]
-    for (step, _), count in zip(free, _balanced(works, room), strict=True):
+    for (step, _), count in zip(free, _balanced(free, room, chip), strict=True):
         asked[id(step)] = count
     return asked
 
 
-def _balanced(works: list[float], room: int) -> list[int]:
+def _balanced(steps: Sequence[tuple[Step, Body]], room: int, chip: Dataflow) -> list[int]:
     """Units of each stage, ``room`` in all, so that the slowest is as fast as it can be."""
-    least, most = sum(works) / room if works else 0.0, sum(works)
+
+    def clocks(place: int, units: int) -> float:
+        step, body = steps[place]
+        return sum(_clocks(operation, units, chip) for operation in step.operations) * executions(body.loop)
+
+    def fewest(place: int, most: float) -> int:
+        """Units with which a stage takes so many clocks at most; more than there are if none do."""
+        return bisect_left(range(1, room + 1), True, key=lambda units: clocks(place, units) <= most) + 1
+
+    places = range(len(steps))
+    least, most = 0.0, max((clocks(place, 1) for place in places), default=0.0)
     for _ in range(60):  # halves the interval that a stage may take, down to rounding
         middle = (least + most) / 2.0
-        enough = sum(max(1, ceil(work / middle)) for work in works) <= room if middle else True
+        enough = sum(fewest(place, middle) for place in places) <= room
         least, most = (least, middle) if enough else (middle, most)
-    return [max(1, ceil(work / most)) if most else 1 for work in works]
+    units = [fewest(place, most) for place in places]
+    # What is left over is too little for the slowest; others that get it are done sooner, which values may wait for.
+    waiting = sorted(places, key=lambda place: -clocks(place, units[place]))
+    for place in waiting:
+        more = room - sum(units)
+        units[place] = fewest(place, clocks(place, units[place] + more))
+    return units
 
 
 def _pipeline(body: Body, chip: Dataflow, units: dict[int, int], done: dict[int, Metapipeline]) -> Metapipeline:
     stages = tuple(_stage(step, chip, units, done) for step in body.steps)
     buffers = tuple(passed for passed, _ in body.passes)
-    return Metapipeline(body.loop.place or "program", body.loop.iterations, stages, buffers)
+    pipeline = Metapipeline(body.loop.place or "program", body.loop.iterations, stages, buffers)
+    lags = _store_lags(body, pipeline)
+    return replace(pipeline, stages=tuple(replace(stage, lag=lags.get(stage.name, 0)) for stage in stages))
+
+
+def _store_lags(body: Body, pipeline: Metapipeline) -> dict[str, int]:
+    """Iterations by which each store runs behind the loads on the port that they share.
+
+    As many as stages lie between, so that loads do not wait until what they bring is stored; no more than the buffer
+    before it holds. None where a load waits for a store.
+    """
+    levels = pipeline.levels
+    loads = [levels[step.name] for step in body.steps if step.kind == "load"]
+    lags: dict[str, int] = {}
+    for step in body.steps:
+        if step.kind == "store" and loads and levels[step.name] > max(loads):
+            depths = [link.depth for link in pipeline.links if link.target == step.name and link.depth]
+            lags[step.name] = min([levels[step.name] - 1, *(depth for depth in depths)])
+    return lags
 
 
 def _stage(step: Step, chip: Dataflow, units: dict[int, int], done: dict[int, Metapipeline]) -> Stage:
@@ -115,10 +164,9 @@ def _stage(step: Step, chip: Dataflow, units: dict[int, int], done: dict[int, Me
         if operation.row_par:  # memory units over which the program spreads the tile; else as many as the memory needs
             ports = operation.row_par * chip.on_chip.port_bytes_per_clock
             rate = min(rate, ports * chip.compute.clock_hz)
-        engine = "HBM reads" if step.kind == "load" else ""
-        return Stage(step.name, seconds_to_ps(tile_bytes(operation) / rate), engine=engine)
-    work = sum(_work(operation, chip) for operation in step.operations)
-    return Stage(step.name, seconds_to_ps(work / units[id(step)]))
+        return Stage(step.name, seconds_to_ps(tile_bytes(operation) / rate), engine="HBM")
+    clocks = sum(_clocks(operation, units[id(step)], chip) for operation in step.operations)
+    return Stage(step.name, seconds_to_ps(clocks / chip.compute.clock_hz))
 
 
 def _buffer_bytes(parts: dict[int, Body], pipelines: dict[int, Metapipeline]) -> tuple[int, str]:

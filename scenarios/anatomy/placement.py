@@ -96,7 +96,7 @@ def llama_of(hidden: int) -> Model:
         head_dim=HEAD_DIM,
         intermediate=-(-mlp // MLP_MULTIPLE) * MLP_MULTIPLE,
         vocabulary=32000,
-        max_context=2**31,
+        max_context=2**31 - 1,
         gated_mlp=True,
         tied_embeddings=False,
         rotary=True,

@@ -11,7 +11,9 @@ from chips.tiles.language import (
     Array,
     Tensor,
     Tile,
+    TileError,
     buffer,
+    cdiv,
     empty,
     exp,
     fill,
@@ -20,6 +22,7 @@ from chips.tiles.language import (
     matmul,
     metapipe,
     reduce,
+    same_sides,
     store_tile,
     transpose,
 )
@@ -29,11 +32,21 @@ def flash_attention(
     q: Tensor, k: Tensor, v: Tensor, o: Tensor, head_dim: int, rows: int = 64, keys: int = 64, causal: bool = True
 ) -> None:
     """O = softmax(Q K' / sqrt(d)) V for every head; heads are side by side in the columns of all four tensors."""
-    for head in metapipe(q.shape[1] // head_dim, grid=True):
-        for i in metapipe(q.shape[0] // rows, grid=True):
+    for head in metapipe(heads_in(q, head_dim), grid=True):
+        for i in metapipe(cdiv(same_sides((q, 0), (o, 0)), rows), grid=True):
             queries = load_tile(q, (rows, head_dim), at=(i, head))
             result = attend(queries, k, v, i, head, head, keys, causal)
             store_tile(o, result, at=(i, head))
+
+
+def heads_in(tensor: Tensor, head_dim: int) -> int:
+    """Heads side by side in the columns of a tensor. Raises TileError where they are not whole."""
+    if tensor.shape[1] % head_dim:
+        raise TileError(
+            f"'{tensor.name}' has {tensor.shape[1]} columns, which are not whole heads of {head_dim}; the nearest "
+            f"multiples are {tensor.shape[1] // head_dim * head_dim} and {cdiv(tensor.shape[1], head_dim) * head_dim}."
+        )
+    return tensor.shape[1] // head_dim
 
 
 def attend(
@@ -45,13 +58,16 @@ def attend(
     largest.write(fill((rows, 1), -1e30))
     total.write(fill((rows, 1), 0.0))
     output.write(fill((rows, head_dim), 0.0))
-    seen = -(-(i + 1) * rows // keys) if causal else k.shape[0] // keys
+    tiles = cdiv(same_sides((k, 0), (v, 0)), keys)
+    seen = min(cdiv((i + 1) * rows, keys), tiles) if causal else tiles
     for j in metapipe(seen):
         key = load_tile(k, (keys, head_dim), at=(j, key_head))
         value = load_tile(v, (keys, head_dim), at=(j, value_head))
         scores = matmul(queries, transpose(key))
         if causal and (j + 1) * keys > i * rows:
-            scores = map(_mask(i * rows, j * keys), scores, operations=4)
+            scores = map(_causal(i * rows, j * keys), scores, operations=4)
+        if (j + 1) * keys > k.shape[0]:
+            scores = map(_inside(k.shape[0] - j * keys), scores, operations=2)
         before = largest.read()
         now = map(np.maximum, before, reduce(np.maximum, scores))
         # scale and subtract are one multiply-add
@@ -64,13 +80,20 @@ def attend(
     return output.read() / total.read()
 
 
-def _mask(first_query: int, first_key: int) -> Callable[..., Array]:
-    def mask(scores: Array) -> Array:
+def _inside(count: int) -> Callable[..., Array]:
+    def inside(scores: Array) -> Array:
+        return np.where(np.arange(scores.shape[1]) < count, scores, -1e30)
+
+    return inside
+
+
+def _causal(first_query: int, first_key: int) -> Callable[..., Array]:
+    def causal(scores: Array) -> Array:
         query = first_query + np.arange(scores.shape[0])[:, None]
         key = first_key + np.arange(scores.shape[1])
         return np.where(key <= query, scores, -1e30)
 
-    return mask
+    return causal
 
 
 def _scaled_difference(head_dim: int) -> Callable[..., Array]:

@@ -8,6 +8,7 @@ from chips.tiles.language import (
     Tensor,
     Tile,
     buffer,
+    cdiv,
     empty,
     exp,
     fill,
@@ -15,6 +16,7 @@ from chips.tiles.language import (
     map,
     matmul,
     metapipe,
+    same_sides,
     store_tile,
     transpose,
 )
@@ -23,7 +25,7 @@ from chips.tiles.language import (
 def matrix_vector(a: Tensor, x: Tensor, y: Tensor, rows: int = 64) -> None:
     """y = A x, with x in every tile of rows: what decoding one token does."""
     vector = load_tile(x, x.shape, at=(0, 0))
-    for i in metapipe(a.shape[0] // rows, grid=True):
+    for i in metapipe(cdiv(same_sides((a, 0), (y, 0)), rows), grid=True):
         tile = load_tile(a, (rows, a.shape[1]), at=(i, 0))
         store_tile(y, matmul(tile, vector), at=(i, 0))
 
@@ -32,9 +34,9 @@ def matmul_two_pipes(
     a: Tensor, b: Tensor, c: Tensor, rows: int = 64, columns: int = 64, row_par: int | None = 4
 ) -> None:
     """C = A B: an outer pipe over rows of A, an inner one over columns of B, a buffer before the store."""
-    for i in metapipe(a.shape[0] // rows, grid=True):
+    for i in metapipe(cdiv(same_sides((a, 0), (c, 0)), rows), grid=True):
         left = load_tile(a, (rows, a.shape[1]), at=(i, 0))
-        for j in metapipe(b.shape[1] // columns):
+        for j in metapipe(cdiv(same_sides((b, 1), (c, 1)), columns)):
             right = load_tile(b, (b.shape[0], columns), at=(0, j), row_par=row_par)
             product = buffer(matmul(left, right, row_par=row_par))
             store_tile(c, product, at=(i, j))
@@ -47,11 +49,11 @@ def matmul_over_k(
 
     ``shared_by``: thread blocks of a cluster that work on one tile of columns receive it at once.
     """
-    for i in metapipe(a.shape[0] // rows, grid=True):
-        for j in metapipe(b.shape[1] // columns, grid=True):
+    for i in metapipe(cdiv(same_sides((a, 0), (c, 0)), rows), grid=True):
+        for j in metapipe(cdiv(same_sides((b, 1), (c, 1)), columns), grid=True):
             total = empty((rows, columns))
             total.write(fill((rows, columns), 0.0))
-            for k in metapipe(a.shape[1] // step):
+            for k in metapipe(cdiv(same_sides((a, 1), (b, 0)), step)):
                 left = load_tile(a, (rows, step), at=(i, k))
                 right = load_tile(b, (step, columns), at=(k, j), shared_by=shared_by)
                 total.write(matmul(left, right, add_to=total.read()))
@@ -62,7 +64,7 @@ def swiglu(
     x: Tensor, gate: Tensor, up: Tensor, down: Tensor, y: Tensor, rows: int = 64, columns: int = 64
 ) -> None:  # fmt: skip
     """y = (silu(x gate) * (x up)) down: Llama's feed-forward network; its hidden tiles never leave the chip."""
-    for i in metapipe(x.shape[0] // rows, grid=True):
+    for i in metapipe(cdiv(same_sides((x, 0), (y, 0)), rows), grid=True):
         tokens = load_tile(x, (rows, x.shape[1]), at=(i, 0))
         store_tile(y, feed_forward(tokens, gate, up, down, columns), at=(i, 0))
 
@@ -72,7 +74,7 @@ def feed_forward(tokens: Tile, gate: Tensor, up: Tensor, down: Tensor, columns: 
     rows, width = tokens.shape[0], down.shape[1]
     total = empty((rows, width))
     total.write(fill((rows, width), 0.0))
-    for j in metapipe(gate.shape[1] // columns):
+    for j in metapipe(cdiv(same_sides((gate, 1), (up, 1), (down, 0)), columns)):
         gates = matmul(tokens, load_tile(gate, (gate.shape[0], columns), at=(0, j)))
         ups = matmul(tokens, load_tile(up, (up.shape[0], columns), at=(0, j)))
         silu = gates / (exp(gates * -1.0) + 1.0)

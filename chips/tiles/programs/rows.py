@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from chips.tiles.language import Tensor, Tile, exp, load_tile, map, metapipe, reduce, store_tile
+from chips.tiles.language import Tensor, Tile, cdiv, exp, load_tile, map, metapipe, reduce, same_sides, store_tile
 
 
 def softmax(x: Tensor, o: Tensor, rows: int = 64) -> None:
     """o = exp(x - m) / r, with m the largest of a row and r the sum of its exponentials."""
-    for i in metapipe(x.shape[0] // rows, grid=True):
+    for i in metapipe(cdiv(same_sides((x, 0), (o, 0)), rows), grid=True):
         tile = load_tile(x, (rows, x.shape[1]), at=(i, 0))
         m = reduce(np.maximum, tile)
         e = exp(tile - m)
@@ -20,7 +20,7 @@ def softmax(x: Tensor, o: Tensor, rows: int = 64) -> None:
 def rms_norm(x: Tensor, weight: Tensor, y: Tensor, rows: int = 64) -> None:
     """y = x / root mean square(x) * weight."""
     scale = load_tile(weight, (1, x.shape[1]), at=(0, 0))
-    for i in metapipe(x.shape[0] // rows, grid=True):
+    for i in metapipe(cdiv(same_sides((x, 0), (y, 0)), rows), grid=True):
         tile = load_tile(x, (rows, x.shape[1]), at=(i, 0))
         store_tile(y, normalised(tile, scale), at=(i, 0))
 

@@ -59,7 +59,7 @@ MISTAKES = [
     (bad_product, 2, "matmul of tiles of 8 x 16 and 8 x 16; 16 and 8 must agree"),
     (bad_sum, 1, "tiles of 8 x 16 and 4 x 16 cannot be combined"),
     (read_first, 1, "a buffer of 8 x 8 is read before it is written"),
-    (outside, 1, r"tile \(2, 0\) of 8 x 16 ends at 24 x 16, outside of 'a', which is 16 x 16"),
+    (outside, 1, r"tile \(2, 0\) of 8 x 16 begins at 16 x 0, outside of 'a', which is 16 x 16"),
     (wrong_write, 1, "a tile of 8 x 16 is written to a buffer of 8 x 8"),
     (no_units, 1, "row_par is 0; it is at least 1"),
     (no_loop, 1, "a metapipe of 0 iterations"),

@@ -41,8 +41,8 @@ def test_own_program_and_its_mistakes(tmp_path: Path, capsys: pytest.CaptureFixt
     file.write_text(PROGRAM)
     assert loopline("tiles", f"{file}:scale", "--shape", "x=256x128", "y=256x128", "--json") == 0
     assert json.loads(capsys.readouterr().out)[0]["memory_bytes"] == 2 * 2 * 256 * 128
-    assert loopline("tiles", f"{file}:scale", "--shape", "x=256x64", "y=256x64") == 2
-    assert "scale.py:6: tile (2, 0) of 64 x 128 ends at 192 x 128, outside of 'x'" in capsys.readouterr().err
+    assert loopline("tiles", f"{file}:scale", "--shape", "x=256x128", "y=128x128") == 2
+    assert "scale.py:7: tile (2, 0) of 64 x 128 begins at 128 x 0, outside of 'y'" in capsys.readouterr().err
     assert loopline("tiles", f"{file}:scale", "--shape", "x=256x64") == 2
     assert "'scale' needs --shape y=ROWSxCOLUMNS" in capsys.readouterr().err
 
