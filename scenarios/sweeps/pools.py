@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
+from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,6 +45,8 @@ class Processes:
         self._workers = workers
         self._pool = self._started()
         self._asked: dict[Future[pd.DataFrame], int] = {}
+        # Not ``concurrent.futures.wait``: a Ctrl-C in it leaves a future locked, and this process would never end.
+        self._done: SimpleQueue[Future[pd.DataFrame]] = SimpleQueue()
 
     def _started(self) -> ProcessPoolExecutor:
         context = get_context("forkserver")
@@ -53,17 +56,18 @@ class Processes:
     def ask(self, part: int, requests: Sequence[Request], basis: Basis) -> None:
         try:
             with _main_hidden():
-                self._asked[self._pool.submit(_price, requests, basis)] = part
+                future = self._pool.submit(_price, requests, basis)
         except BrokenProcessPool:  # noticed by the next part; the others are answered below
-            lost: Future[pd.DataFrame] = Future()
-            lost.set_exception(BrokenProcessPool())
-            self._asked[lost] = part
+            future = Future()
+            future.set_exception(BrokenProcessPool())
+        self._asked[future] = part
+        future.add_done_callback(self._done.put)
 
     def answers(self) -> list[tuple[int, pd.DataFrame | None]]:
-        done, _ = wait(self._asked, return_when=FIRST_COMPLETED)
-        if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
+        done = [self._done.get()]
+        if isinstance(done[0].exception(), BrokenProcessPool):
             # One lost worker breaks the pool: all that was asked of it is lost, but for what has come already.
-            done, _ = wait(self._asked)
+            done += [self._done.get() for _ in range(len(self._asked) - 1)]
             self._pool.shutdown(wait=False)
             self._pool = self._started()
         answered: list[tuple[int, pd.DataFrame | None]] = []
