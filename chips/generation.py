@@ -41,13 +41,27 @@ class LaunchCoefficients(Coefficients):
     """device-side time from the end of a kernel to the start of the next in a CUDA graph (an empty kernel)."""
     stream_gap: Seconds
     """the same between kernels on a stream that the host keeps full."""
+    kernel_start: Seconds
+    """blocks of a kernel enter the streaming multiprocessors and read their arguments; part of every kernel's own
+    start-up, and the part that a dependent launch hides."""
+    readmission: Seconds | None = None
+    """from where a block of a kernel leaves a streaming multiprocessor to where one of a kernel that was launched ahead
+    enters it (programmatic dependent launch); None: kernels cannot be launched ahead."""
     host_operator: Seconds
-    """host time to issue one eager operator of the framework (Python, dispatcher, driver)."""
+    """host time to issue one eager operator of PyTorch (Python, dispatcher, driver)."""
+    host_kernel: Seconds
+    """host time to issue one kernel of compiled code (its wrapper, driver)."""
     host_collective: Seconds
-    """the same for a collective."""
-    dependency: Seconds
-    """inside one persistent kernel, from a producer's last store to a consumer that polls a counter in global memory
-    for it."""
+    """host time to issue a collective."""
+    counter: Seconds
+    """inside a persistent kernel, from a producer's last store to a consumer that polls an atomic counter for it."""
+    barrier: Seconds
+    """inside a persistent kernel, a barrier of all its blocks."""
+    hand_dispatch: Seconds
+    """by which every operator of a hand-scheduled persistent kernel holds up its loads: the next instruction is
+    fetched, pages of shared memory change hands, activations are stored and come back."""
+    compiled_dispatch: Seconds
+    """the same where a compiler cut the operators into tasks, which schedulers in the kernel hand out."""
     graph_launch: Seconds
     """host time to start a whole graph."""
 
@@ -66,6 +80,8 @@ class CollectiveProtocol(Coefficients):
 class CollectiveCoefficients(Coefficients):
     """What collectives cost between the chips of one NVLink domain, and beyond it."""
 
+    kernel_start: Seconds
+    """the blocks of a direct kernel start and retire; a persistent kernel, which is running, does not take it."""
     sync: Seconds
     """flags of all ranks written over the link, seen by a polling kernel, with the fences around it."""
     flagged_words: bool

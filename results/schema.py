@@ -43,7 +43,7 @@ COLUMNS: dict[str, Column] = {
     "model": Column("name of the model", "", "str"),
     "phase": Column("decode, prefill, request (prefill and all output tokens) or train (one step)", "", "str", PHASES),
     "strategy": Column("per_operator, fused_decoder or kernel_loop", "", "str"),
-    "launch": Column("who sequences the launches, in the chip's own word", "", "str", LAUNCH_NAMES),
+    "launch": Column("how kernels are launched, in the chip's own word", "", "str", LAUNCH_NAMES),
     "precision": Column("of weights and matrix products", "", "str"),
     "batch": Column("sequences side by side", "sequences", "int64"),
     "context": Column("tokens of a sequence that the phase sees", "tokens", "int64"),
@@ -62,7 +62,9 @@ COLUMNS: dict[str, Column] = {
     "attention_s": Column("attention over the context", "s", "float64"),
     "other_s": Column("other operators: norms, rotary embedding, sampling", "s", "float64"),
     "allreduce_s": Column("communication between chips that no computation hides", "s", "float64"),
-    "launch_s": Column("kernel launches and synchronization", "s", "float64"),
+    "launch_s": Column("kernel launches: gaps between kernels, and their starts", "s", "float64"),
+    "host_s": Column("work of the host that the device waits for", "s", "float64"),
+    "dependency_s": Column("waiting to learn that results are there, between operators of one kernel too", "s", "float64"),
     "fill_drain_s": Column("pipelines filling and draining", "s", "float64"),
     "bound_s": Column("physical lower bound of the whole: no such machine can be faster", "s", "float64"),
     "limiter": Column("what most of the time waited for; empty where it does not fit", "", "str"),
@@ -76,6 +78,10 @@ SETTING = tuple(name for name in INPUTS if name not in ("chip", "count", "strate
 SWEPT = {
     "output_tokens": Column("output tokens of a request; 0 in other phases", "tokens", "int64"),
     "framework": Column("the software that runs the model on GPUs; empty where the chip is none", "", "str"),
+    "collectives": Column("how collectives meet the operators around them; empty where the chip is no GPU", "", "str"),
+    "synchronization": Column(
+        "how operators of a persistent kernel wait for each other; empty where the chip is no GPU", "", "str"
+    ),
 }
 PART_COLUMNS = tuple(f"{part}_s" for part in PARTS)
 BAND = ("seconds_low", "seconds_high")

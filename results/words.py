@@ -4,11 +4,21 @@ from __future__ import annotations
 
 PHASES = ("decode", "prefill", "request", "train")
 
-LAUNCHES = {"gpu": ("eager", "graph"), "dataflow": ("software", "hardware"), "systolic": ("software", "hardware")}
-"""By kind of chip the two ways to sequence launches, as its users call them: by the host, or on the device."""
-BY_HOST, BY_DEVICE = 0, 1
+LAUNCHES = {
+    "gpu": ("eager", "compiled", "graph", "pdl"),
+    "dataflow": ("software", "hardware", "batched"),
+    "systolic": ("software", "hardware"),
+}
+"""By kind of chip the ways to launch kernels, as its users call them."""
+SAME_LAUNCH = {
+    "gpu": {"software": "eager", "hardware": "graph", "batched": "pdl"},
+    "dataflow": {"eager": "software", "compiled": "software", "graph": "hardware", "pdl": "hardware"},
+    "systolic": {"eager": "software", "compiled": "software", "graph": "hardware", "pdl": "hardware", "batched": "hardware"},
+}
+"""By kind of chip what another kind's word means there: launches sequenced by the host, or on the device."""
 LAUNCH_NAMES = tuple(dict.fromkeys(word for words in LAUNCHES.values() for word in words))
-HOST_LAUNCHES = tuple(dict.fromkeys(words[BY_HOST] for words in LAUNCHES.values()))
+HOST_LAUNCHES = ("eager", "compiled", "software")
+"""Launches that the host sequences."""
 
-PARTS = ("matmul", "attention", "other", "allreduce", "launch", "fill_drain")
+PARTS = ("matmul", "attention", "other", "allreduce", "launch", "host", "dependency", "fill_drain")
 """What a time is made of. Each is a column of results, in seconds: ``matmul_s``."""

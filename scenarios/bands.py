@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 SPREADS = Path(__file__).parent / "bands.toml"
 COVERAGE = 0.8
 KERNEL_PARTS = ("matmul", "attention", "allreduce")
-OVERHEAD_PARTS = ("other", "launch", "fill_drain")
+OVERHEAD_PARTS = ("other", "launch", "host", "dependency", "fill_drain")
 UNMEASURED = "unmeasured"
 PER_OPERATOR, PERSISTENT, DATAFLOW, TRAINING = "per_operator", "persistent", "dataflow", "training"
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from chips.frozen import Frozen
 from collectives.collective_time import Library
 from results.text_file import read_toml
+
+CollectiveMode = Literal["kernel", "fused", "overlapped"]
+"""A kernel of its own; one with the residual add and normalisation after it; or cut, beside the products around it."""
+Synchronization = Literal["hand", "compiled", "barrier", "tile"]
+"""Counters in a kernel that a person scheduled, or a compiler; a barrier after each operator; a counter after each tile."""
 
 CATALOG = Path(__file__).parent / "frameworks.toml"
 
@@ -19,39 +25,57 @@ class Framework(Frozen):
 
     name: str
     title: str
+    """what it is, with its version and date: host work and kernels belong to one."""
+    launch: Literal["eager", "compiled", "graph", "pdl"] = "graph"
+    """how it launches kernels unless told otherwise, on chips that can."""
     collectives: Library
     """the library of its AllReduce kernels."""
+    collective_mode: CollectiveMode = "kernel"
+    """how its collectives meet the operators around them, unless told otherwise."""
+    synchronization: Synchronization = "hand"
+    """how operators of its persistent kernels wait for each other, unless told otherwise."""
     host_step_seconds: PositiveFloat
-    """host work between two passes."""
+    """host work between two passes that the device waits for."""
     host_request_seconds: NonNegativeFloat = 0.0
     """what each running request adds to that work under continuous batching (its tokens gathered, its blocks of the KV
-    cache kept, its output handed on); a static batch has none."""
+    cache kept, its output handed on)."""
+    static_requests: bool = False
+    """whether the sequences of a static batch add as much."""
     host_operator_seconds: PositiveFloat | None = None
     """host time to issue one operator eagerly, where it is known to differ from what the generation's hosts take
     (``launch.host_operator``)."""
+    host_kernel_seconds: PositiveFloat | None = None
+    """the same for a kernel of compiled code (``launch.host_kernel``)."""
     iteration_prompts: PositiveInt | None = None
     """prompts that one iteration of continuous batching takes in; None: what a budget of tokens holds."""
     padding_requests: NonNegativeInt = 0
     """places of the batch that requests padding a CUDA graph hold."""
     overlapped: bool = False
-    """whether an iteration is scheduled before the tokens of the one before are read."""
+    """whether a pass is scheduled and launched before the tokens of the one before are read."""
     front_end_token_seconds: NonNegativeFloat = 0.0
     """what the server's queue of answers takes for a token, its text and its HTTP event, beside the engine."""
-    fuses: bool
-    """whether an element-wise operator is one kernel; else it is its ``plain_calls`` kernels."""
-    fused_attention: bool
+    fusion: Literal["none", "element-wise", "products"]
+    """which operators share a kernel: none, so that an element-wise one is its ``plain_calls`` kernels; what is
+    element-wise, so that it is one; or products, in which element-wise operators ride."""
+    plans_attention: bool = True
+    """whether a kernel ahead of attention plans its splits, as vLLM calls FlashAttention."""
+    shares_keys: bool = True
+    """whether one block of decode attention serves all query heads that share keys; else each reads them anew."""
+    fused_attention: bool = True
     """whether training uses FlashAttention."""
     overlaps_gradients: bool = True
     """whether replicas sum gradients as soon as they are there, beside the backward pass, and gather parameters beside
     the forward pass."""
-    overlaps_collectives: bool = False
-    """whether the AllGathers and ReduceScatters of sequence parallelism run beside products."""
     shards_optimizer: bool = True
     """whether each replica keeps and updates only its share of the optimizer's state."""
     fuses_loss: bool = False
     """whether training computes its loss in one pass over the logits, not in several in fp32."""
     named: tuple[str, ...]
     """other names of it in published rows."""
+
+
+DEFAULT = "sglang"
+"""Today's best public stack: a CUDA graph with dependent launches, fused AllReduces, a scheduler that overlaps."""
 
 
 @cache
@@ -61,10 +85,11 @@ def frameworks() -> dict[str, Framework]:
     return {name: Framework.model_validate({"name": name} | fields) for name, fields in table.items()}
 
 
-def default_framework(phase: str, eager: bool) -> Framework:
-    """What GPUs run unless told otherwise: a training framework, plain PyTorch where the host issues every call, or
-    a serving framework with its CUDA graph."""
-    return frameworks()["training" if phase == "train" else "pytorch" if eager else "tensorrt-llm"]
+def default_framework(phase: str, launch: str | None) -> Framework:
+    """What GPUs run unless told otherwise: a training framework, PyTorch where the host issues kernels, or today's best
+    serving stack."""
+    host = launch in ("eager", "compiled")
+    return frameworks()["training" if phase == "train" else "pytorch" if host else DEFAULT]
 
 
 def framework_named(text: str, phase: str = "decode") -> Framework:
@@ -73,4 +98,4 @@ def framework_named(text: str, phase: str = "decode") -> Framework:
     for name, framework in frameworks().items():
         if any(word.lower() in words for word in (name, *framework.named)):
             return framework
-    return default_framework(phase, eager=False)
+    return default_framework(phase, None)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from inspect import Parameter, signature
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from results.errors import LooplineError
 from results.words import LAUNCH_NAMES, PHASES
@@ -135,6 +135,18 @@ def _framework(name: str) -> object:
     return frameworks()[name]
 
 
+def _collective_modes() -> Collection[str]:
+    from scenarios.framework import CollectiveMode
+
+    return get_args(CollectiveMode)
+
+
+def _synchronizations() -> Collection[str]:
+    from scenarios.framework import Synchronization
+
+    return get_args(Synchronization)
+
+
 def _precisions() -> Collection[str]:
     from chips.spec import ELEMENT_BYTES
 
@@ -232,18 +244,42 @@ INPUTS = (
     Input(
         "launch",
         str,
-        "graph",
-        meaning="who sequences launches: the host (eager, software) or the device (graph, hardware)",
-        help="Who sequences launches: the host (eager, software) or the device (graph, hardware).",
+        None,
+        meaning="how kernels are launched; as the framework does on that chip if not given",
+        help="How kernels are launched: GPUs eager | compiled | graph | pdl, dataflow software | hardware | batched "
+        "(default: as the framework does).",
         axis=9,
         known=lambda: LAUNCH_NAMES,
+        several="launch",
+    ),
+    Input(
+        "collectives",
+        str,
+        None,
+        meaning="how collectives meet the operators around them on GPUs; as the framework does if not given",
+        help="A kernel of its own, one with the residual and norm after it, or beside products: kernel | fused | "
+        "overlapped (default: as the framework does).",
+        axis=13,
+        known=_collective_modes,
+        read=lambda point: point.framework.collective_mode if point.chip.has_framework else "",
+    ),
+    Input(
+        "synchronization",
+        str,
+        None,
+        meaning="how operators inside a persistent kernel of a GPU wait for each other; as the framework does if not given",
+        help="How operators of a persistent kernel wait for each other: hand | compiled | barrier | tile (default: as "
+        "the framework does).",
+        axis=14,
+        known=_synchronizations,
+        read=lambda point: point.framework.synchronization if point.chip.has_framework else "",
     ),
     Input(
         "framework",
         str,
         None,
         meaning="the software that runs the model on GPUs; the phase's own if not given",
-        help="What runs the model on GPUs: tensorrt-llm | vllm | sglang | pytorch | ...",
+        help="What runs the model on GPUs: sglang | trtllm | vllm | tensorrt-llm-2024 | pytorch | ... (docs/boundaries.md)",
         axis=8,
         known=_frameworks,
         parse=_framework,

@@ -8,7 +8,7 @@ from typing import Any
 
 from chips.spec import Dataflow, Gpu, Precision, Systolic
 from cluster import Variation
-from results.words import BY_DEVICE, BY_HOST, HOST_LAUNCHES, LAUNCHES
+from results.words import LAUNCHES, SAME_LAUNCH
 from scenarios.errors import ScenarioError
 from scenarios.framework import Framework, default_framework
 from scenarios.inputs import Option, resolved, showing_inputs
@@ -16,6 +16,8 @@ from scenarios.quantities import check_count
 from scenarios.workload.model import Model
 from scenarios.workload.parallel import Parallel
 
+MODES = {"collectives": "collective_mode", "synchronization": "synchronization"}
+"""Inputs that are traits of the framework, and their names there."""
 ALIKE = Variation()
 WHOLE = Parallel()
 
@@ -26,8 +28,9 @@ class Point:
 
     ``context``: decode: tokens in the KV cache, the new one included; prefill and train: tokens of a sequence;
     request: prompt and output together. ``output_tokens``: of a request; None for half of its context.
-    ``launch``: one of the chip's own two words. ``framework``: what runs the model on a GPU. ``variation``: how the
-    ``count`` chips differ from their datasheet. ``parallel``: how they share the work, as it was asked for.
+    ``launch``: one of the chip's own words. ``framework``: what runs the model on a GPU, with how its collectives and the
+    operators of its persistent kernels meet, as it was asked for. ``variation``: how the ``count`` chips differ from
+    their datasheet. ``parallel``: how they share the work, as it was asked for.
     """
 
     chip: Gpu | Dataflow | Systolic
@@ -60,15 +63,28 @@ def make_point(model: str | Model, chip: str, count: int, **options: Option) -> 
     output_tokens = _output_tokens(asked["output_tokens"], phase, context)
     _check_split(asked["parallel"], asked)
     _check_named_chips(asked["variation"], count, options.get("variation"))
-    by_host = asked["launch"] in HOST_LAUNCHES
+    framework = asked["framework"] or default_framework(phase, asked["launch"])
+    asked_modes = {field: asked.pop(name) for name, field in MODES.items()}
+    modes = {field: value for field, value in asked_modes.items() if value is not None}
     return Point(
         **asked
         | {
-            "launch": LAUNCHES[known_chip.kind][BY_HOST if by_host else BY_DEVICE],
+            "launch": _launch(asked["launch"], known_chip, framework, phase),
             "output_tokens": output_tokens,
-            "framework": asked["framework"] or default_framework(phase, eager=by_host),
+            "framework": framework.model_copy(update=modes) if modes else framework,
         }
     )
+
+
+def _launch(word: str | None, chip: Gpu | Dataflow | Systolic, framework: Framework, phase: str) -> str:
+    """The chip's own word for how kernels are launched; if not given, how its software does on such a chip."""
+    known = LAUNCHES[chip.kind]
+    if word is not None:
+        return word if word in known else SAME_LAUNCH[chip.kind][word]
+    if not isinstance(chip, Gpu):
+        return "hardware"
+    ahead = framework.launch == "pdl" and chip.generation.launch.readmission is None
+    return "graph" if ahead or phase == "train" else framework.launch
 
 
 def _output_tokens(given: int | None, phase: str, context: int) -> int | None:

@@ -136,16 +136,17 @@ def compare(
     count: int | Sequence[int] = 1,
     *,
     strategy: str | Sequence[str] = tuple(STRATEGIES),
+    launch: str | Sequence[str] | None = None,
     executor: Executor = LOCAL,
     **options: Option,
 ) -> pd.DataFrame:
-    """Price every chip, count and strategy: a row each, in that order. ``options`` as for ``simulate``.
+    """Price every chip, count, strategy and launch: a row each, in that order. ``options`` as for ``simulate``.
 
     The frame is the same on every ``executor``. Raises ScenarioError or CatalogError in one sentence for a wrong
     request, ClusterError where a rank of the executor cannot be started or is lost; what does not fit is a row that
     says so.
     """
-    points = list(grid(model, chips, count, strategy=strategy, **options))
+    points = list(grid(model, chips, count, strategy=strategy, launch=launch, **options))
     return price(points, executor=executor).checked().frame()
 
 
@@ -155,13 +156,22 @@ def grid(
     count: int | Sequence[int] = 1,
     *,
     strategy: str | Sequence[str] = tuple(STRATEGIES),
+    launch: str | Sequence[str] | None = None,
     **options: Option,
 ) -> Iterator[Point]:
-    """The points that ``compare`` prices: every chip, count and strategy, in that order. Raises as ``compare`` does."""
+    """The points that ``compare`` prices: every chip, count, strategy and launch, in that order, each once.
+
+    Words of several kinds of chip may mean the same on one. Raises as ``compare`` does.
+    """
     for chip in [chips] if isinstance(chips, str) else chips:
         for number in [count] if isinstance(count, int) else count:
             for name in [strategy] if isinstance(strategy, str) else strategy:
-                yield make_point(model, chip, number, strategy=name, **options)
+                seen: set[str] = set()
+                for word in [launch] if launch is None or isinstance(launch, str) else launch:
+                    point = make_point(model, chip, number, strategy=name, launch=word, **options)
+                    if point.launch not in seen:
+                        yield point
+                    seen.add(point.launch)
 
 
 def _on_ranks(points: Sequence[Point], executor: Executor) -> Prices:

@@ -25,13 +25,15 @@ class KernelTime:
 
     ``seconds``: the whole kernel without the gap to the kernel before it.
     ``fill_drain_seconds``: the share of it in which the pipeline fills (prologue, first loads) or drains (last tile,
-    final reduction), so that no engine is in its steady state.
+    final reduction), so that no engine is in its steady state. ``ramp_seconds``: the share of that before the steady
+    state: blocks start and the first bytes come.
     ``bound_seconds``: no chip with this datasheet can be faster: operations over peak, bytes over HBM bandwidth.
     ``limiter``: what the steady state waits for: one of the five names in this module.
     """
 
     seconds: NDArray[np.float64]
     fill_drain_seconds: NDArray[np.float64]
+    ramp_seconds: NDArray[np.float64]
     bound_seconds: NDArray[np.float64]
     limiter: NDArray[np.str_]
 
@@ -45,6 +47,7 @@ class KernelTime:
         return KernelTime(
             np.asarray(self.seconds[place]),
             np.asarray(self.fill_drain_seconds[place]),
+            np.asarray(self.ramp_seconds[place]),
             np.asarray(self.bound_seconds[place]),
             np.asarray(self.limiter[place]),
         )

@@ -59,4 +59,5 @@ def price_vector(
     limiter = np.where(memory >= l2, MEMORY, ON_CHIP_NETWORK)
     limiter = np.where(np.maximum(lanes, special) > memory + l2, VECTOR_UNIT, limiter)
     limiter = np.where(start > busy, LATENCY, limiter)
-    return KernelTime(start + busy, start + 0.0 * busy, bound, limiter)
+    start = start + 0.0 * busy
+    return KernelTime(start + busy, start, start, bound, limiter)

@@ -68,7 +68,7 @@ def _direct(
     efficiency = coefficients.multicast_efficiency if multicast else coefficients.peer_efficiency
     return Candidate(
         algorithm.__name__,
-        latency=np.full_like(payload, cost.latency_seconds),
+        latency=np.full_like(payload, coefficients.kernel_start + cost.latency_seconds),
         transfer=cost.seconds_per_byte / efficiency * payload,
         network=np.zeros_like(payload),
         allowed=allowed,

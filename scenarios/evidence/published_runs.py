@@ -28,9 +28,13 @@ Row = Mapping[str, Any]
 
 STRATEGY_OF_LAUNCH = {
     "eager": ("per_operator", "eager"),
+    "eager_compiled": ("per_operator", "compiled"),
     "graph": ("per_operator", "graph"),
+    "graph_pdl": ("per_operator", "pdl"),
     "loop": ("kernel_loop", "graph"),
 }
+
+TRAINING_LAUNCH = {"eager": "eager", "compile": "compiled", "graph": "graph"}
 
 CHUNK_DECODERS = 4  # decoders of a chunk in an interleaved pipeline, as Megatron's recipes choose
 
@@ -80,11 +84,16 @@ def _waves(point: Point) -> list[int]:
 
 
 def predict_training(row: Row) -> float:
-    """Seconds of one row of ``training.csv``: one decoder forward, backward or both, or a whole step."""
+    """Seconds of one row of ``training.csv``: a decoder or the model forward, backward or both, or a whole step."""
+    for column, plain in (("sharding", ""), ("method", "full")):
+        if (asked := _word(row, column) or plain) != plain:
+            raise Unpredictable(f"{column} '{asked}'")
     assignment = assign(_training_point(row))
     if row["what"] == "step":
         return run_training(assignment).seconds  # whether it fits the memory was the publisher's business
     work = training_work(assignment)
+    if row["what"] == "model_fwd_bwd":
+        return sum(_pass_seconds(assignment, step) for step in (work.forward, work.backward))
     forward_seconds, backward_seconds = (_layer_seconds(assignment, step) for step in (work.forward, work.backward))
     layers = {
         "layer_forward": forward_seconds,
@@ -114,7 +123,8 @@ def _training_point(row: Row) -> Point:
             batch=batch,
             context=int(row["seq_len"]),
             precision=str(row["precision"]),
-            framework=framework_named(str(row["source"]), "train").name,
+            framework=framework_named(f"{_word(row, 'framework')} {row['source']}", "train").name,
+            launch=TRAINING_LAUNCH.get(_word(row, "launch"), "graph"),
             parallel=str(parallel),
         )
     except (ScenarioError, CatalogError) as refusal:
@@ -126,10 +136,20 @@ def _training_point(row: Row) -> Point:
 
 def _layer_seconds(assignment: Assignment, step: Step) -> float:
     """What one more decoder adds to a pass."""
-    point, ranks = assignment.point, assignment.shard.ranks
-    assert isinstance(point.chip, Gpu)
-    one, two = (step_seconds(point.chip, ranks, step.part(layers), point.framework) for layers in (1, 2))
+    one, two = (_pass_seconds(assignment, step.part(layers)) for layers in (1, 2))
     return two - one
+
+
+def _pass_seconds(assignment: Assignment, step: Step) -> float:
+    point = assignment.point
+    assert isinstance(point.chip, Gpu)
+    return step_seconds(point.chip, assignment.shard.ranks, step, point.framework, point.launch)
+
+
+def _word(row: Row, column: str) -> str:
+    """What a row says in a column that a table may be without."""
+    value = row.get(column, "")
+    return value if isinstance(value, str) else ""
 
 
 def _recompute(text: str) -> tuple[Recompute, bool]:

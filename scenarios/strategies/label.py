@@ -12,9 +12,17 @@ class Label(NamedTuple):
     limiter: str
 
 
+# The parts of a kernel boundary. The gap: a kernel is launched and its blocks start. The ramp: the first bytes come. The
+# drain: the last of a kernel's blocks end. The dependency: whoever needs its results learns that they are there.
 LAUNCH = Label("launch", "launch")
-HOST = Label("launch", "host")
-DEPENDENCY = Label("launch", "dependency")
+RAMP = Label("fill_drain", "ramp")
+DRAIN = Label("fill_drain", "drain")
+DEPENDENCY = Label("dependency", "dependency")
+HOST = Label("host", "host")
+BOUNDARY = {"gap": LAUNCH, "ramp": RAMP, "drain": DRAIN, "dependency": DEPENDENCY, "host": HOST}
+"""By the name that users read."""
+
+FILL_DRAIN = Label("fill_drain", "dependency")  # of a pipeline of stages, which fills and drains as one
+
 HBM = "HBM"  # what loads wait for, and the engine that they run on
 LINK = "link"  # what collectives wait for, and the engine on which chips meet
-FILL_DRAIN = Label("fill_drain", "dependency")

@@ -26,7 +26,7 @@ def run_strategy(
 ) -> Time:
     """Issue one pass of ``step`` on every chip of ``cluster``; the time at which its last kernel ends.
 
-    ``launch`` is one of the chip's two words in ``results.words.LAUNCHES``. Raises DoesNotFit with numbers when the
+    ``launch`` is one of the chip's words in ``results.words.LAUNCHES``. Raises DoesNotFit with numbers when the
     strategy does not fit the chip.
     """
     chip = cluster.chip

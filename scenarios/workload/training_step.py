@@ -229,7 +229,7 @@ def backward(operator: Operator) -> list[Operator]:
             # dA[m,k] = dC[m,n] B^T reads the weights again; dB[k,n] = A^T dC does not.
             gradients: list[Operator] = [_cast(f"{name} output gradient", m * n)] if precision == "fp8" else []
             gradients += [
-                replace(operator, name=f"{name} input gradient", n=k, k=n, exact=True, plain_calls=1),
+                replace(operator, name=f"{name} input gradient", n=k, k=n, exact=True),
                 replace(
                     operator,
                     name=f"{name} weight gradient",
@@ -238,7 +238,6 @@ def backward(operator: Operator) -> list[Operator]:
                     k=m,
                     weights=False,
                     exact=True,
-                    plain_calls=1,
                     role="weight gradient",
                 ),
             ]
@@ -259,6 +258,7 @@ def backward(operator: Operator) -> list[Operator]:
                     bytes_read=operator.bytes_read + operator.bytes_written,
                     bytes_written=operator.bytes_read,
                     operations=2 * operator.operations,
+                    plain_calls=2 * operator.plain_calls,
                 )
             ]
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from chips.kernels.attention.plan import AttentionPlan, plan_attention
 from chips.kernels.attention.shape import AttentionShape, Floats
 from chips.kernels.attention.tiles import choose_tile, time_tile
-from chips.kernels.kernel_time import LATENCY, MEMORY, KernelTime
+from chips.kernels.kernel_time import LATENCY, MEMORY, ON_CHIP_NETWORK, KernelTime
 from chips.kernels.power import slower_clock
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
@@ -24,6 +24,8 @@ BACKWARD_PRODUCTS = 5.0 / 2.0
 CACHE_WRITE_THREADS = 512.0
 RESIDENT_THREADS = 2048.0
 SPLIT_OUTPUT_BYTES = 4.0
+GATHERED = 0.8
+"""Of the L2's rate, that gathers of cache pages reach: as fitted to vLLM attention on an H100, 3480 of 4472 bytes a clock."""
 POWER_WINDOW = 8e-3
 """Seconds in which a benchmark's call meets the power limit: on an H100, 1 ms runs at full clock and 30 ms does not."""
 
@@ -67,14 +69,19 @@ def price_attention_decode(
     precision: Precision = "bf16",
     resident: bool = False,
     writes_cache: bool = True,
+    shares_keys: bool = True,
 ) -> KernelTime:
     """Attention of one query token a sequence over ``context`` keys, with the reduction over splits.
 
     ``resident``: the same call ran just before, so that keys and values that fit in L2 need not come from HBM.
     ``writes_cache``: a kernel ahead writes the new key and value into the KV cache (not where another one does).
+    ``shares_keys``: one block serves all query heads that share keys, and a context is split over several; else each
+    head has one block, which reads them anew on vector lanes (TensorRT-LLM's masked multi-head attention).
     Raises ValueError on sizes below 1 or heads that are no multiple of kv_heads.
     """
     shape = AttentionShape.check(batch, 1, context, heads, kv_heads, head_dim, ELEMENT_BYTES[precision], True)
+    if not shares_keys:
+        return _price_by_heads(chip, shape, resident, writes_cache)
     return _price(chip, shape, precision, None, resident, writes_cache)
 
 
@@ -104,7 +111,8 @@ def price_attention_backward(
     steady = steady + _slower_clock(chip, shape, precision, compute - ends, ends + steady, False)
     start = chip.generation.attention.kernel_latency + _helper(chip) + memory.queries
     return _kernel_time(
-        start + ends * BACKWARD_PRODUCTS,
+        start,
+        ends * BACKWARD_PRODUCTS,
         steady * BACKWARD_PRODUCTS,
         np.maximum(bound, shape.flops * BACKWARD_PRODUCTS / chip.peak_flops(precision)),
         np.where(memory.attention > compute, MEMORY, limiter),
@@ -174,6 +182,13 @@ def _helper(chip: Gpu) -> float:
     return chip.generation.launch.graph_gap + chip.generation.attention.helper_seconds
 
 
+def _copy(chip: Gpu) -> float:
+    """A kernel that copies a few kilobytes, with its gap: a trip to L2 and back."""
+    vector = chip.generation.vector
+    trips = 2.0 * vector.l2_latency_cycles / chip.compute.clock_hz
+    return chip.generation.launch.graph_gap + vector.startup_seconds + trips
+
+
 def _price(
     chip: Gpu,
     shape: AttentionShape,
@@ -195,14 +210,36 @@ def _price(
     # memory it first brings queries together and then outputs apart.
     grouped = (shape.tokens == 1) & (shape.group > 1) & (not overlapped)
     apart = grouped & (shape.kv_heads > 1) & (shape.batch > 1)
-    reordering = grouped * chip.generation.launch.graph_gap + apart * 2.0 * (_helper(chip) + memory.queries)
-    fill_drain = start + ends + _reduction(chip, shape, plan) + reordering
-    steady = steady + _slower_clock(chip, shape, precision, compute - ends, fill_drain + steady, resident)
+    reordering = grouped * _copy(chip) + apart * 2.0 * (_helper(chip) + memory.queries)
+    drain = ends + _reduction(chip, shape, plan) + reordering
+    steady = steady + _slower_clock(chip, shape, precision, compute - ends, start + drain + steady, resident)
     return _kernel_time(
-        fill_drain,
+        start,
+        drain,
         steady,
         bound,
         np.where(memory.attention > compute, MEMORY, limiter),
+    )
+
+
+def _price_by_heads(chip: Gpu, shape: AttentionShape, resident: bool, writes_cache: bool) -> KernelTime:
+    """Decode attention with a block for each query head of each sequence, however long its context.
+
+    Of the blocks that share keys the first brings them to L2, where the others find them. A streaming multiprocessor has
+    its share of the L2 whether or not all of them have a block.
+    """
+    coefficients = chip.generation.attention
+    memory = _Memory.of(chip, shape, resident)
+    idle = np.maximum(chip.compute.units / (shape.batch * shape.heads), 1.0)
+    rate = GATHERED * chip.generation.vector.l2_bytes_per_clock * chip.compute.clock_hz
+    reads = shape.group * shape.cached_bytes / rate
+    start = coefficients.kernel_latency + (_cache_write(chip, shape, memory) if writes_cache else 0.0)
+    return _kernel_time(
+        start,
+        np.full_like(reads, coefficients.tile_latency),
+        np.maximum(memory.attention, reads * idle),
+        _bound(chip, shape, "bf16", resident),
+        np.where(memory.attention >= reads * idle, MEMORY, ON_CHIP_NETWORK),
     )
 
 
@@ -245,6 +282,10 @@ def _bound(chip: Gpu, shape: AttentionShape, precision: Precision, resident: boo
     return np.maximum(shape.flops / chip.peak_flops(precision), from_hbm / chip.memory.bandwidth)
 
 
-def _kernel_time(fill_drain: Floats, steady: Floats, bound: Floats, limiter: NDArray[np.str_]) -> KernelTime:
+def _kernel_time(
+    ramp: Floats | float, drain: Floats, steady: Floats, bound: Floats, limiter: NDArray[np.str_]
+) -> KernelTime:
+    fill_drain = ramp + drain
     limiter = np.where(fill_drain > steady, LATENCY, limiter)
-    return KernelTime(np.asarray(fill_drain + steady), np.asarray(fill_drain), np.asarray(bound), limiter)
+    ramp = np.broadcast_to(ramp, fill_drain.shape)
+    return KernelTime(np.asarray(fill_drain + steady), np.asarray(fill_drain), ramp, np.asarray(bound), limiter)

@@ -70,14 +70,14 @@ def price_matmul(
         _price(chip, flat[:, start : start + chunk], precision, resident_weights, tiles)
         for start in range(0, max(flat.shape[1], 1), chunk)
     ]
-    seconds, fill, bound, limiter = (np.concatenate(field).reshape(shape) for field in zip(*parts, strict=True))
-    return KernelTime(seconds, fill, bound, _LIMITERS[limiter.astype(np.intp)])
+    seconds, fill, ramp, bound, limiter = (np.concatenate(field).reshape(shape) for field in zip(*parts, strict=True))
+    return KernelTime(seconds, fill, ramp, bound, _LIMITERS[limiter.astype(np.intp)])
 
 
 def _price(
     chip: Gpu, dimensions: Floats, precision: Precision, resident_weights: bool, tiles: Tiles
-) -> tuple[Floats, Floats, Floats, NDArray[np.intp]]:
-    """Seconds, fill and drain, bound and index of the limiter; rows of ``dimensions``: m, n, k and count of shapes.
+) -> tuple[Floats, Floats, Floats, Floats, NDArray[np.intp]]:
+    """Seconds, fill and drain, the ramp of these, bound and index of the limiter; rows of ``dimensions``: m, n, k and count of shapes.
 
     Every kernel of the library is priced for every shape: shapes are axis 0, tile shapes axis 1, splits of k axis 2.
     """
@@ -151,7 +151,7 @@ def _price(
         np.where(by_vector, other, chosen(value)) for other, value in ((0.0, work), (0.0, l2), (vector_chain, chain))
     )
     limiter = _limiter(work, l2, memory, start + chain)
-    return seconds, fill, bound, limiter
+    return seconds, fill, np.minimum(start, fill), bound, limiter
 
 
 def _vector_chain(chip: Gpu, dimensions: Floats, element: float) -> Floats:

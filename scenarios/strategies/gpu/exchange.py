@@ -80,7 +80,7 @@ def _part(group: GpuGroup, product: MatrixProduct) -> MatrixProduct:
 
 def _transfers(group: GpuGroup, collective: Collective) -> list[int]:
     """Picoseconds of each transfer of a ring; together they are the collective."""
-    steady, hops = group.price(collective).steady, group.cluster.count - 1
+    steady, hops = group.price(collective).whole, group.cluster.count - 1
     assert isinstance(steady, int)
     return [steady * (hop + 1) // hops - steady * hop // hops for hop in range(hops)]
 
@@ -88,9 +88,9 @@ def _transfers(group: GpuGroup, collective: Collective) -> list[int]:
 def _exchange_pays(group: GpuGroup, product: MatrixProduct, collective: Collective) -> bool:
     """Whether parts are faster than the whole: small products lose more in their tiles than they hide."""
     whole, part = (group.price(each) for each in (product, _part(group, product)))
-    hops, each = _transfers(group, collective), part.steady + part.fill_drain
+    hops, each = _transfers(group, collective), part.whole
     in_parts = max(sum(hops) + each, len(hops) * each + max(each, hops[-1]))
-    return bool(in_parts < sum(hops) + whole.steady + whole.fill_drain)
+    return bool(in_parts < sum(hops) + whole.whole)
 
 
 def _gathered(

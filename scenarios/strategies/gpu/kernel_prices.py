@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.clock.timeline import Picoseconds, seconds_to_ps
+from chips.clock.time import Picoseconds, plain, seconds_to_ps
 from chips.kernels.attention.price import price_attention_backward, price_attention_decode, price_attention_prefill
 from chips.kernels.kernel_time import MEMORY, KernelTime
 from chips.kernels.matmul.price import price_matmul
@@ -24,11 +24,11 @@ from cluster import Cluster
 from collectives.collective_time import Library
 from collectives.libraries.choice import price_collective
 from scenarios.framework import Framework
-from scenarios.strategies.label import FILL_DRAIN, LINK, Label
+from scenarios.strategies.label import LINK, Label
 from scenarios.workload.operators import Attention, Collective, Elementwise, MatrixProduct, Operator
 
 if TYPE_CHECKING:
-    from scenarios.strategies.stream import StreamStage
+    from scenarios.strategies.gpu.persistent import PersistentStage
 
 
 DIRECT: Library = "trtllm"  # the fastest direct kernels known, and NCCL's where they do not reach
@@ -40,43 +40,75 @@ FED_VECTOR_STEP_CYCLES = 45.0  # a load from shared memory, 29 (Luo et al., arXi
 
 @dataclass(frozen=True, slots=True)
 class KernelPrice:
-    """A GPU kernel in picoseconds: its steady state, and the filling and draining of its pipeline around it."""
+    """A GPU kernel in picoseconds, without the gap before it.
+
+    ``start``: its blocks enter and read their arguments; ``ramp``: the first bytes come; ``steady``; ``drain``: the last
+    tile, and what sums the parts. ``stream``: how long of its steady state its blocks read weights or keys that no kernel
+    before it has written, after which they leave one by one; 0 for a kernel that reads nothing else.
+    """
 
     label: Label
     steady: Picoseconds
-    fill_drain: Picoseconds
+    start: Picoseconds = 0
+    ramp: Picoseconds = 0
+    drain: Picoseconds = 0
+    stream: Picoseconds = 0
 
-    def durations(self, cluster: Cluster, kernels: int = 1) -> dict[Hashable, Picoseconds]:
-        """By label, on every lane of the cluster; the same work in several kernels fills and drains several times.
+    @property
+    def fill_drain(self) -> Picoseconds:
+        return self.start + self.ramp + self.drain
 
-        A kernel takes longer by as much as what limits it does on that chip.
-        """
-        filling = cluster.stretch(kernels * self.fill_drain, "clock")
-        return {self.label: self.steady_on(cluster), FILL_DRAIN: filling}
+    @property
+    def whole(self) -> Picoseconds:
+        return self.steady + self.fill_drain
 
     def steady_on(self, cluster: Cluster) -> Picoseconds:
         """The steady state on every lane. A collective has met before, and its links are in its price."""
+        return self._on(cluster, self.steady)
+
+    def stream_on(self, cluster: Cluster) -> Picoseconds:
+        """Its ``stream`` on every lane."""
+        return self._on(cluster, self.stream)
+
+    def _on(self, cluster: Cluster, ps: Picoseconds) -> Picoseconds:
+        """A kernel takes longer by as much as what limits it does on that chip."""
         if self.label.limiter == LINK:
-            return self.steady
-        return cluster.stretch(self.steady, "memory" if self.label.limiter == MEMORY else "clock")
+            return ps
+        return cluster.stretch(ps, "memory" if self.label.limiter == MEMORY else "clock")
 
 
 @dataclass
 class GpuGroup:
-    """Kernel prices on the GPUs of one tensor-parallel group under one framework, remembered by operator."""
+    """Kernel prices on the GPUs of one tensor-parallel group under one framework, remembered by operator.
+
+    ``free``: labels of a kernel boundary that cost nothing here, to see what they cost elsewhere.
+    """
 
     chip: Gpu
     cluster: Cluster
     framework: Framework
-    stages: dict[Operator, StreamStage] = field(default_factory=dict)
+    free: frozenset[Label] = frozenset()
+    stages: dict[Operator, PersistentStage] = field(default_factory=dict)
     """Operators as stages of a persistent kernel, where chips are alike; filled by the strategies."""
     _prices: dict[Operator, KernelPrice] = field(default_factory=dict)
     _recent: dict[Hashable, KernelPrice] = field(default_factory=dict)
     """Of operators of several passes, by their content."""
 
-    def kernels_of(self, operator: Operator) -> int:
-        """How many kernels the framework makes of one operator."""
-        return 1 if self.framework.fuses else operator.plain_calls
+    def kernels_of(self, operator: Operator, *, compiled: bool = False) -> int:
+        """How many kernels the framework makes of one operator; a compiler fuses what is element-wise."""
+        fused = self.framework.fusion != "none" or (compiled and isinstance(operator, Elementwise))
+        return 1 if fused else operator.plain_calls
+
+    def boundary(self, label: Label, ps: Picoseconds) -> dict[Hashable, Picoseconds]:
+        """A part of a kernel boundary, as a duration: nothing where it is free."""
+        return {} if label in self.free else {label: ps}
+
+    def ends(self, price: KernelPrice, kernels: int = 1) -> tuple[Picoseconds, Picoseconds, Picoseconds]:
+        """Start, ramp and drain on every lane; the same work in several kernels has several of each."""
+        start, ramp, drain = (
+            self.cluster.stretch(kernels * ps, "clock") for ps in (price.start, price.ramp, price.drain)
+        )
+        return start, ramp, drain
 
     def price(self, operator: Operator) -> KernelPrice:
         """The kernel of one operator; one of several passes is priced for all of them, which one thing limits.
@@ -101,27 +133,24 @@ class GpuGroup:
         """
         return gpu_group(_operands_at_hand(self.chip), self.cluster, self.framework).price(operator)
 
-    def starting(self, operator: Attention | MatrixProduct) -> int:
-        """Picoseconds of filling that belong to the start of a kernel: a persistent one has started already."""
-        generation = self.chip.generation
-        product = isinstance(operator, MatrixProduct)
-        return seconds_to_ps(generation.matmul.startup_seconds if product else generation.attention.kernel_latency)
-
     def price_inside(self, operator: Operator) -> KernelPrice:
-        """The same inside a persistent kernel, which stores to its peers directly where links allow it."""
+        """The same inside a persistent kernel, which stores to its peers directly where links allow it.
+
+        What starts a kernel is not taken there: only ``steady`` and ``drain`` are.
+        """
         return self._collective(operator, DIRECT) if isinstance(operator, Collective) else self.price(operator)
 
     def _price(self, operator: Operator) -> KernelPrice:
         if isinstance(operator, Collective):
             return self._collective(operator, self.framework.collectives)
-        return _rounded(operator.part, self.kernel_time(operator))
+        return self._rounded(operator, self.kernel_time(operator))
 
     def _several(self, operator: Operator) -> KernelPrice:
         if isinstance(operator, Attention | Collective):
             return self._price(operator)
         prices, places = self._different(operator)
-        steady, filling = np.array([(price.steady, price.fill_drain) for price in prices], np.int64).T
-        return KernelPrice(prices[places[0]].label, steady[places], filling[places])
+        parts = np.array([(p.steady, p.start, p.ramp, p.drain, p.stream) for p in prices], np.int64).T
+        return KernelPrice(prices[places[0]].label, *parts[:, places])
 
     def limiters(self, operator: Attention | Elementwise | MatrixProduct) -> NDArray[np.str_]:
         """What limits the kernel of an operator of several passes in each of them."""
@@ -141,7 +170,7 @@ class GpuGroup:
         new = [place for place, each in enumerate(single) if each not in self._prices]
         if new:
             time = self.kernel_time(replace(operator, **dict(zip(varying, sizes[:, first[new]], strict=True))))
-            self._prices |= {single[place]: _rounded(operator.part, time[at]) for at, place in enumerate(new)}
+            self._prices |= {single[place]: self._rounded(single[place], time[at]) for at, place in enumerate(new)}
         return [self._prices[each] for each in single], places
 
     def _collective(self, operator: Collective, library: Library) -> KernelPrice:
@@ -149,8 +178,9 @@ class GpuGroup:
         payload, places = np.unique(operator.payload_bytes, return_inverse=True)
         chip = self.cluster.linked(self.chip)
         cost = price_collective(chip, operator.operation, ranks, payload, library=library, mode="graph")
-        seconds = cost.seconds[places] if operator.several else float(cost.seconds[0])
-        return KernelPrice(Label("allreduce", LINK), seconds_to_ps(seconds), 0)
+        whole = seconds_to_ps(cost.seconds[places] if operator.several else float(cost.seconds[0]))
+        start = np.minimum(seconds_to_ps(self.chip.generation.launch.kernel_start), whole)
+        return KernelPrice(Label("allreduce", LINK), plain(whole - start), plain(start))
 
     def kernel_time(self, operator: Attention | Elementwise | MatrixProduct) -> KernelTime:
         """The kernel of one operator in seconds, not remembered."""
@@ -164,7 +194,14 @@ class GpuGroup:
                 return price_attention_backward(self.chip, blocks, a.tokens, a.heads, a.kv_heads, a.head_dim)
             case Attention() as a if a.decode:
                 return price_attention_decode(
-                    self.chip, a.batch, a.context, a.heads, a.kv_heads, a.head_dim, writes_cache=False
+                    self.chip,
+                    a.batch,
+                    a.context,
+                    a.heads,
+                    a.kv_heads,
+                    a.head_dim,
+                    writes_cache=False,
+                    shares_keys=self.framework.shares_keys,
                 )
             case Attention() as a:
                 return price_attention_prefill(
@@ -180,25 +217,35 @@ class GpuGroup:
                     passes=e.passes,
                 )
 
+    def _rounded(self, operator: Attention | Elementwise | MatrixProduct, time: KernelTime) -> KernelPrice:
+        """Into picoseconds: the whole is rounded, then its filling and draining; the steady state is what remains.
 
-def _rounded(part: str, time: KernelTime) -> KernelPrice:
-    """Into picoseconds: the whole is rounded, then its filling and draining; the steady state is what remains.
+        Raises PhysicsError for a kernel that beats its bound.
+        """
+        if np.any(time.beats_bound):
+            # Not above: pandas would come with it.
+            from results.schema import PhysicsError
 
-    Raises PhysicsError for a kernel that beats its bound.
-    """
-    if np.any(time.beats_bound):
-        # Not above: pandas would come with it.
-        from results.schema import PhysicsError
-
-        worst = np.argmax(time.bound_seconds / time.seconds)
-        raise PhysicsError(
-            f"internal error: a kernel of {part} takes {time.seconds.flat[worst]:.6g} s, below its physical lower "
-            f"bound, operations over peak or bytes over HBM bandwidth, of {time.bound_seconds.flat[worst]:.6g} s."
+            worst = np.argmax(time.bound_seconds / time.seconds)
+            raise PhysicsError(
+                f"internal error: a kernel of {operator.part} takes {time.seconds.flat[worst]:.6g} s, below its "
+                "physical lower bound, operations over peak or bytes over HBM bandwidth, of "
+                f"{time.bound_seconds.flat[worst]:.6g} s."
+            )
+        whole, filling, before = (
+            seconds_to_ps(np.asarray(each, np.float64))
+            for each in (time.seconds, time.fill_drain_seconds, time.ramp_seconds)
         )
-    whole = seconds_to_ps(time.seconds if time.seconds.ndim else float(time.seconds))
-    fill = seconds_to_ps(time.fill_drain_seconds if time.seconds.ndim else float(time.fill_drain_seconds))
-    limiter = str(time.limiter.flat[time.limiter.size // 2])
-    return KernelPrice(Label(part, limiter), whole - fill, fill)
+        generation = self.chip.generation
+        start = np.minimum(seconds_to_ps(generation.launch.kernel_start), before)
+        ramp, steady, drain = before - start, whole - filling, filling - before
+        if isinstance(operator, Attention) and not self.framework.plans_attention:
+            ramp = np.minimum(ramp, seconds_to_ps(generation.matmul.startup_seconds) - start)
+        limiter = str(time.limiter.flat[time.limiter.size // 2])
+        # While anything but memory holds a kernel up, its blocks stay.
+        bytes_ps = seconds_to_ps(np.asarray(operator.stream_bytes / self.chip.streaming_bandwidth))
+        stream = np.where(bytes_ps > 0, np.minimum(bytes_ps, steady) if limiter == MEMORY else steady, 0)
+        return KernelPrice(Label(operator.part, limiter), *(plain(ps) for ps in (steady, start, ramp, drain, stream)))
 
 
 def _content(operator: Operator) -> Hashable:
@@ -219,9 +266,12 @@ def _operands_at_hand(chip: Gpu) -> Gpu:
     return chip.model_copy(update={"memory": memory, "generation": generation.model_copy(update=families)})
 
 
-def gpu_group(chip: Gpu, cluster: Cluster, framework: Framework) -> GpuGroup:
-    """The GPUs of this cluster. Prices are those of the datasheet, computed once as long as they are remembered."""
-    return replace(_group(chip, cluster.count, cluster.slowest_link, framework), cluster=cluster)
+def gpu_group(chip: Gpu, cluster: Cluster, framework: Framework, free: frozenset[Label] = frozenset()) -> GpuGroup:
+    """The GPUs of this cluster. Prices are those of the datasheet, computed once as long as they are remembered.
+
+    ``free``: labels of a kernel boundary that cost nothing.
+    """
+    return replace(_group(chip, cluster.count, cluster.slowest_link, framework), cluster=cluster, free=free)
 
 
 @lru_cache(MOST_GROUPS)

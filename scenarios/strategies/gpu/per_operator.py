@@ -1,85 +1,223 @@
-"""A kernel an operator on a GPU: issued call by call, or once as a graph."""
+"""A kernel an operator on a GPU: issued call by call, once as a graph, or with each kernel launched ahead of its turn.
+
+What a kernel boundary costs is which edges lie between two kernels. In order: a kernel ends, the next is launched and
+starts (the gap), its first bytes come (the ramp), it works, its last blocks end (the drain). Launched ahead
+(programmatic dependent launch, NVIDIA GPUs from SM 90): its blocks enter as those of the kernel before leave, and read
+weights at once; only for that kernel's results they wait until it has ended.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from chips.clock.timeline import Picoseconds, Time, Timeline, seconds_to_ps
+from scenarios.errors import DoesNotFit
 from scenarios.strategies.gpu.exchange import Kernel, issue_overlapped
-from scenarios.strategies.gpu.kernel_prices import GpuGroup
-from scenarios.strategies.label import HOST, LAUNCH, LINK
+from scenarios.strategies.gpu.kernel_prices import GpuGroup, KernelPrice
+from scenarios.strategies.label import DEPENDENCY, DRAIN, HBM, HOST, LAUNCH, LINK, RAMP
 from scenarios.strategies.registry import strategy
 from scenarios.strategies.segments import run_segment
-from scenarios.workload.operators import Collective, Operator, Step
+from scenarios.workload.operators import (
+    Attention,
+    Collective,
+    Decoder,
+    Elementwise,
+    MatrixProduct,
+    Operator,
+    Segment,
+    Step,
+    largest,
+)
 
 
 @strategy("per_operator", "gpu", fuses=False, streams=False)
 def per_operator(clock: Timeline, group: GpuGroup, step: Step, launch: str) -> Time:
-    """Every operator is a kernel, a collective too; the next one starts when the one before has drained."""
-    prepare(clock, group)
-    run = _eager if launch == "eager" else _graph
-    return run(clock, group, step)
-
-
-def prepare(clock: Timeline, group: GpuGroup) -> None:
-    """The framework's host work before a pass: scheduling, inputs, the last token read back."""
-    host_step = seconds_to_ps(group.framework.host_step_seconds)
-    clock.task(clock.engine("host"), host_step, label=HOST, name=f"{group.framework.name} step")
-
-
-def _graph(clock: Timeline, group: GpuGroup, step: Step) -> Time:
-    """CUDA graph: the host issues the whole step once; then a device-side gap before each kernel."""
-    launch = group.chip.generation.launch
-    gap = seconds_to_ps(launch.graph_gap)
-    host = clock.engine("host")
-    issued = clock.task(host, seconds_to_ps(launch.graph_launch), label=LAUNCH, name="graph launch")
-
-    def kernel(operator: Operator, ready: Time, of: Operator | None = None) -> Time:
-        return _kernel(clock, group, operator, gap, ready, of)
-
-    return _chain(clock, group, step, kernel, issued)
-
-
-def _eager(clock: Timeline, group: GpuGroup, step: Step) -> Time:
-    """The host issues every kernel of every operator, one framework call after another; the device waits or lags."""
-    launch = group.chip.generation.launch
-    call = seconds_to_ps(group.framework.host_operator_seconds or launch.host_operator)
-    collective_call = seconds_to_ps(launch.host_collective)
-    gap = seconds_to_ps(launch.stream_gap)
-    host = clock.engine("host")
-
-    def kernel(operator: Operator, ready: Time, of: Operator | None = None) -> Time:
-        cost = collective_call if isinstance(operator, Collective) else call
-        issue = cost * group.kernels_of(operator)
-        issued = clock.task(host, issue, label=LAUNCH, name=f"{operator.name} issue", of=of or operator)
-        return _kernel(clock, group, operator, gap, clock.join(ready, issued), of)
-
-    return _chain(clock, group, step, kernel, host.free)
-
-
-def _chain(clock: Timeline, group: GpuGroup, step: Step, kernel: Kernel, ready: Time) -> Time:
-    """A pass in which every kernel waits for the one before it, but for what a framework overlaps."""
-
-    def run(operators: Sequence[Operator], ready: Time) -> Time:
-        if group.framework.overlaps_collectives:
-            return issue_overlapped(clock, group, kernel, operators, ready)
-        for operator in operators:
-            ready = kernel(operator, ready)
-        return ready
-
+    """Every operator is a kernel, a collective too, as far as the framework does not fuse them."""
+    ready = prepare(clock, group, step)
+    kernels = _launched(clock, group, launch, ready)
+    ready = clock.engine("host").free if kernels.by_host else kernels.begins
     for segment in step.segments:
-        ready = run_segment(clock, segment, partial(run, segment.operators), ready)
+        ready = run_segment(clock, segment, partial(kernels.run, segment), ready)
     return ready
 
 
-def _kernel(clock: Timeline, group: GpuGroup, operator: Operator, gap: int, ready: Time, of: Operator | None) -> Time:
-    """One operator, or a part ``of`` one, as its kernel, or kernels, each with a gap before it and its own filling and
-    draining."""
-    price, kernels = group.price(operator), group.kernels_of(operator)
-    collective = isinstance(operator, Collective)
-    ready = group.cluster.meet(clock, ready) if collective else ready
-    engine = clock.engine(LINK if collective else "compute")
-    gaps: dict[Hashable, Picoseconds] = {LAUNCH: gap * kernels}
-    durations = gaps | price.durations(group.cluster, kernels)
-    return clock.task(engine, durations, after=(ready,), name=operator.name, of=of or operator)
+def prepare(clock: Timeline, group: GpuGroup, step: Step) -> Time:
+    """The framework's host work that the device waits for before a pass: scheduling, inputs, the last token read."""
+    framework = group.framework
+    seconds = framework.host_step_seconds
+    if framework.static_requests:
+        decoding = [each.batch for each in step.operators if isinstance(each, Attention) and each.decode]
+        seconds = seconds + framework.host_request_seconds * max(map(largest, decoding), default=0)
+    work = group.boundary(HOST, seconds_to_ps(seconds))
+    return clock.task(clock.engine("host"), work, name=f"{framework.name} step")
+
+
+def launched_ahead(group: GpuGroup) -> tuple[dict[Hashable, Picoseconds], dict[Hashable, Picoseconds]]:
+    """Of a kernel launched ahead: until its blocks are admitted, and until they have what the one before has written.
+
+    Raises DoesNotFit where kernels cannot be launched ahead.
+    """
+    chip = group.chip
+    readmission = chip.generation.launch.readmission
+    if readmission is None:
+        raise DoesNotFit(
+            f"{chip.name} launches no kernel ahead of its turn: programmatic dependent launch begins with SM 90 "
+            "(h100); --launch graph"
+        )
+    trip = chip.generation.vector.l2_latency_cycles / chip.compute.clock_hz
+    return group.boundary(LAUNCH, seconds_to_ps(readmission)), group.boundary(DEPENDENCY, seconds_to_ps(trip))
+
+
+def _launched(clock: Timeline, group: GpuGroup, launch: str, ready: Time) -> _Kernels:
+    costs = group.chip.generation.launch
+    if launch in ("eager", "compiled"):
+        call = group.framework.host_operator_seconds or costs.host_operator
+        if launch == "compiled":
+            call = group.framework.host_kernel_seconds or costs.host_kernel
+        calls = (seconds_to_ps(call), seconds_to_ps(costs.host_collective))
+        return _Kernels(clock, group, seconds_to_ps(costs.stream_gap), ready, calls, compiled=launch == "compiled")
+    host = clock.engine("host")
+    issue = group.boundary(HOST, seconds_to_ps(costs.graph_launch))
+    # A scheduler that overlaps has launched this pass before the one before it ended.
+    begins = ready if group.framework.overlapped else clock.task(host, issue, name="graph launch")
+    if launch == "graph":
+        return _Kernels(clock, group, seconds_to_ps(costs.graph_gap), begins)
+    admission, dependency = launched_ahead(group)
+    return _Ahead(clock, group, seconds_to_ps(costs.graph_gap), begins, admission=admission, dependency=dependency)
+
+
+@dataclass
+class _Kernels:
+    """Kernels one after the other, each with a ``gap`` before it, its own filling and its own draining.
+
+    ``begins``: when the device may begin. ``calls``: picoseconds of the host for each kernel and each collective, if
+    the host issues them; the device waits or lags. ``compiled``: whether a compiler has fused what is element-wise.
+    """
+
+    clock: Timeline
+    group: GpuGroup
+    gap: int
+    begins: Time
+    calls: tuple[int, int] | None = None
+    compiled: bool = False
+
+    @property
+    def by_host(self) -> bool:
+        return self.calls is not None
+
+    def run(self, segment: Segment, ready: Time) -> Time:
+        """One pass of a segment whose input is complete at ``ready``."""
+        if self.group.framework.collective_mode == "overlapped":
+            return issue_overlapped(self.clock, self.group, self.kernel, segment.operators, ready)
+        for operator, more in self._kernels(segment):
+            ready = self.kernel(operator, ready, more=more)
+        return ready
+
+    def kernel(
+        self, operator: Operator, ready: Time, of: Operator | None = None, more: Sequence[Operator] = ()
+    ) -> Time:
+        """One operator, or a part ``of`` one, as its kernel or kernels, with ``more`` operators that ride in it."""
+        price, number = self.group.price(operator), self.group.kernels_of(operator, compiled=self.compiled)
+        if self.calls is not None:
+            ready = self.clock.join(ready, self._issued(operator, number, of))
+        if isinstance(operator, Collective):
+            ready = self.group.cluster.meet(self.clock, ready)
+        return self.issue(operator, price, number, ready, of or operator, self._riding(more))
+
+    def issue(
+        self,
+        operator: Operator,
+        price: KernelPrice,
+        number: int,
+        ready: Time,
+        of: Operator,
+        riding: dict[Hashable, Picoseconds],
+    ) -> Time:
+        """``number`` kernels of one operator on its engine, whose inputs are there at ``ready``."""
+        group = self.group
+        start, ramp, drain = group.ends(price, number)
+        durations = group.boundary(LAUNCH, self.gap * number + start) | group.boundary(RAMP, ramp)
+        durations |= _sum(riding, price.label, price.steady_on(group.cluster)) | group.boundary(DRAIN, drain)
+        engine = self.clock.engine(LINK if isinstance(operator, Collective) else "compute")
+        return self.clock.task(engine, durations, (ready,), name=operator.name, of=of)
+
+    def _issued(self, operator: Operator, number: int, of: Operator | None) -> Time:
+        """When the host has issued the kernels of an operator."""
+        assert self.calls is not None
+        call, collective_call = self.calls
+        work = self.group.boundary(HOST, (collective_call if isinstance(operator, Collective) else call) * number)
+        return self.clock.task(self.clock.engine("host"), work, name=f"{operator.name} issue", of=of or operator)
+
+    def _riding(self, operators: Sequence[Operator]) -> dict[Hashable, Picoseconds]:
+        """What operators take that share another one's kernel: their steady state."""
+        durations: dict[Hashable, Picoseconds] = {}
+        for operator in operators:
+            price = self.group.price(operator)
+            durations = _sum(durations, price.label, price.steady_on(self.group.cluster))
+        return durations
+
+    def _kernels(self, segment: Segment) -> Iterator[tuple[Operator, list[Operator]]]:
+        """The kernels of a segment: each an operator, and those that ride in it."""
+        framework, waiting = self.group.framework, list[Operator]()
+        inside = framework.fusion == "products"
+        operators = list(segment.operators)
+        while operators:
+            operator = operators.pop(0)
+            rides = isinstance(operator, Elementwise) and (isinstance(segment, Decoder) or operator.role == "norm")
+            if inside and rides:
+                waiting.append(operator)
+                continue
+            more, waiting = waiting, []
+            fused = framework.collective_mode == "fused" and isinstance(operator, Collective)
+            if fused and operators and operators[0].role == "norm":
+                more.append(operators.pop(0))
+            yield operator, more
+        for operator in waiting:
+            yield operator, []
+
+
+@dataclass
+class _Ahead(_Kernels):
+    """The same with each kernel launched ahead of its turn.
+
+    ``admission``: from where blocks leave to where those of the next kernel enter. ``dependency``: from where a kernel
+    has ended to where the next has its results.
+    """
+
+    admission: dict[Hashable, Picoseconds] = field(default_factory=dict)
+    dependency: dict[Hashable, Picoseconds] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.clock.task(self.clock.engine(HBM), 0, (self.begins,))  # nothing is admitted before the graph is launched
+
+    def issue(
+        self,
+        operator: Operator,
+        price: KernelPrice,
+        number: int,
+        ready: Time,
+        of: Operator,
+        riding: dict[Hashable, Picoseconds],
+    ) -> Time:
+        clock, group = self.clock, self.group
+        _, ramp, drain = group.ends(price, number)
+        memory, steady = clock.engine(HBM), price.steady_on(group.cluster)
+        if not (isinstance(operator, MatrixProduct) and operator.weights):
+            clock.task(memory, self.admission, name=operator.name, of=of)  # its blocks leave before the next ones enter
+            durations = self.dependency | group.boundary(RAMP, ramp)
+            durations |= _sum(riding, price.label, steady) | group.boundary(DRAIN, drain)
+            engine = clock.engine(LINK if isinstance(operator, Collective) else "compute")
+            return clock.task(engine, durations, (ready,), name=operator.name, of=of)
+        clock.task(memory, self.admission | group.boundary(RAMP, ramp), name=operator.name, of=of)
+        there = clock.task(clock.engine("results"), self.dependency, (ready,), name=operator.name, of=of)
+        stream = price.stream_on(group.cluster)
+        streamed = clock.task(memory, stream, (there,), price.label, operator.name, of)
+        rest = _sum(riding, price.label, steady - stream) | group.boundary(DRAIN, drain)
+        return clock.task(clock.engine("compute"), rest, (streamed,), name=operator.name, of=of)
+
+
+def _sum(durations: Mapping[Hashable, Picoseconds], label: Hashable, ps: Picoseconds) -> dict[Hashable, Picoseconds]:
+    """``durations`` and ``ps`` more in ``label``."""
+    return {**durations, label: durations.get(label, 0) + ps}
