@@ -58,11 +58,11 @@ def _wins(fitting: pd.DataFrame) -> list[str]:
     top = best.iloc[0]
     shared = [name for name in inputs_of(fitting) if name != "strategy"]
     before = fitting.loc[(fitting["strategy"] == SLOW) & (fitting[shared] == top[shared]).all(axis=1)].iloc[0]
-    lost = before["launch_s"] / before["seconds"]
-    after = top["launch_s"] / top["seconds"]
+    lost, after = (percent((row["launch_s"] + row["host_s"]) / row["seconds"]) for row in (before, top))
+    waits = percent(top["dependency_s"] / top["seconds"])
     sentences.append(
-        f"There, launches and synchronization take {percent(lost)} of the time of {NOUNS[SLOW]} and {percent(after)} "
-        "of the looped kernel's."
+        f"There, kernel launches and the host take {lost} of the time of {NOUNS[SLOW]} and {after} of the looped "
+        f"kernel's, whose operators wait for each other for {waits}."
     )
     return sentences
 

@@ -23,7 +23,6 @@ from results.pictures.canvas.palette import readable, strategy_styles
 from results.pictures.kinds import plot
 from results.schema import COLUMNS, PART_COLUMNS, SETTING
 from results.units import format_seconds, percent, three_digits
-from results.words import HOST_LAUNCHES
 
 # The page stays quick with so many rows in its chart and table; a sweep has more, and its pictures show all.
 MOST_ROWS = 2000
@@ -197,14 +196,13 @@ def toml_of(scenario: dict[str, Any]) -> str:
 
 def _commands(results: pd.DataFrame) -> list[str]:
     """Commands that compute these rows again, one for each setting beside chips, counts and strategies."""
-    by_host = results["launch"].isin(HOST_LAUNCHES).rename("launch_by_host")
     commands = []
-    for (*setting, host), rows in results.groupby([*SETTING, by_host], sort=False):
+    for (*setting, launch), rows in results.groupby([*SETTING, "launch"], sort=False):
         chips, counts, names = (" ".join(map(str, rows[name].unique())) for name in ("chip", "count", "strategy"))
         asked = dict(zip(SETTING, setting, strict=True))
         command = f"loopline compare {asked.pop('model')} --chips {chips} --count {counts} --strategy {names}"
         command += "".join(f" --{name} {value}" for name, value in asked.items() if value != "")
-        command += " --launch eager" if host else ""
+        command += f" --launch {launch}"
         commands.append(command)
     if len(commands) > MOST_COMMANDS:
         return [*commands[:MOST_COMMANDS], f"# and {len(commands) - MOST_COMMANDS} more of this form"]

@@ -64,7 +64,7 @@ COLUMNS: dict[str, Column] = {
     "allreduce_s": Column("communication between chips that no computation hides", "s", "float64"),
     "launch_s": Column("kernel launches: gaps between kernels, and their starts", "s", "float64"),
     "host_s": Column("work of the host that the device waits for", "s", "float64"),
-    "dependency_s": Column("waiting to learn that results are there, between operators of one kernel too", "s", "float64"),
+    "dependency_s": Column("learning that results are there, between operators of one kernel too", "s", "float64"),
     "fill_drain_s": Column("pipelines filling and draining", "s", "float64"),
     "bound_s": Column("physical lower bound of the whole: no such machine can be faster", "s", "float64"),
     "limiter": Column("what most of the time waited for; empty where it does not fit", "", "str"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import pandas as pd
 from rich import box
@@ -23,7 +23,9 @@ PART_TITLES = {
     "attention_s": "attention",
     "other_s": "other",
     "allreduce_s": "All-\nReduce",
-    "launch_s": "launch\n+ sync",
+    "launch_s": "launch\ngaps",
+    "host_s": "host",
+    "dependency_s": "depend-\nencies",
     "fill_drain_s": "fill +\ndrain",
 }
 COMPUTING = ("prefill", "train")  # phases of which one asks how busy the matrix units are, not the memory
@@ -72,6 +74,38 @@ def print_records(records: Sequence[Mapping[str, object]], stream: TextIO, *, js
     open_console(stream).print(table)
 
 
+def print_boundaries(records: Sequence[Mapping[str, Any]], stream: TextIO, *, json: bool = False) -> None:
+    """Print the records of ``scenarios.anatomy.boundary``: a row a mode, microseconds a boundary and what each saves."""
+    if json:
+        print(_dump(records), file=stream)
+        return
+    parts = ("gap", "ramp", "drain", "dependency", "host")
+    table = new_table(stream.isatty())
+    table.add_column("mode", no_wrap=True)
+    for title in ("time of\na pass", "bound-\naries", *(f"{part[:6]},\nus each" for part in parts)):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("without\nany", justify="right", no_wrap=True)
+    table.add_column("one part alone saves most", no_wrap=True)
+    for record in records:
+        if "reason" in record:
+            table.add_row(record["mode"], "not there")
+            continue
+        best = max(parts, key=lambda part: record[f"{part}_saves_s"])
+        table.add_row(
+            record["mode"],
+            format_seconds(record["seconds"]),
+            f"{record['boundaries']:,}",
+            *(f"{record[f'{part}_us']:.2f}" for part in parts),
+            format_seconds(record["without"]),
+            f"{best}: {percent(record[f'{best}_saves_s'] / record['seconds'])}",
+        )
+    console = open_console(stream)
+    console.print(table)
+    for record in records:
+        if "reason" in record:
+            console.print(f"  {record['mode']}: {record['reason']}", markup=False, soft_wrap=True)
+
+
 def open_console(stream: TextIO) -> Console:
     """A console on ``stream``: as wide as the terminal, or without colour and a fixed width when piped."""
     if stream.isatty():
@@ -97,7 +131,7 @@ def _print_table(results: pd.DataFrame, console: Console) -> None:
     table = new_table(console.is_terminal)
     table.add_column("chips", no_wrap=True)
     table.add_column("strategy", no_wrap=True)
-    table.add_column("launch", no_wrap=True)
+    table.add_column("launch\nmode", no_wrap=True)
     time_title = TIME_TITLES.get(first["phase"], "time per\nstep")
     used = "MFU" if first["phase"] in COMPUTING else "of HBM\nroofline"
     for title in (time_title, "tokens/s\na user", "tokens/s\nin all", used, *PART_TITLES.values()):

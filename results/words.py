@@ -13,12 +13,16 @@ LAUNCHES = {
 SAME_LAUNCH = {
     "gpu": {"software": "eager", "hardware": "graph", "batched": "pdl"},
     "dataflow": {"eager": "software", "compiled": "software", "graph": "hardware", "pdl": "hardware"},
-    "systolic": {"eager": "software", "compiled": "software", "graph": "hardware", "pdl": "hardware", "batched": "hardware"},
+    "systolic": {
+        "eager": "software",
+        "compiled": "software",
+        "graph": "hardware",
+        "pdl": "hardware",
+        "batched": "hardware",
+    },
 }
 """By kind of chip what another kind's word means there: launches sequenced by the host, or on the device."""
 LAUNCH_NAMES = tuple(dict.fromkeys(word for words in LAUNCHES.values() for word in words))
-HOST_LAUNCHES = ("eager", "compiled", "software")
-"""Launches that the host sequences."""
 
 PARTS = ("matmul", "attention", "other", "allreduce", "launch", "host", "dependency", "fill_drain")
 """What a time is made of. Each is a column of results, in seconds: ``matmul_s``."""

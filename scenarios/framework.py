@@ -15,7 +15,7 @@ from results.text_file import read_toml
 CollectiveMode = Literal["kernel", "fused", "overlapped"]
 """A kernel of its own; one with the residual add and normalisation after it; or cut, beside the products around it."""
 Synchronization = Literal["hand", "compiled", "barrier", "tile"]
-"""Counters in a kernel that a person scheduled, or a compiler; a barrier after each operator; a counter after each tile."""
+"""Counters, in a kernel that a person scheduled, or a compiler; a barrier an operator; a counter a tile."""
 
 CATALOG = Path(__file__).parent / "frameworks.toml"
 

@@ -267,7 +267,7 @@ INPUTS = (
         "synchronization",
         str,
         None,
-        meaning="how operators inside a persistent kernel of a GPU wait for each other; as the framework does if not given",
+        meaning="how operators of a persistent kernel of a GPU wait for each other; the framework's way if not given",
         help="How operators of a persistent kernel wait for each other: hand | compiled | barrier | tile (default: as "
         "the framework does).",
         axis=14,
@@ -279,7 +279,7 @@ INPUTS = (
         str,
         None,
         meaning="the software that runs the model on GPUs; the phase's own if not given",
-        help="What runs the model on GPUs: sglang | trtllm | vllm | tensorrt-llm-2024 | pytorch | ... (docs/boundaries.md)",
+        help="What runs the model on GPUs: sglang | trtllm | vllm | tensorrt-llm-2024 | pytorch | ...",
         axis=8,
         known=_frameworks,
         parse=_framework,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from scenarios.assignment import Assignment
-from scenarios.strategies import alike_passes
+from scenarios.point import Point
+from scenarios.strategies import STRATEGIES, alike_passes
 from scenarios.training.stages import training_work
 from scenarios.workload.decoder import forward
 from scenarios.workload.operators import Attention, Count, Operator, Step
@@ -21,24 +23,33 @@ def passes_of(assignment: Assignment) -> list[tuple[Step, int]]:
     but for those that a dataflow chip maps otherwise.
     """
     point, split = assignment.point, assignment.shard
-    model, batch, context, precision = point.model, point.batch, point.context, point.precision
+    batch, context = point.batch, point.context
+    # Beside a product is room for half an AllReduce: it becomes a ReduceScatter before it and an AllGather behind it.
+    pass_of = partial(forward, point.model, split, precision=point.precision, sequence=cuts_products(point))
     if point.phase == "decode":
-        return [(forward(model, split, batch, 1, context, precision), 1)]
+        return [(pass_of(batch, 1, context), 1)]
     if point.phase == "prefill":
-        return [(forward(model, split, batch, context, context, precision), 1)]
+        return [(pass_of(batch, context, context), 1)]
     if point.phase == "train":
         work = training_work(assignment)
         return [(work.forward, 1), (work.backward, 1), (work.optimizer, 1)]
     prompt = context - (point.output_tokens or 0)
-    prefill = forward(model, split, batch, prompt, prompt, precision)
+    prefill = pass_of(batch, prompt, prompt)
     contexts = np.arange(prompt + 1, context, dtype=np.float64)
     passes = [(prefill, 1)]
     if contexts.size:
-        step = forward(model, split, batch, 1, contexts, precision)
+        step = pass_of(batch, 1, contexts)
         for lanes in alike_passes(assignment.cluster(), step, point.launch):
             own = contexts[lanes] if lanes.size > 1 else int(contexts[lanes[0]])
-            passes.append((forward(model, split, batch, 1, own, precision), lanes.size))
+            passes.append((pass_of(batch, 1, own), lanes.size))
     return passes
+
+
+def cuts_products(point: Point) -> bool:
+    """Whether products are cut into parts, beside which the collectives run."""
+    strategy, chip = STRATEGIES[point.strategy], point.chip
+    overlapped = chip.has_framework and point.framework.collective_mode == "overlapped"
+    return overlapped and chip.kind in strategy and not strategy[chip.kind].fuses
 
 
 def with_contexts(step: Step, change: Callable[[Count], Count]) -> Step:

@@ -28,9 +28,9 @@ class Point:
 
     ``context``: decode: tokens in the KV cache, the new one included; prefill and train: tokens of a sequence;
     request: prompt and output together. ``output_tokens``: of a request; None for half of its context.
-    ``launch``: one of the chip's own words. ``framework``: what runs the model on a GPU, with how its collectives and the
-    operators of its persistent kernels meet, as it was asked for. ``variation``: how the ``count`` chips differ from
-    their datasheet. ``parallel``: how they share the work, as it was asked for.
+    ``launch``: one of the chip's own words. ``framework``: what runs the model on a GPU, with how its collectives and
+    the operators of its persistent kernels meet, as it was asked for. ``variation``: how the ``count`` chips differ
+    from their datasheet. ``parallel``: how they share the work, as it was asked for.
     """
 
     chip: Gpu | Dataflow | Systolic

@@ -20,6 +20,7 @@ from scenarios.passes import passes_of, with_contexts
 from scenarios.point import ALIKE, Point
 from scenarios.strategies import run_strategy
 from scenarios.strategies.bound import lower_bound
+from scenarios.strategies.label import Label
 from scenarios.training.run import run_training
 from scenarios.workload.operators import Step
 
@@ -52,13 +53,16 @@ def run_alike(point: Point, outcome: Outcome) -> Outcome:
     return outcome if point.variation == ALIKE else run(assign_fitting(replace(point, variation=ALIKE)))
 
 
-def run(assignment: Assignment, communicator: Communicator | None = None) -> Outcome:
+def run(
+    assignment: Assignment, communicator: Communicator | None = None, free: frozenset[Label] = frozenset()
+) -> Outcome:
     """What a point takes; with a ``communicator``, only this rank's chip runs, which meets the others in messages.
 
+    ``free``: labels of a kernel boundary on a GPU that cost nothing; of one tensor-parallel group.
     Raises DoesNotFit with numbers where the strategy does not fit the chip.
     """
     if assignment.one_group:
-        return _run_group(assignment, assignment.cluster(communicator))
+        return _run_group(assignment, assignment.cluster(communicator), free)
     return run_training(assignment) if assignment.point.phase == "train" else _slowest_replica(assignment)
 
 
@@ -74,14 +78,14 @@ def _slowest_replica(assignment: Assignment) -> Outcome:
     return slowest.of(int(np.argmax(slowest.ps)))
 
 
-def _run_group(assignment: Assignment, cluster: Cluster) -> Outcome:
+def _run_group(assignment: Assignment, cluster: Cluster, free: frozenset[Label] = frozenset()) -> Outcome:
     """All passes of a point on one group of chips, or as an array on each of several side by side."""
     point, outcome, groups = assignment.point, Outcome(), cluster.passes
     for step, passes in passes_of(assignment):
         lanes = cluster.side_by_side(passes * groups)
         clock = lanes.start_clock()
         on_lanes = with_contexts(step, partial(np.repeat, repeats=lanes.lanes * groups)) if passes > 1 else step
-        finish = run_strategy(clock, lanes, point.strategy, on_lanes, point.launch, point.framework)
+        finish = run_strategy(clock, lanes, point.strategy, on_lanes, point.launch, point.framework, free)
         # A pass is over when its last chip is.
         for label, spent in lanes.meet(clock, finish).parts.items():
             of_groups = np.atleast_1d(spent)[:: lanes.lanes].reshape(-1, groups).sum(axis=0)

@@ -19,7 +19,7 @@ from scenarios.assignment import Assignment
 from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.memory import assign_fitting, check_memory
 from scenarios.outcome import Outcome
-from scenarios.passes import passes_of
+from scenarios.passes import cuts_products, passes_of
 from scenarios.point import ALIKE, WHOLE, Point
 from scenarios.running import Together, run_alone
 from scenarios.strategies import alike_passes, run_strategy
@@ -71,7 +71,7 @@ def _kin(points: Sequence[Point]) -> Iterable[list[int]]:
     """The numbers of points that may be recorded together: all that differ only in batch and context."""
     groups: dict[Hashable, list[int]] = {}
     for number, point in enumerate(points):
-        together = _recordable(point) and (
+        together = _recordable(point) and not cuts_products(point) and (
             point.phase == "decode"
             # A prompt of one token is priced as decode.
             or (point.phase == "prefill" and not point.chip.lays_out_in_space and point.context > 1)

@@ -40,8 +40,9 @@ def _parameter(row: Input, several: bool, told: str) -> inspect.Parameter:
     name, default = row.name, row.default
     if several and row.several:
         name, kind = row.several, list[str] if row.kind is str else list[int]
-        kind = kind | None if row.every else kind
-        default = None if row.every else default if default is REQUIRED else [default]
+        optional = row.every or default is None
+        kind = kind | None if optional else kind
+        default = None if optional else default if default is REQUIRED else [default]
         told = f"{told} (default: all)" if row.every else _sentence(row.listed) if row.listed else told
     option = typer.Argument(help=told) if row.argument else typer.Option(f"--{name.replace('_', '-')}", help=told)
     return inspect.Parameter(

@@ -66,6 +66,11 @@ COMMANDS = {
         ASK,
         "Write a page that answers the question: numbers, pictures, a chart to filter, and how to compute it again.",
     ),
+    "boundary": Registered(
+        "scenarios.commands.questions.boundary",
+        ASK,
+        "What does a kernel boundary cost in each way to launch kernels, and what would removing each part of it save?",
+    ),
     "chips": Registered(
         "scenarios.commands.questions.catalog",
         ASK,

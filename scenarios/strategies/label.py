@@ -12,8 +12,8 @@ class Label(NamedTuple):
     limiter: str
 
 
-# The parts of a kernel boundary. The gap: a kernel is launched and its blocks start. The ramp: the first bytes come. The
-# drain: the last of a kernel's blocks end. The dependency: whoever needs its results learns that they are there.
+# The parts of a kernel boundary. The gap: a kernel is launched and its blocks start. The ramp: the first bytes come.
+# The drain: the last of a kernel's blocks end. The dependency: who needs its results learns that they are there.
 LAUNCH = Label("launch", "launch")
 RAMP = Label("fill_drain", "ramp")
 DRAIN = Label("fill_drain", "drain")

@@ -12,6 +12,7 @@ from scenarios.framework import Framework
 from scenarios.strategies.dataflow.choice import laid_out_alike
 from scenarios.strategies.dataflow.stages import DataflowGroup
 from scenarios.strategies.gpu.kernel_prices import gpu_group
+from scenarios.strategies.label import Label
 from scenarios.strategies.registry import strategy_on
 from scenarios.workload.operators import Step, passes_in
 
@@ -23,8 +24,11 @@ def run_strategy(
     step: Step,
     launch: str,
     framework: Framework,
+    free: frozenset[Label] = frozenset(),
 ) -> Time:
     """Issue one pass of ``step`` on every chip of ``cluster``; the time at which its last kernel ends.
+
+    ``free``: labels of a kernel boundary on a GPU that cost nothing, to see what they cost.
 
     ``launch`` is one of the chip's words in ``results.words.LAUNCHES``. Raises DoesNotFit with numbers when the
     strategy does not fit the chip.
@@ -32,7 +36,7 @@ def run_strategy(
     chip = cluster.chip
     issue = strategy_on(chip, strategy).issue
     if isinstance(chip, Gpu):
-        return issue(clock, gpu_group(chip, cluster, framework), step, launch)
+        return issue(clock, gpu_group(chip, cluster, framework, free), step, launch)
     assert isinstance(chip, Dataflow)
     return issue(clock, DataflowGroup(chip, cluster), step, launch)
 

@@ -24,9 +24,9 @@ from scenarios.workload.operators import (
     Step,
 )
 
-# Kernels of a framework that does not fuse what serving libraries fuse (modules of the Llama family in Hugging Face
-# transformers, one for each call in their source): normalisation = to fp32, square, mean, add, root, multiply, back, scale;
-# rotary embedding of queries and of keys = multiply, negate, join, multiply, add each, and two writes to the KV cache;
+# Kernels of a framework that does not fuse what serving libraries fuse, one for each call in the source of the Llama
+# family in Hugging Face transformers: normalisation = to fp32, square, mean, add, root, multiply, back, scale; rotary
+# embedding of queries and of keys = multiply, negate, join, multiply, add each, and two writes to the KV cache;
 # SiLU-multiply = two; products of queries, keys, values, of gate and of up = one each; attention = one.
 PLAIN_NORM, PLAIN_ROTARY, PLAIN_SILU, PLAIN_QKV = 8, 12, 2, 3
 # Quantised checkpoints and FP8 training leave embedding and head in 16 bits (TensorRT Model Optimizer, Transformer
@@ -74,9 +74,7 @@ def decoder(
     payload = 1.0 * rows * model.hidden * ACTIVATION_BYTES
     operators: list[Operator] = [norm("attention normalisation", model, own_rows, add=True)]
     operators += _gather("attention input", payload, shard.ranks, sequence)
-    operators.append(
-        MatrixProduct("QKV projection", rows, qkv_width, model.hidden, precision, plain_calls=PLAIN_QKV)
-    )
+    operators.append(MatrixProduct("QKV projection", rows, qkv_width, model.hidden, precision, plain_calls=PLAIN_QKV))
     if model.qk_norm:
         heads = shard.heads + shard.kv_heads
         qk = norm("query and key normalisation", model, rows * heads, add=False, width=model.head_dim)

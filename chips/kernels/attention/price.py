@@ -25,7 +25,7 @@ CACHE_WRITE_THREADS = 512.0
 RESIDENT_THREADS = 2048.0
 SPLIT_OUTPUT_BYTES = 4.0
 GATHERED = 0.8
-"""Of the L2's rate, that gathers of cache pages reach: as fitted to vLLM attention on an H100, 3480 of 4472 bytes a clock."""
+"""Of the L2's rate, that gathers of cache pages reach: in vLLM attention on an H100, 3480 of 4472 bytes a clock."""
 POWER_WINDOW = 8e-3
 """Seconds in which a benchmark's call meets the power limit: on an H100, 1 ms runs at full clock and 30 ms does not."""
 
@@ -225,8 +225,8 @@ def _price(
 def _price_by_heads(chip: Gpu, shape: AttentionShape, resident: bool, writes_cache: bool) -> KernelTime:
     """Decode attention with a block for each query head of each sequence, however long its context.
 
-    Of the blocks that share keys the first brings them to L2, where the others find them. A streaming multiprocessor has
-    its share of the L2 whether or not all of them have a block.
+    Of the blocks that share keys the first brings them to L2, where the others find them. A streaming multiprocessor
+    has its share of the L2 whether or not all of them have a block.
     """
     coefficients = chip.generation.attention
     memory = _Memory.of(chip, shape, resident)

@@ -77,7 +77,9 @@ def price_matmul(
 def _price(
     chip: Gpu, dimensions: Floats, precision: Precision, resident_weights: bool, tiles: Tiles
 ) -> tuple[Floats, Floats, Floats, Floats, NDArray[np.intp]]:
-    """Seconds, fill and drain, the ramp of these, bound and index of the limiter; rows of ``dimensions``: m, n, k and count of shapes.
+    """Seconds, fill and drain, the ramp of these, bound and index of the limiter of every shape.
+
+    Rows of ``dimensions``: m, n, k and count of the shapes.
 
     Every kernel of the library is priced for every shape: shapes are axis 0, tile shapes axis 1, splits of k axis 2.
     """

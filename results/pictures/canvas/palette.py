@@ -13,7 +13,9 @@ PART_COLOURS = {
     "attention_s": ("attention", "#E69F00"),
     "other_s": ("other operators", "#56B4E9"),
     "allreduce_s": ("exposed AllReduce", "#D55E00"),
-    "launch_s": ("launch and synchronization", "#CC79A7"),
+    "launch_s": ("kernel launches", "#CC79A7"),
+    "host_s": ("host", "#F0E442"),
+    "dependency_s": ("dependencies", "#009E73"),
     "fill_drain_s": ("pipeline fill and drain", "#666666"),
 }
 STRATEGY_STYLES = {

@@ -13,11 +13,10 @@ from scenarios.commands.output import Json, check_files, show, write
 
 @takes(
     *("model", "chip", "count", "strategy", "phase", "batch", "context", "launch"),
-    one=("chip", "count"),
+    one=("chip", "count", "launch"),
     help={
         "count": "Chips in the tensor-parallel group.",
         "context": "Tokens of a sequence.",
-        "launch": "eager | graph, or software | hardware",
     },
 )
 def bandwidth(

@@ -42,9 +42,9 @@ FED_VECTOR_STEP_CYCLES = 45.0  # a load from shared memory, 29 (Luo et al., arXi
 class KernelPrice:
     """A GPU kernel in picoseconds, without the gap before it.
 
-    ``start``: its blocks enter and read their arguments; ``ramp``: the first bytes come; ``steady``; ``drain``: the last
-    tile, and what sums the parts. ``stream``: how long of its steady state its blocks read weights or keys that no kernel
-    before it has written, after which they leave one by one; 0 for a kernel that reads nothing else.
+    ``start``: its blocks enter and read their arguments; ``ramp``: the first bytes come; ``steady``; ``drain``: the
+    last tile, and what sums the parts. ``stream``: how long of its steady state its blocks read weights or keys that no
+    kernel before it has written, after which they leave one by one; 0 for a kernel that reads nothing else.
     """
 
     label: Label

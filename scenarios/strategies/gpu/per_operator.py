@@ -14,7 +14,7 @@ from functools import partial
 
 from chips.clock.timeline import Picoseconds, Time, Timeline, seconds_to_ps
 from scenarios.errors import DoesNotFit
-from scenarios.strategies.gpu.exchange import Kernel, issue_overlapped
+from scenarios.strategies.gpu.exchange import issue_overlapped
 from scenarios.strategies.gpu.kernel_prices import GpuGroup, KernelPrice
 from scenarios.strategies.label import DEPENDENCY, DRAIN, HBM, HOST, LAUNCH, LINK, RAMP
 from scenarios.strategies.registry import strategy
@@ -26,9 +26,9 @@ from scenarios.workload.operators import (
     Elementwise,
     MatrixProduct,
     Operator,
+    Quantity,
     Segment,
     Step,
-    largest,
 )
 
 
@@ -46,10 +46,10 @@ def per_operator(clock: Timeline, group: GpuGroup, step: Step, launch: str) -> T
 def prepare(clock: Timeline, group: GpuGroup, step: Step) -> Time:
     """The framework's host work that the device waits for before a pass: scheduling, inputs, the last token read."""
     framework = group.framework
-    seconds = framework.host_step_seconds
+    seconds: Quantity = framework.host_step_seconds
     if framework.static_requests:
-        decoding = [each.batch for each in step.operators if isinstance(each, Attention) and each.decode]
-        seconds = seconds + framework.host_request_seconds * max(map(largest, decoding), default=0)
+        sequences = next((each.batch for each in step.operators if isinstance(each, Attention) and each.decode), 0)
+        seconds = seconds + framework.host_request_seconds * sequences
     work = group.boundary(HOST, seconds_to_ps(seconds))
     return clock.task(clock.engine("host"), work, name=f"{framework.name} step")
 
@@ -68,6 +68,16 @@ def launched_ahead(group: GpuGroup) -> tuple[dict[Hashable, Picoseconds], dict[H
         )
     trip = chip.generation.vector.l2_latency_cycles / chip.compute.clock_hz
     return group.boundary(LAUNCH, seconds_to_ps(readmission)), group.boundary(DEPENDENCY, seconds_to_ps(trip))
+
+
+def kernels_of_step(group: GpuGroup, step: Step, launch: str) -> int:
+    """How many kernels one pass is."""
+    kernels = _launched(Timeline(), group, "graph" if launch == "pdl" else launch, Time.zero)
+    return sum(
+        segment.times
+        * sum(group.kernels_of(operator, compiled=kernels.compiled) for operator, _ in kernels.of(segment))
+        for segment in step.segments
+    )
 
 
 def _launched(clock: Timeline, group: GpuGroup, launch: str, ready: Time) -> _Kernels:
@@ -111,7 +121,7 @@ class _Kernels:
         """One pass of a segment whose input is complete at ``ready``."""
         if self.group.framework.collective_mode == "overlapped":
             return issue_overlapped(self.clock, self.group, self.kernel, segment.operators, ready)
-        for operator, more in self._kernels(segment):
+        for operator, more in self.of(segment):
             ready = self.kernel(operator, ready, more=more)
         return ready
 
@@ -158,24 +168,25 @@ class _Kernels:
             durations = _sum(durations, price.label, price.steady_on(self.group.cluster))
         return durations
 
-    def _kernels(self, segment: Segment) -> Iterator[tuple[Operator, list[Operator]]]:
+    def of(self, segment: Segment) -> Iterator[tuple[Operator, list[Operator]]]:
         """The kernels of a segment: each an operator, and those that ride in it."""
-        framework, waiting = self.group.framework, list[Operator]()
-        inside = framework.fusion == "products"
-        operators = list(segment.operators)
-        while operators:
-            operator = operators.pop(0)
-            rides = isinstance(operator, Elementwise) and (isinstance(segment, Decoder) or operator.role == "norm")
-            if inside and rides:
+        waiting: list[Operator] = []
+        for operator in segment.operators:
+            if self._rides(operator, segment):
                 waiting.append(operator)
-                continue
-            more, waiting = waiting, []
-            fused = framework.collective_mode == "fused" and isinstance(operator, Collective)
-            if fused and operators and operators[0].role == "norm":
-                more.append(operators.pop(0))
-            yield operator, more
+            else:
+                yield operator, waiting
+                waiting = []
         for operator in waiting:
             yield operator, []
+
+    def _rides(self, operator: Operator, segment: Segment) -> bool:
+        """Whether an operator is part of the kernel beside it: of a product, or of the AllReduce before it."""
+        framework, norm = self.group.framework, operator.role == "norm"
+        if framework.collective_mode == "fused" and norm and self.group.cluster.count > 1:
+            return True
+        inside = isinstance(operator, Elementwise) and (isinstance(segment, Decoder) or norm)
+        return framework.fusion == "products" and inside
 
 
 @dataclass

@@ -1,14 +1,15 @@
 """Persistent kernels on a GPU: one a decoder, or one for all decoders (a megakernel).
 
 Inside, blocks go from operator to operator without a kernel boundary; what is left of one depends on how they wait for
-each other (``SYNCHRONIZATION``). Counters: whoever needs a result polls a counter in memory, and loads of weights run
-ahead as far as shared memory holds them. A barrier: all blocks wait for all others after each operator, and loads start
-anew. A counter a tile: the same after each tile of weights, as a generator that knows nothing of the operators writes it.
+each other (``framework.Synchronization``). Counters: whoever needs a result polls a counter in memory, and loads of
+weights run ahead as far as shared memory holds them. A barrier: all blocks wait for all others after each operator, and
+loads start anew. A counter a tile: the same after each tile of weights, as a generator writes it that knows nothing of
+the operators.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,6 +23,10 @@ from scenarios.strategies.label import DEPENDENCY, DRAIN, HBM, HOST, LAUNCH, LIN
 from scenarios.strategies.registry import strategy
 from scenarios.strategies.segments import run_segment
 from scenarios.workload.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Step
+
+
+PAGE_BYTES = 16384
+"""Of shared memory, in which weights come: a page of Hazy Research's interpreter, a stage of CUTLASS's pipelines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,15 @@ def _persistent(clock: Timeline, group: GpuGroup, step: Step, launch: str, *, lo
     return ready
 
 
+def waits_of_step(group: GpuGroup, step: Step) -> int:
+    """How many times in one pass an operator waits for another one's results."""
+    compiled = group.framework.synchronization in ("compiled", "tile")
+    return sum(
+        segment.times * sum(compiled or not isinstance(operator, Elementwise) for operator in segment.operators)
+        for segment in step.segments
+    )
+
+
 def _run_stages(clock: Timeline, group: GpuGroup, stages: Sequence[PersistentStage], ready: Time) -> Time:
     """Issue one pass through ``stages`` whose first input is complete at ``ready``; the time of the last result."""
     issue = {"barrier": _between_barriers, "tile": _tile_by_tile}.get(group.framework.synchronization, _by_counters)
@@ -134,12 +148,15 @@ def _between_barriers(clock: Timeline, group: GpuGroup, stage: PersistentStage, 
 
 
 def _tile_by_tile(clock: Timeline, group: GpuGroup, stage: PersistentStage, ready: Time) -> Time:
-    """A counter after every tile of weights, which is loaded only then: a ramp and a wait for each."""
+    """A counter after every tile of weights, which is loaded only then: a ramp, a sum of rows and a wait for each."""
     operator, name = stage.operator, stage.operator.name
     engine = clock.engine(LINK if isinstance(operator, Collective) else "compute")
     counter = seconds_to_ps(group.chip.generation.launch.counter)
+    vector = group.chip.generation.vector
+    row = seconds_to_ps((vector.reduction_cycles + vector.l2_latency_cycles) / group.chip.compute.clock_hz)
     durations = group.boundary(RAMP, stage.ramp * stage.tiles) | {stage.label: stage.alone}
-    durations |= group.boundary(DRAIN, stage.drain) | group.boundary(DEPENDENCY, counter * stage.tiles)
+    durations |= group.boundary(DRAIN, stage.drain + row * stage.tiles)
+    durations |= group.boundary(DEPENDENCY, counter * stage.tiles)
     return clock.task(engine, durations, (ready,), name=name, of=operator)
 
 
@@ -160,7 +177,7 @@ def _remembered_stage(group: GpuGroup, operator: Operator) -> PersistentStage:
 def _stage(group: GpuGroup, operator: Operator) -> PersistentStage:
     chip, cluster = group.chip, group.cluster
     price = group.price_inside(operator)
-    steady, drain = price.steady_on(cluster), cluster.stretch(price.drain, "clock")
+    steady = price.steady_on(cluster)
     if not isinstance(operator, MatrixProduct | Attention):
         return PersistentStage(operator, price.label, 0, steady, 0, steady, 0, 1)
     matmul = chip.generation.matmul
@@ -171,7 +188,6 @@ def _stage(group: GpuGroup, operator: Operator) -> PersistentStage:
     own, filling = np.maximum(fed.steady, arithmetic), np.asarray(fed.drain)
     longer = own + filling > price.steady + price.drain
     own, filling = np.where(longer, price.steady, own), np.where(longer, price.drain, filling)
-    tile_bytes = matmul.in_flight_bytes / matmul.stages
     return PersistentStage(
         operator,
         price.label,
@@ -180,5 +196,5 @@ def _stage(group: GpuGroup, operator: Operator) -> PersistentStage:
         drain=cluster.stretch(plain(filling), "clock"),
         alone=steady,
         ramp=cluster.stretch(seconds_to_ps(matmul.memory_latency_cycles / chip.compute.highest_clock_hz), "clock"),
-        tiles=plain(np.ceil(np.maximum(operator.stream_bytes / (chip.compute.units * tile_bytes), 1)).astype(np.int64)),
+        tiles=plain(np.ceil(np.maximum(operator.stream_bytes / (chip.compute.units * PAGE_BYTES), 1)).astype(np.int64)),
     )
