@@ -106,6 +106,27 @@ def print_boundaries(records: Sequence[Mapping[str, Any]], stream: TextIO, *, js
             console.print(f"  {record['mode']}: {record['reason']}", markup=False, soft_wrap=True)
 
 
+def print_published(records: Sequence[Mapping[str, Any]], stream: TextIO, *, json: bool = False) -> None:
+    """Print the records of ``scenarios.evidence.published_beside``: measured and predicted, a row a run."""
+    if json:
+        print(_dump(records), file=stream)
+        return
+    table = new_table(stream.isatty())
+    for title in ("chips", "batch", "launch"):
+        table.add_column(title, justify="left" if title == "launch" else "right")
+    for title in ("measured", "predicted", "ratio"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("what ran")
+    for record in records:
+        predicted = ["-", "-"]
+        if "ratio" in record:
+            predicted = [format_seconds(record["predicted_s"]), f"{record['ratio']:.3f}"]
+        ran = record["framework"] + (f" ({record['reason']})" if "reason" in record else "")
+        told = (str(record["chips"]), str(record["batch"]), record["launch"], format_seconds(record["measured_s"]))
+        table.add_row(*told, *predicted, ran)
+    open_console(stream).print(table)
+
+
 def open_console(stream: TextIO) -> Console:
     """A console on ``stream``: as wide as the terminal, or without colour and a fixed width when piped."""
     if stream.isatty():

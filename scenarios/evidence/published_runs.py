@@ -31,6 +31,7 @@ STRATEGY_OF_LAUNCH = {
     "eager_compiled": ("per_operator", "compiled"),
     "graph": ("per_operator", "graph"),
     "graph_pdl": ("per_operator", "pdl"),
+    "eager_pdl": ("per_operator", "pdl"),  # by a native loop, which issues kernels faster than they run
     "loop": ("kernel_loop", "graph"),
 }
 

@@ -10,6 +10,7 @@ import typer
 
 from scenarios.commands.input_options import takes
 from scenarios.commands.output import Json, check_files, write
+from scenarios.errors import ScenarioError
 
 
 @takes(
@@ -25,6 +26,9 @@ from scenarios.commands.output import Json, check_files, write
 )
 def boundary(
     plot: Annotated[Path | None, typer.Option(help="Also draw a bar a mode into this .png or .svg file.")] = None,
+    measured: Annotated[
+        bool, typer.Option("--measured", help="Instead: published runs of this model on this chip, and what is predicted.")
+    ] = False,
     json: Json = False,
     **asked: Any,
 ) -> None:
@@ -35,11 +39,20 @@ def boundary(
     loopline boundary llama-3.2-1b --chip h100 --context 96 --plot boundaries.svg
 
     loopline boundary llama-3.1-8b --chip sn40l --count 8 --json
+
+    loopline boundary llama-3.2-1b --chip h100 --measured
     """
-    from results.table import print_boundaries
+    from results.table import print_boundaries, print_published
     from scenarios.anatomy.boundary import boundaries
+    from scenarios.evidence.published_beside import published_beside
 
     check_files(plot=plot)
+    if measured:
+        published = published_beside(asked["model"], asked["chip"], asked["phase"])
+        if not published:
+            raise ScenarioError(f"--measured: no published run of {asked['model']} on {asked['chip']} is known here.")
+        print_published(published, sys.stdout, json=json)
+        return
     records = boundaries(**asked)
     print_boundaries(records, sys.stdout, json=json)
     if plot is not None:
