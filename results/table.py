@@ -75,7 +75,7 @@ def print_records(records: Sequence[Mapping[str, object]], stream: TextIO, *, js
 
 
 def print_boundaries(records: Sequence[Mapping[str, Any]], stream: TextIO, *, json: bool = False) -> None:
-    """Print the records of ``scenarios.anatomy.boundary``: a row a mode, microseconds a boundary and what each saves."""
+    """Print the records of ``scenarios.anatomy.boundary``: a row a mode, microseconds a boundary, what a part saves."""
     if json:
         print(_dump(records), file=stream)
         return

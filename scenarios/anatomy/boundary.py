@@ -1,6 +1,6 @@
 """What a kernel boundary costs in each way to launch kernels: its parts, and what each part alone would save.
 
-A boundary lies before every kernel, and inside a persistent kernel wherever an operator waits for another one's results.
+A boundary lies before every kernel, and inside a persistent one wherever an operator waits for another one's results.
 The parts are those of the critical path; what removing one saves comes from running the pass again without it, because
 what waits behind it may have been waiting for something else too.
 """
@@ -72,8 +72,8 @@ def boundaries(model: str | Model, chip: str, count: int = 1, **options: Option)
     ``seconds`` of the pass and of the same ``without`` any boundary; ``boundaries`` in it; ``gap_us``, ``ramp_us``,
     ``drain_us``, ``dependency_us`` and ``host_us``: microseconds a boundary; ``gap_saves_s`` and so on: seconds of the
     pass that would be saved if that part alone were free. A way that the chip does not have has a ``reason`` instead.
-    ``options``: inputs of ``scenarios.inputs``. Raises ScenarioError or CatalogError in one sentence for a wrong request,
-    DoesNotFit where the chips do not hold the model.
+    ``options``: inputs of ``scenarios.inputs``. Raises ScenarioError or CatalogError in one sentence for a wrong
+    request, DoesNotFit where the chips do not hold the model.
     """
     first = make_point(model, chip, count, **options)
     if first.chip.kind not in MODES:
@@ -120,7 +120,7 @@ def _record(mode: Mode, point: Point) -> dict[str, object]:
 
 
 def boundaries_of(point: Point) -> int:
-    """How many boundaries one pass of a point has: its kernels, or where operators of one kernel wait for each other."""
+    """How many boundaries a pass of a point has: its kernels, or where operators of one kernel wait for each other."""
     assignment = assign_fitting(point)
     step, _ = passes_of(assignment)[0]
     if isinstance(point.chip, Gpu):

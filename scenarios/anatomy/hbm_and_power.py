@@ -18,12 +18,14 @@ from results.step_series import StepSeries, step_series
 from scenarios.assignment import Assignment
 from scenarios.errors import ScenarioError
 from scenarios.strategies import strategy_on
-from scenarios.strategies.label import FILL_DRAIN, HBM, LAUNCH, Label
+from scenarios.strategies.label import BOUNDARY, FILL_DRAIN, HBM, Label
 from scenarios.workload.operators import Attention, MatrixProduct, Operator, Step, largest
 
 Passes = Sequence[tuple[Step, list[Event]]]
 Run = tuple[Attention | MatrixProduct, tuple[int, ...]]
 """An operator in one iteration of the loop over decoders."""
+WAITING = {FILL_DRAIN, *BOUNDARY.values()}
+"""Labels of an engine that holds still."""
 
 
 class Stretch(NamedTuple):
@@ -72,7 +74,7 @@ def _traffic(assignment: Assignment, passes: Passes, chip: int) -> list[Stretch]
     if isinstance(spec, Gpu) and not strategy_on(spec, assignment.point.strategy).streams:
         return [stretch for _, events in passes for stretch in _kernel_traffic(spec, events, chip)]
     rate = _stream_rate(assignment, chip)
-    loads = (event for _, events in passes for event in events if event.engine == HBM and event.label != FILL_DRAIN)
+    loads = (event for _, events in passes for event in events if event.engine == HBM and event.label not in WAITING)
     return [Stretch(*_times(event, chip), rate) for event in loads]
 
 
@@ -86,14 +88,17 @@ def _stream_rate(assignment: Assignment, chip: int) -> float:
 
 
 def _kernel_traffic(spec: Gpu, events: Sequence[Event], chip: int) -> list[Stretch]:
-    stretches = []
+    steady: dict[tuple[Operator, tuple[int, ...]], tuple[int, int]] = {}
     for event in events:
         operator = event.of
-        if not isinstance(operator, Operator) or not _is_steady(event, operator):
-            continue
+        if isinstance(operator, Operator) and _is_steady(event, operator):
+            run, (start, finish) = (operator, event.iterations), _times(event, chip)
+            begun, ended = steady.get(run, (start, finish))
+            steady[run] = min(begun, start), max(ended, finish)
+    stretches = []
+    for (operator, _), (start, finish) in steady.items():
         over = max(largest(operator.activation_bytes) - spec.on_chip.l2_bytes, 0.0)
         moved = largest(operator.stream_bytes) + over
-        start, finish = _times(event, chip)
         if moved:
             # Where the steady state is too short for the memory, the rest moves while the kernel fills and drains.
             finish = max(finish, start + seconds_to_ps(moved / spec.memory.bandwidth))
@@ -105,15 +110,15 @@ def _arithmetic(passes: Passes, chip: int) -> list[Stretch]:
     """16-bit operations a second (of wider or narrower ones their worth in energy), as their operands stream in."""
     stretches: list[Stretch] = []
     for _, events in passes:
-        loads: dict[Run, list[int]] = {}
+        loads: dict[Run, list[tuple[int, int]]] = {}
         computing: dict[Run, list[tuple[int, int]]] = {}
         for event in events:
             operator = event.of
             if not isinstance(operator, MatrixProduct | Attention):
                 continue
             run, (start, finish) = (operator, event.iterations), _times(event, chip)
-            if event.engine == HBM:
-                loads.setdefault(run, []).append(finish - start)
+            if event.engine == HBM and event.label not in WAITING:
+                loads.setdefault(run, []).append((start, finish))
             elif _is_steady(event, operator):
                 computing.setdefault(run, []).append((start, finish))
         for run, times in computing.items():
@@ -121,12 +126,21 @@ def _arithmetic(passes: Passes, chip: int) -> list[Stretch]:
     return stretches
 
 
-def _spread(operator: Attention | MatrixProduct, times: list[tuple[int, int]], loads: list[int]) -> list[Stretch]:
-    """An operator's arithmetic over its tiles, each over its own time or, if that is longer, its operands' stream."""
+def _spread(
+    operator: Attention | MatrixProduct, times: list[tuple[int, int]], loads: list[tuple[int, int]]
+) -> list[Stretch]:
+    """An operator's arithmetic over its tiles, each over its own time or, if that is longer, its operands' stream.
+
+    Where loads are not by tiles, over all of its time and all of its loads.
+    """
     element = ELEMENT_BYTES[operator.precision] if isinstance(operator, MatrixProduct) else ELEMENT_BYTES["bf16"]
     flops = float(np.max(operator.flops)) * element / ELEMENT_BYTES["bf16"]
     whole = sum(finish - start for start, finish in times)
-    padded = loads + [0] * (len(times) - len(loads))
+    if len(loads) > len(times):
+        starts, finishes = zip(*times, *loads, strict=True)
+        begin, end = min(starts), max(finishes)
+        return [Stretch(begin, end, flops / (end - begin) * 1e12)]
+    padded = [finish - start for start, finish in loads] + [0] * (len(times) - len(loads))
     stretches = []
     for (start, finish), load in zip(times, padded, strict=True):
         begin = max(min(start, finish - load), 0)
@@ -138,7 +152,7 @@ def _spread(operator: Attention | MatrixProduct, times: list[tuple[int, int]], l
 def _is_steady(event: Event, operator: Operator) -> bool:
     """Whether this is the operator at work: not its launch, not its filling and draining, not its load."""
     label = event.label
-    return isinstance(label, Label) and event.engine != HBM and label.part == operator.part and label != LAUNCH
+    return isinstance(label, Label) and event.engine != HBM and label.part == operator.part and label not in WAITING
 
 
 def _times(event: Event, chip: int) -> tuple[int, int]:

@@ -14,9 +14,9 @@ def published_beside(model: str, chip: str, phase: str) -> list[dict[str, object
 
     A run that cannot be predicted has a ``reason`` instead of the last two.
     """
+    wanted = (model, chip, phase)
     with (DATA / "published" / "inference.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if (row["model"], row["chip"], row["phase"]) == (model, chip, phase)]
-    return [_record(row) for row in rows]
+        return [_record(row) for row in csv.DictReader(file) if (row["model"], row["chip"], row["phase"]) == wanted]
 
 
 def _record(row: dict[str, str]) -> dict[str, object]:

@@ -41,7 +41,7 @@ def test_the_published_anchors_hold():
     now = pd.read_csv(GOLDEN, keep_default_na=False).set_index(KEYS)["seconds"]
     with_nccl, vllm, newest = (
         1 / compare("llama-3.1-8b", "h100", 8, strategy="per_operator", framework=name)["seconds"].item()
-        for name in ("tensorrt-llm", "vllm", "trtllm")
+        for name in ("tensorrt-llm-2024", "vllm", "trtllm")
     )
     assert with_nccl < 300 < newest
     assert 0.85 * 300 < vllm < 1.15 * 300

@@ -27,7 +27,7 @@ from scenarios.errors import ScenarioError
 def boundary(
     plot: Annotated[Path | None, typer.Option(help="Also draw a bar a mode into this .png or .svg file.")] = None,
     measured: Annotated[
-        bool, typer.Option("--measured", help="Instead: published runs of this model on this chip, and what is predicted.")
+        bool, typer.Option("--measured", help="Instead: published runs of this model and chip, and what is predicted.")
     ] = False,
     json: Json = False,
     **asked: Any,

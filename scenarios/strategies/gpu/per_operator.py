@@ -16,7 +16,7 @@ from chips.clock.timeline import Picoseconds, Time, Timeline, seconds_to_ps
 from scenarios.errors import DoesNotFit
 from scenarios.strategies.gpu.exchange import issue_overlapped
 from scenarios.strategies.gpu.kernel_prices import GpuGroup, KernelPrice
-from scenarios.strategies.label import DEPENDENCY, DRAIN, HBM, HOST, LAUNCH, LINK, RAMP
+from scenarios.strategies.label import DEPENDENCY, DRAIN, HOST, LAUNCH, LINK, RAMP
 from scenarios.strategies.registry import strategy
 from scenarios.strategies.segments import run_segment
 from scenarios.workload.operators import (
@@ -30,6 +30,9 @@ from scenarios.workload.operators import (
     Segment,
     Step,
 )
+
+AHEAD = "launched ahead"
+"""The engine on which kernels that were launched ahead come in and read what no kernel before them writes."""
 
 
 @strategy("per_operator", "gpu", fuses=False, streams=False)
@@ -201,7 +204,7 @@ class _Ahead(_Kernels):
     dependency: dict[Hashable, Picoseconds] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.clock.task(self.clock.engine(HBM), 0, (self.begins,))  # nothing is admitted before the graph is launched
+        self.clock.task(self.clock.engine(AHEAD), 0, (self.begins,))  # nothing is admitted before the graph is launched
 
     def issue(
         self,
@@ -214,7 +217,7 @@ class _Ahead(_Kernels):
     ) -> Time:
         clock, group = self.clock, self.group
         _, ramp, drain = group.ends(price, number)
-        memory, steady = clock.engine(HBM), price.steady_on(group.cluster)
+        memory, steady = clock.engine(AHEAD), price.steady_on(group.cluster)
         if not (isinstance(operator, MatrixProduct) and operator.weights):
             clock.task(memory, self.admission, name=operator.name, of=of)  # its blocks leave before the next ones enter
             durations = self.dependency | group.boundary(RAMP, ramp)

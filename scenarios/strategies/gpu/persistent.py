@@ -24,7 +24,6 @@ from scenarios.strategies.registry import strategy
 from scenarios.strategies.segments import run_segment
 from scenarios.workload.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Step
 
-
 PAGE_BYTES = 16384
 """Of shared memory, in which weights come: a page of Hazy Research's interpreter, a stage of CUTLASS's pipelines."""
 

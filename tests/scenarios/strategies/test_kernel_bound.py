@@ -19,12 +19,12 @@ class Impossible(GpuGroup):
 
     def kernel_time(self, operator):
         real = super().kernel_time(operator)
-        return KernelTime(np.asarray(1e-6), np.asarray(0.0), real.bound_seconds, np.asarray(MATRIX_UNIT))
+        return KernelTime(np.asarray(1e-6), np.asarray(0.0), np.asarray(0.0), real.bound_seconds, np.asarray(MATRIX_UNIT))
 
 
 def test_a_kernel_under_its_bound_names_the_bound():
     chip = load_chip("h100")
-    framework = default_framework("decode", eager=False)
+    framework = default_framework("decode", None)
     product = MatrixProduct("up", 8192, 8192, 8192, "bf16")
     group = Impossible(chip, Cluster(chip, 1), framework)
     with pytest.raises(PhysicsError, match=r"a kernel of matmul takes 1e-06 s, below .* bound, .* of 0\.00102707"):

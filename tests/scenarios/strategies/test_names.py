@@ -60,7 +60,7 @@ def test_other_names_take_as_long_and_move_as_much(chip, phase, options, monkeyp
     for strategy in STRATEGIES:
         own = replace(point, strategy=strategy)
         for step, other in zip(steps, others, strict=True):
-            for framework in ("tensorrt-llm", "nemo") if chip == "h100" else ("tensorrt-llm",):
+            for framework in ("tensorrt-llm-2024", "nemo") if chip == "h100" else ("tensorrt-llm-2024",):
                 assert ran(own, step, framework) == ran(own, other, framework)
 
 

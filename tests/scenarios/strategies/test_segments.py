@@ -24,7 +24,7 @@ def taken(chip, strategy, *segments):
     clock = Timeline()
     launch = "graph" if chip == "h100" else "hardware"
     cluster = Cluster(load_chip(chip), 4)
-    return run_strategy(clock, cluster, strategy, Step(segments), launch, frameworks()["tensorrt-llm"])
+    return run_strategy(clock, cluster, strategy, Step(segments), launch, frameworks()["tensorrt-llm-2024"])
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
