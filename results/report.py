@@ -23,6 +23,7 @@ from results.pictures.canvas.palette import readable, strategy_styles
 from results.pictures.kinds import plot
 from results.schema import COLUMNS, PART_COLUMNS, SETTING
 from results.units import format_seconds, percent, three_digits
+from results.words import SAME_LAUNCH
 
 # The page stays quick with so many rows in its chart and table; a sweep has more, and its pictures show all.
 MOST_ROWS = 2000
@@ -197,7 +198,14 @@ def toml_of(scenario: dict[str, Any]) -> str:
 def _commands(results: pd.DataFrame) -> list[str]:
     """Commands that compute these rows again, one for each setting beside chips, counts and strategies."""
     commands = []
-    for (*setting, launch), rows in results.groupby([*SETTING, "launch"], sort=False):
+    same = SAME_LAUNCH["dataflow"]
+    asked_for = {
+        word: [each for each in results["launch"].unique() if same.get(each) == word] for word in same.values()
+    }
+    # A command names one word for chips of all kinds, where only one of the other kind's means the same.
+    named = {word: words[0] for word, words in asked_for.items() if len(words) == 1}
+    launches = results["launch"].replace(named).rename("launch_named")
+    for (*setting, launch), rows in results.groupby([*SETTING, launches], sort=False):
         chips, counts, names = (" ".join(map(str, rows[name].unique())) for name in ("chip", "count", "strategy"))
         asked = dict(zip(SETTING, setting, strict=True))
         command = f"loopline compare {asked.pop('model')} --chips {chips} --count {counts} --strategy {names}"

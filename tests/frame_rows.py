@@ -5,7 +5,7 @@ from __future__ import annotations
 from results.schema import BAND, COLUMNS, PART_COLUMNS
 
 
-def record(parts=(1, 2, 3, 4, 5, 6), **changes):
+def record(parts=(1, 2, 3, 4, 5, 6, 7, 8), **changes):
     """A row whose parts are so many picoseconds."""
     values = dict(zip(PART_COLUMNS, (part / 1e12 for part in parts), strict=True))
     whole = sum(parts) / 1e12
@@ -35,4 +35,4 @@ def row(seconds, **changes):
     """A row that takes so many seconds, all of them in matrix products."""
     picoseconds = round(seconds * 1e12)
     speed = {"tokens_per_s_user": 1 / seconds, "tokens_per_s": changes.get("batch", 1) / seconds, "bound_s": 0.0}
-    return record((picoseconds, 0, 0, 0, 0, 0), **speed | changes)
+    return record((picoseconds, 0, 0, 0, 0, 0, 0, 0), **speed | changes)

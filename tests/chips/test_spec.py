@@ -96,7 +96,7 @@ def test_unmeasured_generations_inherit_what_a_launch_costs_the_device(name: str
     assert isinstance(chip, Gpu)
     assert isinstance(measured, Gpu)
     assert chip.generation.name != measured.generation.name
-    for field in ("graph_gap", "stream_gap", "dependency"):
+    for field in ("graph_gap", "stream_gap", "counter"):
         assert getattr(chip.generation.launch, field) == getattr(measured.generation.launch, field)
 
 

@@ -57,6 +57,6 @@ def test_the_notebook_goes_from_a_question_to_a_picture_in_ten_cells():
 def test_a_frame_shown_in_a_notebook_has_its_numbers_and_says_what_all_rows_share():
     html = ll.show(frame([record(), unfit(count=16)])).to_html()
     assert "model m, phase decode" in html
-    assert html.count("does not fit") == 8
+    assert html.count("does not fit") == 10
     assert "19%" in html
     assert "linear-gradient" in html

@@ -63,7 +63,10 @@ def test_the_answer_has_the_numbers_of_the_frame(rows):
 
 
 def test_the_answer_says_what_all_reduce_and_differing_chips_cost():
-    one, two = record((60, 0, 0, 40, 0, 0), count=8), record((90, 0, 0, 10, 0, 0), count=2, variation="straggler=0.1@1")
+    one, two = (
+        record((60, 0, 0, 40, 0, 0, 0, 0), count=8),
+        record((90, 0, 0, 10, 0, 0, 0, 0), count=2, variation="straggler=0.1@1"),
+    )
     told = answer(frame([one, two | {"alike_s": 80e-12}]))
     assert "AllReduce that nothing hides takes at most 40% of the time: on 8 h100 with kernel loop." in told
     assert "Chips that differ (straggler=0.1@1) make it at most 25% longer: on 2 h100 with kernel loop." in told

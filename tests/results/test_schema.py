@@ -39,7 +39,7 @@ def test_columns_have_the_schemas_order_and_types():
         (record(reason="why"), "reason"),
         (unfit(reason=""), "reason"),
         (unfit(matmul_s=1.0), "matmul_s"),
-        (record((1, 2, 3, 4, 5, -6)), "negative"),
+        (record((1, 2, 3, 4, 5, 6, 7, -8)), "negative"),
         (record(seconds_low=1.0), "between"),
         (record(seconds_high=0.0), "between"),
     ],

@@ -21,7 +21,7 @@ FORMS = ("parquet", "csv", "json")
 
 
 @pytest.mark.parametrize("form", FORMS)
-@given(st.tuples(*[st.integers(1, 10**15)] * 6), st.sampled_from(["", "NA", "None", "1,2", 'say "so"', "größer"]))
+@given(st.tuples(*[st.integers(1, 10**15)] * 8), st.sampled_from(["", "NA", "None", "1,2", 'say "so"', "größer"]))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 def test_a_frame_comes_back_bit_for_bit(tmp_path, form, parts, words):
     rows = frame([record(parts, variation=words, bound_s=0.0), unfit(model="llama\t8b")])

@@ -142,7 +142,7 @@ def test_cache_write_is_one_kernel_more() -> None:
     chip = load_gpu("a100")
     few = [price_attention_decode(chip, 8, 2048, 32, 8, 128, writes_cache=writes).seconds for writes in (True, False)]
     gap = chip.generation.launch.graph_gap
-    assert gap < few[0] - few[1] < 3 * gap
+    assert gap < few[0] - few[1] < 5 * gap
     many = [
         price_attention_prefill(chip, 8, 8192, 8192, 32, 32, 128, writes_cache=writes).seconds
         for writes in (True, False)

@@ -19,7 +19,9 @@ class Impossible(GpuGroup):
 
     def kernel_time(self, operator):
         real = super().kernel_time(operator)
-        return KernelTime(np.asarray(1e-6), np.asarray(0.0), np.asarray(0.0), real.bound_seconds, np.asarray(MATRIX_UNIT))
+        return KernelTime(
+            np.asarray(1e-6), np.asarray(0.0), np.asarray(0.0), real.bound_seconds, np.asarray(MATRIX_UNIT)
+        )
 
 
 def test_a_kernel_under_its_bound_names_the_bound():
