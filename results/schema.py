@@ -149,7 +149,9 @@ def _held(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]]) -> p
     """The frame itself, after all checks of its values; ``columns`` holds those of its numbers as arrays."""
     for name, column in COLUMNS.items():
         if column.categories:
-            wrong = ~result[name].isin(column.categories).to_numpy()
+            # A row that does not fit may have been refused before it had a word of its own.
+            told = result["fits"] | (result[name] != "")
+            wrong = (~result[name].isin(column.categories) & told).to_numpy()
             _refuse(result, wrong, f"must have one of {', '.join(column.categories)} as '{name}'")
     _check_fit(result, columns)
     _check_sums(result, columns)

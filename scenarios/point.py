@@ -28,8 +28,8 @@ class Point:
 
     ``context``: decode: tokens in the KV cache, the new one included; prefill and train: tokens of a sequence;
     request: prompt and output together. ``output_tokens``: of a request; None for half of its context.
-    ``launch``: one of the chip's own words. ``framework``: what runs the model on a GPU, with how its collectives and
-    the operators of its persistent kernels meet, as it was asked for. ``variation``: how the ``count`` chips differ
+    ``launch``: one of the chip's own words. ``framework``: what runs the model on a GPU; where ``collectives`` or
+    ``synchronization`` were asked for, it has these instead of its own. ``variation``: how the ``count`` chips differ
     from their datasheet. ``parallel``: how they share the work, as it was asked for.
     """
 
@@ -46,6 +46,8 @@ class Point:
     framework: Framework
     variation: Variation = ALIKE
     parallel: Parallel = WHOLE
+    collectives: str | None = None
+    synchronization: str | None = None
 
 
 @showing_inputs
@@ -64,8 +66,7 @@ def make_point(model: str | Model, chip: str, count: int, **options: Option) -> 
     _check_split(asked["parallel"], asked)
     _check_named_chips(asked["variation"], count, options.get("variation"))
     framework = asked["framework"] or default_framework(phase, asked["launch"])
-    asked_modes = {field: asked.pop(name) for name, field in MODES.items()}
-    modes = {field: value for field, value in asked_modes.items() if value is not None}
+    modes = {field: asked[name] for name, field in MODES.items() if asked[name] is not None}
     return Point(
         **asked
         | {

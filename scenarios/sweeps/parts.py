@@ -138,8 +138,8 @@ def price_part(requests: Sequence[Request], version: str) -> pd.DataFrame:
     for number, (request, point) in enumerate(zip(requests, made, strict=True)):
         if isinstance(point, ScenarioError):
             for name, value in (request | {"reason": str(point)}).items():
-                # A number that no column holds is in the reason alone.
-                if name in columns and not (isinstance(value, int) and value > LARGEST_HELD):
+                # A number that no column holds is in the reason alone; what a point would have chosen is nowhere.
+                if name in columns and value is not None and not (isinstance(value, int) and value > LARGEST_HELD):
                     columns[name][number] = value
     results = frame_of_columns(columns)
     keys = [key_of(request, point, version) for request, point in zip(requests, made, strict=True)]

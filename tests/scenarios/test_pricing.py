@@ -22,7 +22,7 @@ from scenarios.workload.decoder import forward
 from scenarios.workload.model import load_model, shard
 from scenarios.workload.parallel import Parallel
 
-FRAMEWORK = default_framework("decode", eager=False)
+FRAMEWORK = default_framework("decode", None)
 CHIPS = ("h100", "a100", "sn40l")
 PHASES = ("decode", "prefill", "request", "train")
 
