@@ -35,7 +35,7 @@ from scenarios.strategies.gpu.kernel_prices import GpuGroup
 from scenarios.sweeps import scenario_file
 from scenarios.workload import model
 from scenarios.workload.model import load_model, model_figures, model_names
-from scenarios.workload.operators import Elementwise, Step
+from scenarios.workload.operators import MatrixProduct, Step
 
 TABLE = re.compile(r"^\| ([a-zA-Z ]+) \| (\d) \| ", re.MULTILINE)
 
@@ -132,7 +132,7 @@ def test_a_collective_is_one_function_under_its_name(
 def test_an_operator_is_one_more_of_its_decoder() -> None:
     point = make_point("llama-3.1-8b", "h100", 8)
     (step, _), *_ = passes_of(assign(point))
-    extra = Elementwise("soft cap", bytes_read=1e6, bytes_written=1e6, operations=1e6)
+    extra = MatrixProduct("adapter", 1, 4096, 512, "bf16")
     before, decoder, after = step.segments
     longer = Step((before, replace(decoder, operators=(*decoder.operators, extra)), after))
     for name in STRATEGIES:
@@ -151,7 +151,8 @@ def test_a_strategy_is_one_function_under_its_name(monkeypatch: pytest.MonkeyPat
     def free_launches(clock: Timeline, group: GpuGroup, step: Step, launch: str) -> Time:
         engine = clock.engine("compute")
         for operator in (each for segment in step.segments for each in segment.times * segment.operators):
-            clock.task(engine, group.price(operator).durations(group.cluster), name=operator.name)
+            price = group.price(operator)
+            clock.task(engine, price.steady_on(group.cluster), label=price.label, name=operator.name)
         return clock.now
 
     frame = compare("llama-3.1-8b", ["h100", "sn40l"], [8], strategy=["per_operator", "free_launches"])
@@ -172,7 +173,7 @@ def test_a_scenario_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_framework_is_one_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     section = (
-        '[mine]\ntitle = "Mine"\ncollectives = "sglang"\nfuses = true\n'
+        '[mine]\ntitle = "Mine"\ncollectives = "sglang"\nfusion = "element-wise"\n'
         "fused_attention = true\nnamed = []\nhost_step_seconds = 1e-6\n"
     )
     (tmp_path / "frameworks.toml").write_text(framework.CATALOG.read_text() + section)
@@ -180,7 +181,7 @@ def test_a_framework_is_one_section(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     framework.frameworks.cache_clear()
     try:
         mine, usual = (
-            simulate("llama-3.1-8b", "h100", 8, framework=name)["seconds"].iloc[0] for name in ("mine", None)
+            simulate("llama-3.1-8b", "h100", 8, framework=name)["seconds"].iloc[0] for name in ("mine", "vllm")
         )
     finally:
         framework.frameworks.cache_clear()
