@@ -3,6 +3,7 @@
 Ask
     compare            every chip, count and strategy of a model: a row each
     simulate           one point: one row
+    boundaries         what a kernel boundary costs in each way to launch kernels, a record each
     sweep              all points of a scenario into a folder, which may be stopped at any moment and goes on
     make_point         a checked request, for what takes one
     serve              time to first token and per output token of servers under load, a record each
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from results.schema import to_picoseconds
     from results.store import load, save
     from scenarios import llama
+    from scenarios.anatomy.boundary import boundaries
     from scenarios.evidence.validation import validate
     from scenarios.point import make_point
     from scenarios.pricing import compare, simulate
@@ -78,6 +80,7 @@ __all__ = [
     "Executor",
     "LooplineError",
     "__version__",
+    "boundaries",
     "chip_names",
     "collectives",
     "compare",
@@ -125,6 +128,7 @@ _FUNCTIONS = {
     "results.report": ("report",),
     "results.schema": ("to_picoseconds",),
     "results.store": ("load", "save"),
+    "scenarios.anatomy.boundary": ("boundaries",),
     "scenarios.evidence.validation": ("validate",),
     "scenarios.point": ("make_point",),
     "scenarios.pricing": ("compare", "simulate"),

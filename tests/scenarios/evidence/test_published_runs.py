@@ -27,7 +27,7 @@ def predicted(row):
 
 @pytest.mark.parametrize("launch", ["eager", "graph", "loop"])
 def test_the_three_ways_to_launch_qwen_on_eight_h800s_are_within_a_fifth(launch):
-    (row,) = published(model="qwen3-8b", launch=launch)
+    (row,) = published(model="qwen3-8b", launch=launch, chip="h800")
     assert predicted(row) == pytest.approx(float(row["seconds"]), rel=0.2)
 
 
@@ -56,7 +56,7 @@ def test_a_batch_too_large_for_the_memory_runs_in_waves():
     ],
 )
 def test_a_row_without_a_model_says_why(changes, words):
-    (row,) = published(model="qwen3-8b", launch="graph")
+    (row,) = published(model="qwen3-8b", launch="graph", chip="h800")
     with pytest.raises(Unpredictable, match=words):
         predicted(row | changes)
 

@@ -37,7 +37,10 @@ def test_the_projects_own_tables_are_predicted_as_well_as_the_readme_says():
     assert set(EXPECTED) <= set(results)
     for table, limit in EXPECTED.items():
         assert results[table].statistics.mean_ape <= limit, table
-    assert all(result.statistics.unpredicted == 0 for result in results.values())
+    unpredicted = {name for name, result in results.items() if result.statistics.unpredicted}
+    assert unpredicted == {"training"}
+    # Plain PyTorch's sharding and adapters have no model here; their rows are counted, not dropped.
+    assert set(results["training"].reasons) == {"sharding 'fsdp'", "sharding 'hsdp'", "method 'lora'"}
 
 
 @pytest.fixture
