@@ -71,10 +71,14 @@ def _kin(points: Sequence[Point]) -> Iterable[list[int]]:
     """The numbers of points that may be recorded together: all that differ only in batch and context."""
     groups: dict[Hashable, list[int]] = {}
     for number, point in enumerate(points):
-        together = _recordable(point) and not cuts_products(point) and (
-            point.phase == "decode"
-            # A prompt of one token is priced as decode.
-            or (point.phase == "prefill" and not point.chip.lays_out_in_space and point.context > 1)
+        together = (
+            _recordable(point)
+            and not cuts_products(point)
+            and (
+                point.phase == "decode"
+                # A prompt of one token is priced as decode.
+                or (point.phase == "prefill" and not point.chip.lays_out_in_space and point.context > 1)
+            )
         )
         shared = (_work(point), point.strategy, point.launch)
         groups.setdefault(shared if together else number, []).append(number)

@@ -29,7 +29,10 @@ def launch_ps(chip: Dataflow, sequenced: str) -> int:
 
 def program_load_ps(chip: Dataflow, sequenced: str) -> int:
     """What ``load_program`` takes."""
-    return seconds_to_ps(chip.timing.program_load + (chip.timing.software_dispatch if sequenced == "software" else 0.0))
+    timing = chip.timing
+    if sequenced == "batched":  # sent with the argument load: by shift registers, beside the network of arguments
+        return seconds_to_ps(max(timing.program_load - timing.argument_load, 0.0))
+    return seconds_to_ps(timing.program_load + (timing.software_dispatch if sequenced == "software" else 0.0))
 
 
 def _launch_ps(chip: Dataflow, sequenced: str) -> int:

@@ -180,7 +180,7 @@ class GpuGroup:
         cost = price_collective(chip, operator.operation, ranks, payload, library=library, mode="graph")
         whole = seconds_to_ps(cost.seconds[places] if operator.several else float(cost.seconds[0]))
         start = np.minimum(seconds_to_ps(self.chip.generation.launch.kernel_start), whole)
-        return KernelPrice(Label("allreduce", LINK), plain(whole - start), plain(start))
+        return KernelPrice(Label("allreduce", LINK), plain(np.asarray(whole - start)), plain(np.asarray(start)))
 
     def kernel_time(self, operator: Attention | Elementwise | MatrixProduct) -> KernelTime:
         """The kernel of one operator in seconds, not remembered."""
@@ -245,7 +245,9 @@ class GpuGroup:
         # While anything but memory holds a kernel up, its blocks stay.
         bytes_ps = seconds_to_ps(np.asarray(operator.stream_bytes / self.chip.streaming_bandwidth))
         stream = np.where(bytes_ps > 0, np.minimum(bytes_ps, steady) if limiter == MEMORY else steady, 0)
-        return KernelPrice(Label(operator.part, limiter), *(plain(ps) for ps in (steady, start, ramp, drain, stream)))
+        return KernelPrice(
+            Label(operator.part, limiter), *(plain(np.asarray(ps)) for ps in (steady, start, ramp, drain, stream))
+        )
 
 
 def _content(operator: Operator) -> Hashable:
