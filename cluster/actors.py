@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import ray
@@ -24,7 +24,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from cluster.errors import ClusterError, RankLost, check_sendable, raised_by
 from cluster.launchers import shell_command_of_another_launcher
 from cluster.mpiexec import mpiexec_command, rank_environment
-from cluster.news import Watch
+from cluster.news import News, Watch, results_told
 from cluster.ray_session import first_line, session, within
 
 if TYPE_CHECKING:
@@ -34,8 +34,9 @@ Result = TypeVar("Result")
 JOIN_SECONDS = 120.0  # for all actors to start, or to join
 RAY = "The Ray cluster"
 ANSWER_SECONDS = 60.0  # for Ray to say what it has, or to do what it is told
+LOOK_SECONDS = 0.5  # how often is looked whether anybody still listens
+LEAVE_SECONDS = 10.0  # for Ray to end actors
 ACTOR_BEAT_SECONDS = 2.0  # between two signs of life; each is an object of Ray's
-LOOK_SECONDS = 1.0  # how often the driver looks for an actor that gives none
 PLACEMENT_SECONDS = 30.0  # for a Ray cluster whose CPUs are in use to find room for the actors
 
 
@@ -105,7 +106,7 @@ def run_ray(
     timeout_seconds: float,
 ) -> list[Result]:
     """``cluster.ranks.run_ranks`` with an actor a rank. Uses the session of Ray where this process has one."""
-    with session(address, count), _actors(count, placement, rank_bytes) as actors:
+    with session(address, count) as check_head, _actors(count, placement, rank_bytes, check_head) as actors:
         try:
             opened = ray.get([actor.open_port.remote() for actor in actors], timeout=JOIN_SECONDS)
             ports, processes = zip(*opened, strict=True)
@@ -128,34 +129,38 @@ def run_ray(
         runs = [
             actor.run.options(num_returns="streaming").remote(program, arguments, timeout_seconds) for actor in actors
         ]
-        return _results(runs, watch, on_report)
+        news: SimpleQueue[News] = SimpleQueue()
+        over = Event()
+        listener = Thread(target=_listen, args=(runs, watch.name, news, over), daemon=True)
+        listener.start()
+        try:
+            return results_told(news, watch, on_report, check_head)
+        finally:
+            over.set()
+            listener.join(LEAVE_SECONDS)
 
 
-def _results(runs: list[ray.ObjectRefGenerator], watch: Watch, on_report: Callable[[object], None]) -> list[Any]:
-    """What the actors' programs return; each item as soon as it is there."""
-    results: dict[int, Any] = {}
-    while len(results) < len(runs):
-        waiting = [run for rank, run in enumerate(runs) if rank not in results]
-        ready, _ = ray.wait(waiting, timeout=LOOK_SECONDS)
-        watch.check(but=results)
-        for run in ready:
-            rank = next(rank for rank, its in enumerate(runs) if its is run)
+def _listen(
+    runs: list[ray.ObjectRefGenerator], name: Callable[[int], str], news: SimpleQueue[News], over: Event
+) -> None:
+    """Pass on what the actors tell, until each has told how it ended. In a thread, because Ray may never answer."""
+    waiting = dict(enumerate(runs))
+    while waiting and not over.is_set():
+        ready, _ = ray.wait(list(waiting.values()), timeout=LOOK_SECONDS)
+        for rank in [rank for rank, run in waiting.items() if run in ready]:
             try:
-                kind, item = ray.get(next(runs[rank]), timeout=ANSWER_SECONDS)
+                kind, item = ray.get(next(runs[rank]))
             except RayError as error:
-                raise RankLost(f"{watch.name(rank)} was lost: {first_line(error)}") from None
-            watch.heard(rank)
-            if kind == "raised":
-                raise item
-            if kind == "result":
-                results[rank] = item
-            elif kind == "report":
-                on_report(item)
-    return [results[rank] for rank in range(len(runs))]
+                kind, item = "raised", RankLost(f"{name(rank)} was lost: {first_line(error)}")
+            news.put(News(rank, kind, item))
+            if kind in ("raised", "result"):
+                del waiting[rank]
 
 
 @contextmanager
-def _actors(count: int, placement: Literal["SPREAD", "PACK"], rank_bytes: float) -> Iterator[list[Any]]:
+def _actors(
+    count: int, placement: Literal["SPREAD", "PACK"], rank_bytes: float, check_head: Callable[[], None]
+) -> Iterator[list[Any]]:
     """As many actors, each with a CPU of its own, placed together; they and their room are gone at the end."""
     there = within(ANSWER_SECONDS, RAY, ray.cluster_resources)
     cpus, memory = int(there.get("CPU", 0)), float(there.get("memory", 0.0))
@@ -185,7 +190,8 @@ def _actors(count: int, placement: Literal["SPREAD", "PACK"], rank_bytes: float)
         yield actors
     finally:
         with suppress(ClusterError):  # a cluster that does not answer keeps what it has
-            within(ANSWER_SECONDS, RAY, partial(_leave, actors, room))
+            check_head()
+            within(LEAVE_SECONDS, RAY, partial(_leave, actors, room))
 
 
 def _leave(actors: Sequence[Any], room: PlacementGroup) -> None:

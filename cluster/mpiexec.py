@@ -24,13 +24,12 @@ from typing import Any, TypeVar
 
 from cluster.errors import ClusterError, RankLost
 from cluster.launchers import environment_for_another_launcher
-from cluster.news import ALLOWED_SECONDS, News, Watch
+from cluster.news import ALLOWED_SECONDS, News, Watch, results_told
 from cluster.remains import end_all, note_memory, run_folder
 from cluster.world import late
 
 Result = TypeVar("Result")
 START_SECONDS_A_RANK = 1.0  # what a process may take to come up where many share few cores, beside the time-out
-LOOK_SECONDS = 0.1  # how often the driver looks for what does not tell of itself
 LAST_WORDS_SECONDS = 1.0  # for a rank to have told why others end
 LEAVE_SECONDS = 5.0  # for ranks that have told all to leave MPI
 
@@ -120,35 +119,28 @@ def _results(
     on_report: Callable[[object], None],
 ) -> list[Any]:
     """What ranks return; raises what one of them raises, and ClusterError where one is lost, silent or never comes."""
-    results: dict[int, Any] = {}
-    up, begun = 0, time.monotonic()
-    while len(results) < watch.ranks:
-        try:
-            rank, kind, item = news.get(timeout=LOOK_SECONDS)
-        except Empty:
-            if process.poll() is not None:
-                raise RankLost(_never_came(folder, watch.ranks)) from None
-            watch.check(but=results)
-            if up < watch.ranks:
-                note_memory(folder, process)
-                if time.monotonic() - begun > patience_seconds:
-                    raise ClusterError(late(watch.ranks, patience_seconds)) from None
-            continue
-        watch.heard(rank)
-        if kind == "process":
-            watch.processes[rank] = item
-        elif kind == "up":
-            up += 1
-        elif kind == "report":
-            on_report(item)
-        elif kind == "raised":
-            raise item
-        elif kind == "result":
-            results[rank] = item
-        elif kind == "gone" and rank not in results:
+    up: set[int] = set()
+    begun = time.monotonic()
+
+    def look() -> None:
+        if process.poll() is not None and news.empty():
+            raise RankLost(_never_came(folder, watch.ranks))
+        if len(up) < watch.ranks:
+            note_memory(folder, process)
+            if time.monotonic() - begun > patience_seconds:
+                raise ClusterError(late(watch.ranks, patience_seconds))
+
+    def hear(told: News) -> None:
+        if told.kind == "process":
+            watch.processes[told.rank] = told.item
+        elif told.kind == "up":
+            up.add(told.rank)
+        elif told.kind == "gone":
             _raise_what_others_raised(news)
-            raise RankLost(f"{watch.name(rank)} was lost: {_how(folder, process, watch.processes.get(rank))}.")
-    return [results[rank] for rank in range(watch.ranks)]
+            who = watch.name(told.rank)
+            raise RankLost(f"{who} was lost: {_how(folder, process, watch.processes.get(told.rank))}.")
+
+    return results_told(news, watch, on_report, look, hear)
 
 
 def _raise_what_others_raised(news: SimpleQueue[News]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container
+from collections.abc import Callable, Container
+from queue import Empty, SimpleQueue
 from typing import Any, Literal, NamedTuple
 
 from cluster.errors import ClusterError
 
+LOOK_SECONDS = 0.1  # how often is looked for what does not tell of itself
 BEAT_SECONDS = 1.0  # between two signs of life
 ALLOWED_SECONDS = 5.0  # beyond the time-out: ranks that wait for a silent one know more about it, and say it by then
 
@@ -44,3 +46,35 @@ class Watch:
         for rank, last in self._heard.items():
             if rank not in but and now - last > self._timeout + ALLOWED_SECONDS:
                 raise ClusterError(f"{self.name(rank)} died or hangs: it gave no sign of life for {now - last:.0f} s.")
+
+
+def results_told(
+    news: SimpleQueue[News],
+    watch: Watch,
+    on_report: Callable[[object], None],
+    look: Callable[[], None],
+    hear: Callable[[News], None] = lambda told: None,
+) -> list[Any]:
+    """The results of all ranks, by rank, as they tell them; raises what one of them raises.
+
+    ``on_report`` hears each report, ``hear`` all that is neither that nor an end. ``look`` is called while nothing
+    comes, to raise what is wrong then. Raises ClusterError for a rank that is silent.
+    """
+    results: dict[int, Any] = {}
+    while len(results) < watch.ranks:
+        try:
+            told = news.get(timeout=LOOK_SECONDS)
+        except Empty:
+            watch.check(but=results)
+            look()
+            continue
+        watch.heard(told.rank)
+        if told.kind == "report":
+            on_report(told.item)
+        elif told.kind == "raised":
+            raise told.item
+        elif told.kind == "result":
+            results[told.rank] = told.item
+        elif told.rank not in results:
+            hear(told)
+    return [results[rank] for rank in range(watch.ranks)]

@@ -6,9 +6,11 @@ a limit (``within``), and whatever goes wrong is one sentence.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -31,7 +33,8 @@ MODULES = ("chips", "cluster", "collectives", "results", "scenarios", "loopline"
 CONNECT_SECONDS = 10.0  # for the head node to accept a connection, and to answer
 JOIN_SECONDS = 90.0  # for a cluster to take this process in
 START_SECONDS = 180.0  # for Ray to come up on this machine
-END_SECONDS = 30.0  # for it to let go
+END_SECONDS = 15.0  # for it to let go
+HEAD_SECONDS = 20.0  # for the head of a cluster to answer again
 LOOPBACK = "127.0.0.1"  # whoever reaches a port of Ray can have code run, so nobody else does
 # Ray's head speaks gRPC, whose servers answer any client's first bytes with the settings of a connection (RFC 9113).
 HTTP2_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -47,14 +50,16 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def session(address: str | None, count: int) -> Iterator[None]:
+def session(address: str | None, count: int) -> Iterator[Callable[[], None]]:
     """Connected to Ray: as this process is already, to the cluster at ``address``, or to one made for the while.
 
     ``address``: as ``ray.init`` takes it (HOST:PORT, auto or local), None for that of RAY_ADDRESS, else local.
-    ``count``: CPUs that one made here has at least. Raises ClusterError in one sentence.
+    ``count``: CPUs that one made here has at least. Gives what raises ClusterError once the head of the cluster has not
+    answered for long: whoever waits calls it. Raises ClusterError in one sentence.
     """
     if ray.is_initialized():
-        yield
+        with _head_watched() as head:
+            yield head.check
         return
     place = _place(address)
     came: Answers[None] = SimpleQueue()
@@ -72,11 +77,56 @@ def session(address: str | None, count: int) -> Iterator[None]:
     except BaseException:
         over.set()
         raise
+    with _head_watched() as head:
+        try:
+            yield head.check
+        finally:
+            if not head.hangs:
+                over.set()
+                holder.join(END_SECONDS)
+            if holder.is_alive():  # it would not end at the end of this process either
+                atexit.unregister(ray.shutdown)
+
+
+class _Head:
+    """The head of the cluster, asked now and then whether it still answers. ``hangs``: it is there, and does not.
+
+    Ray itself ends this process, without a word of where and why, when it has not reached the head for a minute.
+    """
+
+    def __init__(self) -> None:
+        self.lost, self.over = Event(), Event()
+        self.hangs = False
+        self._address = ray.get_runtime_context().gcs_address
+
+    def watch(self) -> None:
+        """Ask until ``over``, or ``lost``."""
+        answered = time.monotonic()
+        while not self.over.wait(HEAD_SECONDS / 4) and not self.lost.is_set():
+            try:
+                _first_bytes(*_host_and_port(self._address), HEAD_SECONDS / 4)
+                answered, self.hangs = time.monotonic(), False
+            except OSError as error:
+                self.hangs = isinstance(error, TimeoutError)
+            if time.monotonic() - answered > HEAD_SECONDS:
+                self.lost.set()
+
+    def check(self) -> None:
+        """Raise ClusterError where the head is lost."""
+        if self.lost.is_set():
+            raise ClusterError(
+                f"The head of the Ray cluster at {self._address} has not answered for {HEAD_SECONDS:g} s."
+            )
+
+
+@contextmanager
+def _head_watched() -> Iterator[_Head]:
+    head = _Head()
+    Thread(target=head.watch, daemon=True).start()
     try:
-        yield
+        yield head
     finally:
-        over.set()
-        holder.join(END_SECONDS)  # a cluster that no longer answers is left as it is
+        head.over.set()
 
 
 def within(seconds: float, who: str, call: Callable[[], Answer]) -> Answer:
@@ -147,17 +197,11 @@ def _check_reachable(address: str, source: str) -> None:
         scheme = address.partition("://")[0]
         why = {"ray": " is for Ray's client, which has no actors that meet", "http": " is its dashboard's"}
         raise ClusterError(f"'{address}'{source}{why.get(scheme, ' is no address of a Ray cluster')}; {EXPECTED}.")
-    try:
-        parts = urlsplit(f"//{address}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not host or not port or parts.path:
+    host, port = _host_and_port(address)
+    if not host or not port:
         raise ClusterError(f"'{address}'{source} is no address of a Ray cluster; {EXPECTED}.")
     try:
-        with socket.create_connection((host, port), CONNECT_SECONDS) as connection:
-            connection.sendall(HTTP2_HELLO)
-            answer = connection.recv(len(HTTP2_SETTINGS))
+        answer = _first_bytes(host, port, CONNECT_SECONDS)
     except OSError as error:
         why_not = error.strerror or error
         raise ClusterError(
@@ -165,6 +209,22 @@ def _check_reachable(address: str, source: str) -> None:
         ) from None
     if answer[3:4] != HTTP2_SETTINGS[3:4] and "RAY_USE_TLS" not in os.environ:
         raise ClusterError(f"What answers at {address}{source} is no head of a Ray cluster; {EXPECTED}.")
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    """The two of HOST:PORT; empty and 0 where it is nothing of the kind."""
+    try:
+        parts = urlsplit(f"//{address}")
+        return ("" if parts.path else parts.hostname or ""), parts.port or 0
+    except ValueError:
+        return "", 0
+
+
+def _first_bytes(host: str, port: int, seconds: float) -> bytes:
+    """What answers a client of gRPC at first. Raises OSError where nothing does."""
+    with socket.create_connection((host, port), seconds) as connection:
+        connection.sendall(HTTP2_HELLO)
+        return connection.recv(len(HTTP2_SETTINGS))
 
 
 def _module_paths() -> list[str]:

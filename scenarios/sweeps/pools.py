@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from scenarios.sweeps.parts import Basis
+
+ANSWER_SECONDS = 60.0  # for a Ray cluster to say what it has
+LOOK_SECONDS = 1.0  # how often is looked whether it is still there
 
 
 class Pool(Protocol):
@@ -86,11 +89,15 @@ class Processes:
 
 
 class RayTasks:
-    """Tasks on Ray, which runs a task again on another worker when its own is lost."""
+    """Tasks on Ray, which runs a task again on another worker when its own is lost.
 
-    def __init__(self, price: Any, cpus: int) -> None:
+    ``check`` raises ClusterError once Ray itself is.
+    """
+
+    def __init__(self, price: Any, cpus: int, check: Callable[[], None]) -> None:
         self.room = 2 * cpus
         self._price = price
+        self._check = check
         self._asked: dict[Any, int] = {}
 
     def ask(self, part: int, requests: Sequence[Request], basis: Basis) -> None:
@@ -100,7 +107,10 @@ class RayTasks:
         import ray
         from ray.exceptions import RayError, RayTaskError
 
-        done, _ = ray.wait(list(self._asked))
+        done: list[Any] = []
+        while not done:
+            done, _ = ray.wait(list(self._asked), timeout=LOOK_SECONDS)
+            self._check()
         answered: list[tuple[int, pd.DataFrame | None]] = []
         for reference in done:
             part = self._asked.pop(reference)
@@ -128,11 +138,12 @@ def open_pool(executor: str, workers: int | None, address: str | None) -> Iterat
         return
     import ray
 
-    from cluster.ray_session import session
+    from cluster.ray_session import session, within
 
-    with session(address, workers or 0):
+    with session(address, workers or 0) as check:
         price = ray.remote(num_cpus=1, max_retries=-1)(_price)
-        yield RayTasks(price, workers or int(ray.cluster_resources().get("CPU", 1)))
+        there = within(ANSWER_SECONDS, "The Ray cluster", ray.cluster_resources)
+        yield RayTasks(price, workers or int(there.get("CPU", 1)), check)
 
 
 def _price(requests: Sequence[Request], basis: Basis) -> pd.DataFrame:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 from contextlib import closing
+from time import sleep
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -83,3 +85,21 @@ def test_a_session_of_this_machine_is_reached_from_nowhere_else():
     with session("local", 1):
         assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
     assert not ray.is_initialized()
+
+
+def check_for_a_minute(check):
+    for _ in range(1200):
+        sleep(0.05)
+        check()
+
+
+def test_a_head_that_no_longer_answers_is_noticed(monkeypatch):
+    """By whoever waits, and before Ray ends the whole process for it."""
+    monkeypatch.setattr(ray_session, "HEAD_SECONDS", 0.2)
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr(ray, "is_initialized", lambda: True)
+        monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address=address))
+        with session(None, 1) as check, pytest.raises(ClusterError) as refused:
+            check_for_a_minute(check)
+    assert str(refused.value) == f"The head of the Ray cluster at {address} has not answered for 0.2 s."
