@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from chips.quantity import MOST_LETTERS
 from results.errors import LooplineError
 
 Key = tuple[str, ...]
@@ -110,6 +111,8 @@ def _expected(annotation: object, otherwise: str) -> str:
         return "a table"
     if plain is bool:
         return "true or false"
+    if plain is str and bounds:
+        return f"a text of 1 to {MOST_LETTERS} letters, all of them printable"
     words = {"int": "integer", "float": "number", "str": "text"}.get(getattr(plain, "__name__", ""))
     if words is None:
         return otherwise.lower()

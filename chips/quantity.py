@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Len, Predicate
 
+MOST_LETTERS = 100
+
+Name = Annotated[str, Len(1, MOST_LETTERS), Predicate(str.isprintable)]
 Seconds = Annotated[float, Gt(0), Le(10)]
 SecondsOrNone = Annotated[float, Ge(0), Le(10)]
 Bytes = Annotated[float, Ge(1), Le(1e18)]
@@ -28,3 +31,8 @@ Count = Annotated[int, Ge(1), Le(2**24)]
 Few = Annotated[int, Ge(1), Le(2**10)]
 """of what is tried one by one."""
 Fraction = Annotated[float, Ge(1e-3), Le(1)]
+
+
+def name_from(words: str) -> str:
+    """A name made of ``words`` that nobody meant to be one, such as those of a folder."""
+    return "".join(letter if letter.isprintable() else "?" for letter in words[:MOST_LETTERS]) or "?"

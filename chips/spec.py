@@ -28,6 +28,7 @@ from chips.quantity import (
     Few,
     Fraction,
     Hertz,
+    Name,
     PerClock,
     Seconds,
     Watts,
@@ -132,8 +133,8 @@ class ChipBase(Frozen):
     lays_out_in_space: ClassVar[bool] = False
     """Whether a fused kernel is mapped onto its units anew for each shape, not dealt out to them in waves."""
 
-    name: str
-    title: str
+    name: Name
+    title: Name
     compute: Compute
     memory: Memory
     link: Link

@@ -6,8 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 from results.errors import LooplineError
+
+MOST_STEM = 100  # of a name beside, which must not become too long
 
 
 class OutputError(LooplineError, ValueError):
@@ -24,13 +27,14 @@ def written_beside(path: Path) -> Iterator[Path]:
     """
     if not path.parent.is_dir():
         raise OutputError(f"{path}: the folder '{path.parent}' does not exist.")
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    beside = path.with_name(f".{path.stem[:MOST_STEM]}.{token_hex(8)}{path.suffix}")
     try:
+        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # ours alone, and through no link
         yield beside
         to_disk(beside)
         beside.replace(path)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from None
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from None
     finally:
         with suppress(OSError):  # what could not be written has been told; what is left over is hidden
             beside.unlink(missing_ok=True)

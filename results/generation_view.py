@@ -26,7 +26,7 @@ class GenerationView:
 
     def __init__(self, out: TextIO | None, err: TextIO) -> None:
         self._out = out
-        self._console = Console(file=err, highlight=False)
+        self._console = Console(file=err, highlight=False, markup=False, emoji=False)
         self._shared = out is not None and out.isatty() and err.isatty()
         self._live = Live(console=self._console, transient=True, auto_refresh=False) if err.isatty() else None
         self._text, self._status = "", ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -206,11 +207,11 @@ def _commands(results: pd.DataFrame) -> list[str]:
     named = {word: words[0] for word, words in asked_for.items() if len(words) == 1}
     launches = results["launch"].replace(named).rename("launch_named")
     for (*setting, launch), rows in results.groupby([*SETTING, launches], sort=False):
-        chips, counts, names = (" ".join(map(str, rows[name].unique())) for name in ("chip", "count", "strategy"))
-        asked = dict(zip(SETTING, setting, strict=True))
-        command = f"loopline compare {asked.pop('model')} --chips {chips} --count {counts} --strategy {names}"
-        command += "".join(f" --{name} {value}" for name, value in asked.items() if value != "")
-        command += f" --launch {launch}"
+        chips, counts, names = (map(str, rows[name].unique()) for name in ("chip", "count", "strategy"))
+        asked = dict(zip(SETTING, map(str, setting), strict=True))
+        words = [asked.pop("model"), "--chips", *chips, "--count", *counts, "--strategy", *names]
+        words += [word for name, value in asked.items() if value for word in (f"--{name}", value)]
+        command = f"loopline compare {shlex.join([*words, '--launch', str(launch)])}"
         commands.append(command)
     if len(commands) > MOST_COMMANDS:
         return [*commands[:MOST_COMMANDS], f"# and {len(commands) - MOST_COMMANDS} more of this form"]

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from results.atomic_file import OutputError, written_beside
+from results.csv_text import read_csv, write_csv
 from results.errors import ReadError, SchemaError
 from results.manifest import MANIFEST, Manifest, part_path, read_manifest
 from results.schema import COLUMNS, PhysicsError, checked
@@ -115,10 +115,8 @@ def _read_part(folder: Path, manifest: Manifest, number: int) -> pa.Table:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    floats = {name: [""] for name, column in COLUMNS.items() if column.dtype == "float64"}
-    texts = {name: "str" for name, column in COLUMNS.items() if column.dtype == "str"}
-    # Only floats may be missing; "None" or "NA" could be a name.
-    return pd.read_csv(StringIO(read_text(path, MOST_TEXT_BYTES)), dtype=texts, keep_default_na=False, na_values=floats)
+    floats, texts = ([name for name, column in COLUMNS.items() if column.dtype == kind] for kind in ("float64", "str"))
+    return read_csv(read_text(path, MOST_TEXT_BYTES), texts, floats)
 
 
 def _read_json(path: Path) -> pd.DataFrame:
@@ -133,7 +131,7 @@ def _write_parquet(results: pd.DataFrame, path: Path) -> None:
 
 
 def _write_csv(results: pd.DataFrame, path: Path) -> None:
-    results.to_csv(path, index=False, lineterminator="\n")
+    write_csv(results, path)
 
 
 def _write_json(results: pd.DataFrame, path: Path) -> None:

@@ -11,7 +11,9 @@ import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from results.csv_text import write_csv
 from results.schema import COLUMNS, PART_COLUMNS, SETTING
 from results.units import format_seconds, percent, three_digits
 
@@ -40,7 +42,7 @@ def print_comparison(
     ``too_close``: a line for each pair of strategies that their bands cannot tell apart; below the table.
     """
     if form == "csv":
-        results.to_csv(stream, index=False, lineterminator="\n")
+        write_csv(results, stream)
     elif form == "json":
         print(json.dumps(json_records(results), indent=1), file=stream)
     else:
@@ -48,9 +50,9 @@ def print_comparison(
         for _, same in results.groupby(list(SETTING), sort=False):
             _print_table(same, console)
         if too_close:
-            console.print("[bold]too close for what these predictions have been off by (docs/accuracy.md)[/bold]")
+            console.print("too close for what these predictions have been off by (docs/accuracy.md)", style="bold")
             for line in too_close:
-                console.print(f"  {line}", markup=False, soft_wrap=True)
+                console.print(f"  {line}", soft_wrap=True)
 
 
 def json_records(results: pd.DataFrame) -> list[dict[str, object]]:
@@ -130,8 +132,8 @@ def print_published(records: Sequence[Mapping[str, Any]], stream: TextIO, *, jso
 def open_console(stream: TextIO) -> Console:
     """A console on ``stream``: as wide as the terminal, or without colour and a fixed width when piped."""
     if stream.isatty():
-        return Console(file=stream, highlight=False)
-    return Console(file=stream, width=PLAIN_WIDTH, no_color=True, highlight=False)
+        return Console(file=stream, highlight=False, markup=False, emoji=False)
+    return Console(file=stream, width=PLAIN_WIDTH, no_color=True, highlight=False, markup=False, emoji=False)
 
 
 def new_table(terminal: bool) -> Table:
@@ -145,10 +147,9 @@ def _print_table(results: pd.DataFrame, console: Console) -> None:
     first = results.iloc[0]
     differs = bool(first["variation"])
     sequences = f"batch {first['batch']}" if first["phase"] != "train" else f"{first['batch']} sequences"
-    console.print(
-        f"[bold]{first['model']}[/bold]  {first['phase']}  {first['precision']}  {sequences}  "
-        f"context {first['context']}" + "".join(f"  {first[name]}" for name in ("parallel", "variation") if first[name])
-    )
+    said = (first["phase"], first["precision"], sequences, f"context {first['context']}")
+    more = (first[name] for name in ("parallel", "variation") if first[name])
+    console.print(Text.assemble((first["model"], "bold"), *(f"  {words}" for words in (*said, *more))))
     table = new_table(console.is_terminal)
     table.add_column("chips", no_wrap=True)
     table.add_column("strategy", no_wrap=True)
@@ -172,9 +173,9 @@ def _print_table(results: pd.DataFrame, console: Console) -> None:
             table.add_row()
     console.print(table)
     if notes:
-        console.print("[bold]does not fit[/bold]")
+        console.print("does not fit", style="bold")
         for note in notes:
-            console.print(f"  {note}", markup=False, soft_wrap=True)
+            console.print(f"  {note}", soft_wrap=True)
         console.print()
 
 

@@ -6,9 +6,11 @@ in one sentence and exit code 2. Imports stay inside the commands, so that help 
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
+from contextlib import suppress
 from threading import current_thread, main_thread
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -20,6 +22,7 @@ from scenarios.commands.completion import ASKED, spread_words
 from scenarios.commands.mistakes import told
 from scenarios.commands.quiet import errors_only
 from scenarios.commands.registry import HELP_NAMES, LazyCommands
+from scenarios.commands.streams import prepare_streams, unwritten
 
 QUIET = ("--quiet", "-q")
 
@@ -44,21 +47,33 @@ def main(arguments: list[str] | None = None) -> None:
     for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
         if current_thread() is main_thread() and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _end)
+    prepare_streams()
     try:
-        given = _spread(_quiet_first(words))
-        command = typer.main.get_command(app)
-        if ASKED in os.environ:
-            spread_words(_spread)
-        sys.exit(command(args=given, prog_name="loopline", standalone_mode=False))
+        sys.exit(_run(words))
     except LooplineError as error:
         _refuse(str(error))
     except typer.TyperException as error:
         _refuse(told(error, words))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+    except OSError as error:
+        _refuse(unwritten(error), 0 if error.errno == errno.EPIPE else 2)
+
+
+def _run(words: list[str]) -> int:
+    """The exit code of the command, once all that it prints is written. Raises OSError where it cannot be."""
+    command = typer.main.get_command(app)
+    if ASKED in os.environ:
+        spread_words(_spread)
+    try:
+        code: int | None = command(args=_spread(_quiet_first(words)), prog_name="loopline", standalone_mode=False)
+    except SystemExit as ended:  # the parser's, who takes a closed pipe for a code of its own
+        if isinstance(ended.__context__, OSError):
+            raise ended.__context__ from None
+        raise
+    finally:
+        sys.stdout.flush()
+    return code or 0
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
@@ -89,10 +104,11 @@ def common(
         context.with_resource(errors_only(sys.stderr))
 
 
-def _refuse(sentence: str) -> NoReturn:
-    if sentence:  # empty where the parser has printed the help instead
-        print(f"loopline: {sentence if sentence.endswith('?') else sentence.rstrip('.') + '.'}", file=sys.stderr)
-    sys.exit(2)
+def _refuse(sentence: str, code: int = 2) -> NoReturn:
+    with suppress(OSError):  # where there is nobody to tell, the code still tells
+        if sentence:  # empty where the parser has printed the help instead
+            print(f"loopline: {sentence if sentence.endswith('?') else sentence.rstrip('.') + '.'}", file=sys.stderr)
+    sys.exit(code)
 
 
 def _quiet_first(arguments: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chips.catalog_file import CatalogError
+from chips.quantity import name_from
 from results.text_file import read_json
 from scenarios.quantities import LARGEST_COUNT, LARGEST_SIZE
 
@@ -76,7 +77,7 @@ def read_config(path: Path) -> dict[str, Any]:
         fields["biases"] = "attention"
     if config.get("sliding_window") is not None and config.get("use_sliding_window", True):
         fields["max_context"] = min(fields["max_context"], _count(config, "sliding_window", path))
-    name = path.resolve().parent.name if path.name == "config.json" else path.stem
+    name = name_from(path.resolve().parent.name if path.name == "config.json" else path.stem)
     return fields | {"name": name, "title": name, "tied_embeddings": tied}
 
 

@@ -18,6 +18,7 @@ from pydantic import PositiveInt
 from chips.catalog_file import CatalogError, nearest_names, validate
 from chips.datasheet import read_sources
 from chips.frozen import Frozen
+from chips.quantity import Name, name_from
 from chips.spec import ELEMENT_BYTES, Precision
 from results.text_file import read_toml
 from scenarios.errors import ScenarioError
@@ -33,8 +34,8 @@ Tokens = Annotated[int, Gt(0), Le(LARGEST_COUNT)]
 class Model(Frozen):
     """The shape of a decoder-only transformer."""
 
-    name: str
-    title: str
+    name: Name
+    title: Name
     layers: Size
     hidden: Size
     heads: Size
@@ -175,7 +176,7 @@ def load_model(name: str) -> Model:
     ReadError for what is no text, JSON or TOML.
     """
     path = model_path(name)
-    fields = read_config(path) if path.suffix.lower() == ".json" else {"name": path.stem} | read_toml(path)
+    fields = read_config(path) if path.suffix.lower() == ".json" else {"name": name_from(path.stem)} | read_toml(path)
     return checked_model(fields, path)
 
 

@@ -12,18 +12,20 @@ import re
 from contextlib import AbstractContextManager
 from html import escape
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from results.atomic_file import written_beside
 from results.pictures.canvas.palette import GRID
 from results.pictures.kinds import check_plot_path
 
 DOTS_PER_INCH = 150
+MATH = "\\math"  # in the labels of logarithmic axes
 Letters = Literal["path", "none"]
 
 
@@ -43,6 +45,11 @@ class Picture(Figure):
         check_plot_path(path)
         with _settings():
             save_figure(self, path, DOTS_PER_INCH)
+
+    def tight_layout(self, **settings: Any) -> None:
+        """As in matplotlib, of texts as they are said."""
+        _as_said(self)
+        super().tight_layout(**settings)
 
     def inline_svg(self, name: str) -> str:
         """An <svg> element to stand in a page: its text is text, its ids begin with ``name``, and it is described."""
@@ -71,9 +78,17 @@ def save_figure(figure: Figure, path: Path, dots_per_inch: int, *, tight: bool =
         beside.write_bytes(_drawn(figure, path.suffix.lower().lstrip("."), dots_per_inch, tight=tight))
 
 
+def _as_said(figure: Figure) -> None:
+    """Let a dollar sign in somebody's name begin no formula."""
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and MATH not in text.get_text():
+            text.set_parse_math(False)
+
+
 def _drawn(figure: Figure, form: str, dots_per_inch: int, *, tight: bool) -> bytes:
     """Without a date, and with names that are no random numbers."""
     out = io.BytesIO()
+    _as_said(figure)
     metadata = {"Date": None} if form == "svg" else None
     with matplotlib.rc_context({"svg.hashsalt": "loopline"}):
         figure.savefig(out, format=form, dpi=dots_per_inch, bbox_inches="tight" if tight else None, metadata=metadata)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -74,7 +75,7 @@ def generate(
     vocabulary, model = open_vocabulary(source), source.config.model
     request = Generation(
         weights=weights,
-        prompt=tuple(vocabulary.encode(prompt, chat=chat)),
+        prompt=tuple(vocabulary.encode(os.fsencode(prompt).decode("utf-8", "replace"), chat=chat)),
         tokens=tokens,
         stop_tokens=vocabulary.stop_tokens,
         number_format=number_format(dtype),

@@ -9,6 +9,7 @@ from typing import NoReturn
 import numpy as np
 from gguf import Keys, dequantize
 
+from chips.quantity import name_from
 from scenarios.errors import ScenarioError
 from scenarios.llama.checkpoints.gguf_file import GgufFile, StoredTensor
 from scenarios.llama.config import DEFAULT_NORM_EPSILON, NORM_EPSILONS, LlamaConfig
@@ -85,8 +86,8 @@ class GgufWeights:
         head_dim = self.whole("llama.attention.key_length", hidden // heads)
         embedding = self._tensor(NAMES["embedding"])
         fields = {
-            "name": self.path.stem,
-            "title": self.text("general.name", self.path.stem),
+            "name": name_from(self.path.stem),
+            "title": name_from(self.text("general.name", self.path.stem)),
             "layers": self._count(Keys.LLM.BLOCK_COUNT),
             "hidden": hidden,
             "heads": heads,
