@@ -6,7 +6,11 @@ import math
 
 PICOSECONDS_PER_SECOND = 1e12
 SECONDS_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
-BINARY_UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+BYTE_UNITS = tuple(
+    (base**power, f"{prefix}{unit}")
+    for base, unit in ((1024, "iB"), (1000, "B"))
+    for power, prefix in enumerate("KMGT", start=1)
+)
 
 
 def seconds_unit(seconds: float) -> tuple[float, str]:
@@ -23,11 +27,10 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_bytes(size: int) -> str:
-    """Whole binary units where they fit, else bytes: ``64 KiB``, ``39,742 B``."""
-    for unit, name in BINARY_UNITS:
-        if size and size % unit == 0:
-            return f"{size // unit} {name}"
-    return f"{size:,} B"
+    """In the unit of which there are the fewest whole ones: ``64 KiB``, ``80 MB``, ``39,742 B``."""
+    whole = [(size // unit, name) for unit, name in BYTE_UNITS if size and size % unit == 0]
+    number, name = min(whole, default=(size, "B"), key=lambda found: found[0])
+    return f"{number:,} {name}"
 
 
 def three_digits(value: float) -> str:

@@ -15,6 +15,7 @@ from scenarios.assignment import assign
 from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.passes import passes_of
 from scenarios.point import Point
+from scenarios.quantities import LARGEST_COUNT, LARGEST_SIZE
 from scenarios.strategies.dataflow.fused_program import token_stream, token_tile, weight_stream
 from scenarios.strategies.dataflow.stages import TILE_TOKENS, DataflowGroup, tokens_of
 from scenarios.workload.decoder import forward
@@ -83,9 +84,14 @@ def kernels_needed(group: DataflowGroup, decoder: Decoder) -> int | None:
 
 
 def llama_of(hidden: int) -> Model:
-    """A Llama of this hidden size: heads of 128, as many for keys, an MLP of 8/3 its size (Touvron et al. 2023)."""
+    """A Llama of this hidden size: heads of 128, as many for keys, an MLP of 8/3 its size (Touvron et al. 2023).
+
+    Raises ScenarioError for one whose MLP is wider than any model's.
+    """
     heads = hidden // HEAD_DIM
     mlp = -(-8 * hidden // 3)
+    if mlp >= LARGEST_SIZE:
+        raise ScenarioError(f"--hidden is {hidden}; it can be at most {3 * LARGEST_SIZE // 8 - HEAD_DIM}.")
     return Model(
         name=f"llama-{hidden}",
         title=f"Llama of hidden size {hidden}",
@@ -96,7 +102,7 @@ def llama_of(hidden: int) -> Model:
         head_dim=HEAD_DIM,
         intermediate=-(-mlp // MLP_MULTIPLE) * MLP_MULTIPLE,
         vocabulary=32000,
-        max_context=2**31 - 1,
+        max_context=LARGEST_COUNT,
         gated_mlp=True,
         tied_embeddings=False,
         rotary=True,

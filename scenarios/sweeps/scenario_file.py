@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import reprlib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,15 +18,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from results.text_file import MOST_TOML_BYTES, parse_toml, read_text
 from scenarios.errors import ScenarioError
 from scenarios.inputs import INPUTS, Input, axes
+from scenarios.quantities import LARGEST_COUNT
 
 CATALOG = Path(__file__).parent / "catalog"
 Request = dict[str, Any]  # the arguments of ``scenarios.point.make_point``
 MOST_POINTS = 100_000_000
+MOST_VALUES = 1_000_000
 
 
 class Range(BaseModel):
@@ -34,7 +46,7 @@ class Range(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     first: PositiveInt = Field(alias="from")
-    to: PositiveInt
+    to: Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
     step: PositiveInt | None = None
     times: Annotated[int, Field(ge=2)] | None = None
 
@@ -42,6 +54,10 @@ class Range(BaseModel):
     def _one_way(self) -> Range:
         if (self.step is None) == (self.times is None):
             raise ValueError("a range has either a step or times")
+        if self.first > self.to:
+            raise ValueError(f"a range from {self.first} to {self.to} has no number")
+        if self.step is not None and (self.to - self.first) // self.step >= MOST_VALUES:
+            raise ValueError(f"a range has at most {MOST_VALUES:,} numbers; so has this one with a longer step")
         return self
 
     @property
@@ -62,7 +78,7 @@ class Sample(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     points: PositiveInt
-    seed: int = 0
+    seed: NonNegativeInt = 0
 
 
 Text = Annotated[str, Field(min_length=1)]
@@ -86,7 +102,10 @@ def _key_of(row: Input) -> tuple[Any, Any]:
     if row.listed:
         held: Any = Annotated[Texts, Field(description=row.listed)]
     elif row.example:
-        held = Annotated[str | list[str], Field(description=f"a text such as '{row.example}', or a list")]
+        held = Annotated[
+            str | Annotated[list[str], Field(min_length=1)],
+            Field(description=f"a text such as '{row.example}', or a list"),
+        ]
     else:
         held = Numbers if row.kind is int else Texts
     return held if row.default is not None else held | None, tuple(row.choices) if row.every else row.default
@@ -293,7 +312,9 @@ def _told(error: ValidationError, data: Mapping[str, Any], source: _Source) -> s
     expected = described.description or next(
         (part.description for part in described.metadata if getattr(part, "description", None)), "another value"
     )
-    found = f"is {data[key]!r}" if key in data else "is missing"
+    found = f"is {reprlib.repr(data[key])}" if key in data else "is missing"
+    if own := next((problem["ctx"]["error"] for problem in problems if problem["type"] == "value_error"), None):
+        return f"{source.place(key)}: key '{key}': {own}."
     items = [item for item in _values(data.get(key)) if item in [problem["input"] for problem in problems]]
     return f"{source.place(key, items[0] if items else None)}: key '{key}' {found}; expected {expected}."
 
@@ -307,7 +328,7 @@ def _change(change: str) -> dict[str, Any]:
         )
     try:
         return tomllib.loads(f"{key} = {value}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return tomllib.loads(f"{key} = {json.dumps(value, ensure_ascii=False)}")
 
 

@@ -35,8 +35,8 @@ def schedule(
     ] = None,
     topology: Annotated[str, typer.Option(help=TOPOLOGIES)] = "switch",
     bandwidth: Annotated[
-        float, typer.Option(help="Bytes/s one way: of a port, of a link of a ring or torus, of all links of a mesh.")
-    ] = 50e9,
+        str, typer.Option(help="Bytes/s one way: of a port, of a link of a ring or torus, of all links of a mesh.")
+    ] = "50GB",
     latency: Annotated[str, typer.Option(help="Of a message; of a ring, torus or tree, of a hop.")] = "1us",
     oversubscription: Annotated[float, typer.Option(help="Of a fat tree, at each level above the leaves.")] = 1.0,
     forwarding: Annotated[
@@ -60,17 +60,18 @@ def schedule(
     from collectives.topology_name import named_topology
     from results.errors import LooplineError
     from scenarios.errors import ScenarioError
-    from scenarios.quantities import check_count, parse_bytes, parse_seconds
+    from scenarios.quantities import check_count, parse_bandwidth, parse_bytes, parse_seconds
 
     check_files(plot=plot)
     kind, names = algorithms_of(operation, algorithms)
     costs, delay = Costs(parse_seconds(step_cost, "--step-cost")), parse_seconds(latency, "--latency")
+    rate = parse_bandwidth(bandwidth, "--bandwidth")
     questions = []
     counts: list[int | None] = [*count] if count else [None]
     for ranks, size in product(counts, payload or ["1MiB"]):
         if ranks is not None:
             check_count("--count", ranks)
-        links = named_topology(topology, ranks, bandwidth, delay, oversubscription, forwarding)
+        links = named_topology(topology, ranks, rate, delay, oversubscription, forwarding)
         ready = ready_times(late or [], links.ranks if ranks is None else ranks)
         questions.append(Question(links, parse_bytes(size), costs, ready))
     drawn = len(names) * len(questions)

@@ -122,7 +122,19 @@ def test_trace_of_a_library_is_its_kernel(tmp_path: Path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("1", 1), ("1001", 1001), ("1001B", 1001), ("8KiB", 8192), ("1MB", 10**6), ("2kB", 2000)]
+    ("text", "size"),
+    [
+        ("1", 1),
+        ("1001", 1001),
+        ("1001B", 1001),
+        ("8KiB", 8192),
+        ("1MB", 10**6),
+        ("2kB", 2000),
+        ("1.5MiB", 1572864),
+        ("1e9", 10**9),
+        ("1gb", 10**9),
+        ("1 GiB", 2**30),
+    ],
 )
 def test_bytes_are_read_with_their_units(text, size, capsys):
     assert records(capsys, "--bytes", text)[0]["bytes"] == size
@@ -131,7 +143,7 @@ def test_bytes_are_read_with_their_units(text, size, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--bytes", "8XB"), "--bytes 8XB: expected a whole number of bytes, such as 65536, 64KiB or 1MB"),
+        (("--bytes", "8XB"), "--bytes 8XB: expected a whole number of bytes, such as 65536, 64KiB, 1.5MiB, 1MB or 1e9"),
         (("--bytes", "-1"), "--bytes -1: expected a whole number of bytes"),
         (("--bytes", "1000TiB"), "at most 1TiB"),
         (("--count", "0"), "--count is 0; it must be at least 1"),
