@@ -28,6 +28,10 @@ from chips.quantity import (
 )
 
 
+def _as_tuple(given: object) -> object:
+    return tuple(given) if isinstance(given, list) else given
+
+
 class Coefficients(Frozen):
     """A family's coefficients; pydantic reads what they mean from the docstrings of their fields."""
 
@@ -174,7 +178,7 @@ class AttentionCoefficients(Coefficients):
 class MatmulCoefficients(Coefficients):
     """How the library's matrix products run."""
 
-    tile_sides: Annotated[tuple[Count, ...], Field(min_length=1, max_length=32), BeforeValidator(tuple)]
+    tile_sides: Annotated[tuple[Count, ...], Field(min_length=1, max_length=32), BeforeValidator(_as_tuple)]
     """sides of the result tiles that the library has compiled kernels for."""
     instruction_rows: Count
     """of one operand, that one matrix instruction reads with all columns of the other."""

@@ -165,12 +165,12 @@ def _never_came(folder: Path, count: int) -> str:
     number, how = _ended(folder)
     if number is not None:
         return f"One of {count} ranks (process {number}) was lost: {how}."
-    said = " ".join((folder / "output").read_text(errors="replace").split())[-300:]
+    said = " ".join((folder / "output").read_text(encoding="utf-8", errors="replace").split())[-300:]
     return f"mpiexec could not run {count} ranks: {said or 'it said nothing'}."
 
 
 def _ended(folder: Path) -> tuple[int | None, str]:
     """Which process ended and how, as ``mpiexec`` of MPICH tells it."""
-    said = (folder / "output").read_text(errors="replace")
+    said = (folder / "output").read_text(encoding="utf-8", errors="replace")
     number, how = re.search(r"PID (\d+) RUNNING", said), re.search(r"EXIT STRING: (.+)", said)
     return (int(number[1]), how[1]) if number and how else (None, "")

@@ -29,7 +29,7 @@ def run_folder() -> Iterator[Path]:
     _clear_after_the_dead()
     with TemporaryDirectory(prefix=PREFIX) as name:
         path = Path(name)
-        with (path / "starting").open("w") as lock:
+        with (path / "starting").open("w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             (path / "starting").rename(path / "driver")
             try:
@@ -42,7 +42,7 @@ def note_memory(run: Path, mpiexec: subprocess.Popen[bytes]) -> None:
     """Note which memory the ranks share by a name now: until they are up, it would outlive them."""
     shared = _shared_by(_below(mpiexec.pid))
     if shared:
-        (run / "memory").write_text("\n".join(sorted(shared)))
+        (run / "memory").write_text("\n".join(sorted(shared)), encoding="utf-8")
 
 
 def forget_shared_memory() -> None:
@@ -71,7 +71,7 @@ def _clear_after_the_dead() -> None:
     for path in Path(gettempdir()).glob(f"{PREFIX}*/driver"):
         with suppress(OSError):  # of others, or just gone
             if path.parent.lstat().st_uid == os.getuid():
-                with path.open() as lock:
+                with path.open(encoding="utf-8") as lock:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     _drop_noted(path.parent)
                     shutil.rmtree(path.parent, ignore_errors=True)
@@ -80,7 +80,7 @@ def _clear_after_the_dead() -> None:
 def _drop_noted(run: Path) -> None:
     """Remove the memory that ranks of ``run`` have shared by a name, unless a process has it still."""
     noted = run / "memory"
-    names = set(noted.read_text().split()) if noted.exists() else set()
+    names = set(noted.read_text(encoding="utf-8").split()) if noted.exists() else set()
     if names:
         for name in names - _shared_by(int(entry.name) for entry in PROCESSES.iterdir() if entry.name.isdigit()):
             (SHARED_MEMORY / name).unlink(missing_ok=True)
@@ -91,7 +91,7 @@ def _below(process: int) -> list[int]:
     parents: dict[int, int] = {}
     for entry in PROCESSES.glob("[0-9]*/stat"):
         with suppress(OSError):
-            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
+            parents[int(entry.parent.name)] = int(entry.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
     found = [process]
     for parent in found:
         found += [child for child, its in parents.items() if its == parent]
@@ -103,7 +103,7 @@ def _shared_by(processes: Iterable[int]) -> set[str]:
     found = set()
     for number in processes:
         with suppress(OSError):
-            mapped = (PROCESSES / str(number) / "maps").read_text().splitlines()
+            mapped = (PROCESSES / str(number) / "maps").read_text(encoding="utf-8").splitlines()
             found |= {line.split(maxsplit=5)[-1] for line in mapped if "/" in line}
             found |= {os.readlink(link) for link in (PROCESSES / str(number) / "fd").iterdir()}
     paths = [Path(name) for name in found]  # a name that is gone has a word behind it

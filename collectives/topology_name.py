@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from math import prod
 
 from collectives.errors import CollectiveError
 from collectives.topology import Topology, fat_tree, fully_connected, switched, torus
 
 EXAMPLES = "switch, fully_connected, ring, line, torus:4x4, mesh:4x4, fat_tree:8x4"
+
+
+MOST_RANKS = 2**12  # whose chunks are followed one by one
+MOST_OVERSUBSCRIPTION = 1e6
 
 
 def named_topology(
@@ -27,8 +32,10 @@ def named_topology(
     """
     if not bandwidth > 0:
         raise CollectiveError(f"--bandwidth is {bandwidth:g}; it must be above 0.")
-    if not oversubscription >= 1:
-        raise CollectiveError(f"--oversubscription is {oversubscription:g}; it must be at least 1.")
+    if not 1 <= oversubscription <= MOST_OVERSUBSCRIPTION:
+        raise CollectiveError(
+            f"--oversubscription is {oversubscription:g}; it must be at least 1, and at most {MOST_OVERSUBSCRIPTION:g}."
+        )
     kind, _, shape = text.partition(":")
     if kind in ("torus", "mesh", "fat_tree"):
         if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape):
@@ -36,6 +43,8 @@ def named_topology(
         sides = tuple(int(side) for side in shape.split("x"))
     else:
         sides = (8 if ranks is None else ranks,)
+    if prod(sides) > MOST_RANKS:
+        raise CollectiveError(f"--topology {text} has {prod(sides):,} ranks; schedules are proved for {MOST_RANKS:,}.")
     match kind:
         case "switch":
             made = switched(sides[0], bandwidth, latency)

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from results.atomic_file import OutputError, written_beside
-from results.csv_text import read_csv, write_csv
 from results.errors import ReadError, SchemaError
 from results.manifest import MANIFEST, Manifest, part_path, read_manifest
 from results.schema import COLUMNS, PhysicsError, checked
 from results.sealed_parquet import is_sealed, read_frame, sealed
-from results.table import json_records
+from results.table import json_records, read_csv, write_csv
 from results.text_file import read_json, read_text
 
 if TYPE_CHECKING:

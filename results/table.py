@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import pandas as pd
@@ -13,12 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from results.csv_text import write_csv
 from results.schema import COLUMNS, PART_COLUMNS, SETTING
 from results.units import format_seconds, percent, three_digits
 
 Form = Literal["table", "csv", "json"]
 PLAIN_WIDTH = 160
+FORMULA = r"^('*[=+\-@\t\r])"
+QUOTED = r"^'('*[=+\-@\t\r])"
 
 PART_TITLES = {
     "matmul_s": "matmul",
@@ -53,6 +56,28 @@ def print_comparison(
             console.print("too close for what these predictions have been off by (docs/accuracy.md)", style="bold")
             for line in too_close:
                 console.print(f"  {line}", soft_wrap=True)
+
+
+def write_csv(frame: pd.DataFrame, to: Path | TextIO) -> None:
+    """Write ``frame`` with a line of column names.
+
+    A spreadsheet takes a cell that begins as a formula does for one, and a name may: such a text gets an apostrophe in
+    front, which spreadsheets take for the mark of a text, and ``read_csv`` takes off.
+    """
+    texts = _text_columns(frame)
+    quoted = frame.assign(**{name: frame[name].str.replace(FORMULA, r"'\1", regex=True) for name in texts})
+    quoted.to_csv(to, index=False, lineterminator="\n", encoding="utf-8")
+
+
+def read_csv(text: str, texts: list[str], numbers: list[str]) -> pd.DataFrame:
+    """The frame again, with these columns of text; of ``numbers`` alone a cell may be empty."""
+    missing = {name: [""] for name in numbers}  # elsewhere "None" or "NA" could be a name
+    frame = pd.read_csv(StringIO(text), dtype=dict.fromkeys(texts, "str"), keep_default_na=False, na_values=missing)
+    return frame.assign(**{name: frame[name].str.replace(QUOTED, r"\1", regex=True) for name in _text_columns(frame)})
+
+
+def _text_columns(frame: pd.DataFrame) -> list[str]:
+    return [str(name) for name in frame if pd.api.types.is_string_dtype(frame[name])]
 
 
 def json_records(results: pd.DataFrame) -> list[dict[str, object]]:

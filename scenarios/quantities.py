@@ -20,12 +20,12 @@ SECONDS = re.compile(NUMBER + r"\s*(ns|us|ms|s)?", re.IGNORECASE)
 SECOND_UNITS = {None: 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
-def check_count(option: str, value: int) -> None:
-    """Raise ScenarioError unless ``value``, given as ``option``, is a number of things: 1, 2, ..."""
+def check_count(option: str, value: int, most: int = LARGEST_COUNT) -> None:
+    """Raise ScenarioError unless ``value``, given as ``option``, is a number of things: 1, 2, ... ``most``."""
     if value < 1:
         raise ScenarioError(f"{option} is {value}; it must be at least 1.")
-    if value > LARGEST_COUNT:
-        raise ScenarioError(f"{option} is {value}; it can be at most {LARGEST_COUNT}.")
+    if value > most:
+        raise ScenarioError(f"{option} is {value}; it can be at most {most}.")
 
 
 def number_within(place: str, value: object, limits: tuple[float, float]) -> float:

@@ -50,10 +50,15 @@ VALUES = PLAIN | st.lists(PLAIN, max_size=4) | RANGES
 JSON_VALUES = VALUES | st.none() | st.just([[1]]) | st.dictionaries(WORDS, PLAIN, max_size=2)
 
 
+def _too_long(number: int, frame: object) -> None:
+    raise AssertionError(f"It takes longer than {LONGEST_SECONDS} s.")
+
+
 @contextlib.contextmanager
 def in_time() -> Iterator[None]:
     """An example's time, where many are tried."""
     if MANY:
+        signal.signal(signal.SIGALRM, _too_long)
         signal.alarm(LONGEST_SECONDS)
     try:
         yield

@@ -27,6 +27,7 @@ PREFILL_TOKENS = 8192  # of prompts in one iteration, unless the framework says 
 # A benchmark of N concurrent requests sends 20 N, at most 2,000: the means of the measured table are multiples of
 # 1 ns / (20 N).
 ROUNDS, MOST_REQUESTS = 20, 2000
+LARGEST_LOAD = 2**20  # requests, each of which is followed
 STEPS_AN_OCTAVE = 4  # batches between which an iteration's time is interpolated, within 0.3% of pricing every batch
 
 
@@ -86,9 +87,9 @@ def serving_times(
     """
     for option, number in (("--input-tokens", input_tokens), ("--output-tokens", output_tokens)):
         check_count(option, number)
-    check_count("--concurrency", concurrency)
+    check_count("--concurrency", concurrency, LARGEST_LOAD)
     if requests is not None:
-        check_count("--requests", requests)
+        check_count("--requests", requests, LARGEST_LOAD)
     model, framework, length = point.model, point.framework, input_tokens + output_tokens
     if length > model.max_context:
         raise ScenarioError(

@@ -9,11 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from results.csv_text import read_csv, write_csv
 from results.pictures.kinds import KINDS, plot
 from results.report import report
 from results.store import load, save
-from results.table import print_comparison, print_records
+from results.table import print_comparison, print_records, read_csv, write_csv
 from scenarios.pricing import compare
 
 NAMES = ("$x_{$", "[/nope][bold]x[/bold]", ":smile:", "a 'b' \"c\"", "x; touch y; `id` $(id)", "=1+1", "<b>&")

@@ -66,7 +66,7 @@ MISTAKES = {
     "algorithm 'rung' is not known; all_reduce has": ("rung",),
     "--operation reduce: expected": ("--operation", "reduce"),
     "--bytes 8x: expected a whole number of bytes": ("--bytes", "8x"),
-    "--bandwidth is 0; it must be above 0": ("--bandwidth", "0"),
+    "--bandwidth 0: expected bytes a second from 1e+06 to 1e+18": ("--bandwidth", "0"),
     "at most 6 schedules between 64 ranks are drawn, not 1": ("ring", "--count", "65", "--plot", "a.png"),
 }
 
