@@ -115,7 +115,7 @@ def test_chips_of_one_generation_share_its_coefficients(name: str) -> None:
         ({"kind": None}, "key 'kind' is missing; expected one of gpu, dataflow, systolic."),
         ({"compute": None}, "key 'compute' is missing; expected a table."),
         ({"memory": 3}, "key 'memory' is 3; expected a table."),
-        ({"name": 3}, "key 'name' is 3; expected a text."),
+        ({"name": 3}, "key 'name' is 3; expected a text of 1 to 100 letters, all of them printable."),
         ({"compute__units": None}, "key 'compute.units' is missing; expected a positive integer, at most 16777216."),
         ({"compute__units": -3}, "key 'compute.units' is -3; expected a positive integer, at most 16777216."),
         ({"compute__units": "132"}, "key 'compute.units' is '132'; expected a positive integer, at most 16777216."),
