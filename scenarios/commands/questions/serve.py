@@ -24,7 +24,7 @@ def serve(
         typer.Option(help="Requests of the whole benchmark, whose start counts (default: 20 a client, at most 2,000)."),
     ] = None,
     framework: Annotated[
-        str, typer.Option(help="What serves: trtllm | vllm | sglang | tensorrt-llm | ... (scenarios/frameworks.toml)")
+        str, typer.Option(help="What serves: trtllm | vllm | sglang | ... (scenarios/frameworks.toml)")
     ] = "trtllm",
     precision: Annotated[str, typer.Option(help="Of weights and matrix products: bf16 | fp8 | int8")] = "bf16",
     json: Json = False,
