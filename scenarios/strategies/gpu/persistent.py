@@ -182,15 +182,16 @@ def _stage(group: GpuGroup, operator: Operator) -> PersistentStage:
     matmul = chip.generation.matmul
     precision = operator.precision if isinstance(operator, MatrixProduct) else "bf16"
     arithmetic = seconds_to_ps(operator.flops / chip.peak_flops(precision))
-    # Another kernel may suit operands that come from memory: of both, the one that takes less is run.
+    load = cluster.stretch(seconds_to_ps(operator.stream_bytes / chip.streaming_bandwidth), "memory")
+    # Another kernel may suit operands that come from memory: of both, the one that takes less beside its loads is run.
     fed = group.price_fed(operator)
     own, filling = np.maximum(fed.steady, arithmetic), np.asarray(fed.drain)
-    longer = own + filling > price.steady + price.drain
+    longer = np.maximum(load, own) + filling > np.maximum(load, price.steady) + price.drain
     own, filling = np.where(longer, price.steady, own), np.where(longer, price.drain, filling)
     return PersistentStage(
         operator,
         price.label,
-        load=cluster.stretch(seconds_to_ps(operator.stream_bytes / chip.streaming_bandwidth), "memory"),
+        load=load,
         compute=cluster.stretch(plain(own), "clock"),
         drain=cluster.stretch(plain(filling), "clock"),
         alone=steady,
