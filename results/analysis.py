@@ -16,7 +16,7 @@ from results.schema import INPUTS, SWEPT
 
 Names = str | Sequence[str]
 # Inputs for which each kind of chip has words of its own.
-OWN_WORDS = ("launch", "framework")
+OWN_WORDS = ("launch", "framework", "collectives", "synchronization")
 # A win of less is inside of what the simulator itself is off by.
 WORTH = 1.05
 

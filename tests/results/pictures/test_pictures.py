@@ -15,6 +15,7 @@ from results.atomic_file import OutputError
 from results.errors import SchemaError
 from results.pictures.canvas.palette import PART_COLOURS, STRATEGY_STYLES, strategy_styles
 from results.pictures.canvas.panels import panels
+from results.pictures.canvas.picture import Picture
 from results.pictures.kinds import KINDS
 from results.pictures.roofline import roofline
 from results.schema import frame
@@ -84,11 +85,26 @@ def test_every_kind_is_the_same_bytes_for_the_same_rows(tmp_path, rows, kind, su
     assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
 
 
+def shown(picture):
+    """What of a picture stands in a page, without the comments in it."""
+    return re.sub(r"<!--.*?-->", "", picture.inline_svg("it"), flags=re.DOTALL)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_described_in_words_with_a_number(rows, kind):
     picture = ll.plot(rows, kind)
     assert re.search(r"\d", picture.description)
     assert picture._repr_svg_().startswith("<?xml")
+    assert "mathdefault" not in shown(picture)  # the powers along an axis are drawn, not told
+
+
+def test_powers_along_an_axis_are_drawn():
+    picture = Picture(4, 3, "Powers of ten, 1 to 1000.")
+    axes = picture.add_subplot()
+    axes.loglog([1, 1000], [1, 1e12])
+    axes.set_title("a $name$ of somebody's")
+    assert "mathdefault" not in shown(picture)
+    assert "a $name$ of somebody" in shown(picture)
 
 
 def test_two_pictures_share_no_id_on_a_page(rows):
