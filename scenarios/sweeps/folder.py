@@ -24,7 +24,7 @@ from results.sealed_parquet import is_sealed, sealed
 if TYPE_CHECKING:
     import pandas as pd
 
-UNFINISHED = re.compile(r"\.(part-\d{6}\.\d+\.parquet|manifest\.\d+\.json)")  # of a sweep that was killed
+UNFINISHED = re.compile(r"\.(part-\d{6}|manifest)\.[0-9a-f]{16}\.(parquet|json)")  # of a sweep that was killed
 START_OVER = "--fresh starts over, or choose another folder"
 
 

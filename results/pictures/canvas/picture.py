@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter
+from matplotlib.ticker import LogFormatter, ScalarFormatter
 
 from results.atomic_file import written_beside
 from results.pictures.canvas.palette import GRID
@@ -82,7 +82,7 @@ def save_figure(figure: Figure, path: Path, dots_per_inch: int, *, tight: bool =
 def _as_said(figure: Figure) -> None:
     """Let a dollar sign in somebody's name begin no formula; the numbers along an axis may be powers."""
     axes = [axis for each in figure.axes for axis in (each.xaxis, each.yaxis)]
-    numbered = [axis for axis in axes if not isinstance(axis.get_major_formatter(), FixedFormatter)]
+    numbered = [axis for axis in axes if isinstance(axis.get_major_formatter(), LogFormatter | ScalarFormatter)]
     numbers = {id(text) for axis in numbered for text in axis.findobj(Text)}
     for text in figure.findobj(Text):
         if isinstance(text, Text) and id(text) not in numbers and MATH not in text.get_text():

@@ -90,7 +90,7 @@ def test_llama_3_scaling_stretches_long_waves_and_keeps_short_ones() -> None:
     ("scaling", "sentence"),
     [
         ({"rope_type": "yarn"}, "rope scaling of type 'yarn' is not computed here; expected linear or llama3."),
-        ({"rope_type": "linear"}, "key 'factor' of the rope scaling is None; expected a positive number."),
+        ({"rope_type": "linear"}, "key 'factor' of the rope scaling is None; expected a number from 1e-06 to 1e+09."),
         ({"type": "llama3", "factor": 8.0}, "key 'low_freq_factor'"),
     ],
 )

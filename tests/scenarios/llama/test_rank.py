@@ -87,7 +87,7 @@ def test_ranks_beyond_the_kv_heads_share_them_in_order() -> None:
 def test_a_rank_holds_the_bytes_that_are_asked_for(ranks: int, tied: bool) -> None:
     config = tiny_config(tied_embeddings=tied)
     weights = load_weights(RandomWeights(config, 0), ranks, 0)
-    cache = LlamaRank(config, weights, ThreadCommunicator(Group(ranks), 0), capacity=20).cache
+    cache = LlamaRank(config, weights, ThreadCommunicator(Group(ranks, 60.0), 0), capacity=20).cache
     held = sum(values.nbytes for values in parameters(weights)) + cache.keys.nbytes + cache.values.nbytes
     assert held == rank_bytes(config.model, shard(config.model, ranks), 20)
 
