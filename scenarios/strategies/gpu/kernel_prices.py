@@ -240,7 +240,7 @@ class GpuGroup:
         start = np.minimum(seconds_to_ps(generation.launch.kernel_start), before)
         ramp, steady, drain = before - start, whole - filling, filling - before
         if isinstance(operator, Attention) and not self.framework.plans_attention:
-            ramp = np.minimum(ramp, seconds_to_ps(generation.matmul.startup_seconds) - start)
+            ramp = np.minimum(ramp, np.maximum(seconds_to_ps(generation.matmul.startup_seconds) - start, 0))
         limiter = str(time.limiter.flat[time.limiter.size // 2])
         # While anything but memory holds a kernel up, its blocks stay.
         bytes_ps = seconds_to_ps(np.asarray(operator.stream_bytes / self.chip.streaming_bandwidth))

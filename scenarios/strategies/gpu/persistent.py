@@ -66,7 +66,7 @@ def _persistent(clock: Timeline, group: GpuGroup, step: Step, launch: str, *, lo
     call = {"eager": costs.host_operator, "compiled": costs.host_kernel}.get(launch, costs.graph_launch)
     issue = group.boundary(HOST, seconds_to_ps(call))
     start = seconds_to_ps((costs.stream_gap if by_host else costs.graph_gap) + costs.kernel_start)
-    ramp = seconds_to_ps(group.chip.generation.matmul.startup_seconds - costs.kernel_start)
+    ramp = seconds_to_ps(max(group.chip.generation.matmul.startup_seconds - costs.kernel_start, 0.0))
     begin = group.boundary(LAUNCH, start) | group.boundary(RAMP, ramp)
     ahead = launched_ahead(group) if launch == "pdl" else None
     host = clock.engine("host")

@@ -156,3 +156,16 @@ def test_a_free_part_of_a_boundary_saves_what_it_takes_where_nothing_hides_it() 
     whole = run_strategy(Timeline(), cluster, "per_operator", step, "graph", framework)
     free = run_strategy(Timeline(), cluster, "per_operator", step, "graph", framework, frozenset({LAUNCH}))
     assert whole.ps - free.ps == whole.parts[LAUNCH]
+
+
+def test_a_kernel_that_starts_in_no_time_has_no_ramp_below_zero() -> None:
+    chip = load_gpu("h100")
+    matmul = chip.generation.matmul.model_copy(update={"startup_seconds": 0.0})
+    instant = chip.model_copy(update={"generation": chip.generation.model_copy(update={"matmul": matmul})})
+    step = passes_of(assign(make_point("llama-3.2-1b", "h100", 1)))[0][0]
+    for strategy in ("per_operator", "fused_decoder", "kernel_loop"):
+        usual, faster = (
+            run_strategy(Timeline(), Cluster(each, 1), strategy, step, "graph", frameworks()["sglang"]).ps
+            for each in (chip, instant)
+        )
+        assert 0 < int(faster) <= int(usual)
