@@ -17,6 +17,7 @@ from rich.text import Text
 
 from results.schema import COLUMNS, PART_COLUMNS, SETTING
 from results.units import format_seconds, percent, three_digits
+from results.words import BOUNDARY_PARTS
 
 Form = Literal["table", "csv", "json"]
 PLAIN_WIDTH = 160
@@ -101,15 +102,11 @@ def print_records(records: Sequence[Mapping[str, object]], stream: TextIO, *, js
     open_console(stream).print(table)
 
 
-def print_boundaries(records: Sequence[Mapping[str, Any]], stream: TextIO, *, json: bool = False) -> None:
+def print_boundaries(records: Sequence[Mapping[str, Any]], stream: TextIO) -> None:
     """Print the records of ``scenarios.anatomy.boundary``: a row a mode, microseconds a boundary, what a part saves."""
-    if json:
-        print(_dump(records), file=stream)
-        return
-    parts = ("gap", "ramp", "drain", "dependency", "host")
     table = new_table(stream.isatty())
     table.add_column("mode", no_wrap=True)
-    for title in ("time of\na pass", "bound-\naries", *(f"{part[:6]},\nus each" for part in parts)):
+    for title in ("time of\na pass", "bound-\naries", *(f"{part[:6]},\nus each" for part in BOUNDARY_PARTS)):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("without\nany", justify="right", no_wrap=True)
     table.add_column("one part alone saves most", no_wrap=True)
@@ -117,12 +114,12 @@ def print_boundaries(records: Sequence[Mapping[str, Any]], stream: TextIO, *, js
         if "reason" in record:
             table.add_row(record["mode"], "not there")
             continue
-        best = max(parts, key=lambda part: record[f"{part}_saves_s"])
+        best = max(BOUNDARY_PARTS, key=lambda part: record[f"{part}_saves_s"])
         table.add_row(
             record["mode"],
             format_seconds(record["seconds"]),
             f"{record['boundaries']:,}",
-            *(f"{record[f'{part}_us']:.2f}" for part in parts),
+            *(f"{record[f'{part}_us']:.2f}" for part in BOUNDARY_PARTS),
             format_seconds(record["without"]),
             f"{best}: {percent(record[f'{best}_saves_s'] / record['seconds'])}",
         )
@@ -130,14 +127,11 @@ def print_boundaries(records: Sequence[Mapping[str, Any]], stream: TextIO, *, js
     console.print(table)
     for record in records:
         if "reason" in record:
-            console.print(f"  {record['mode']}: {record['reason']}", markup=False, soft_wrap=True)
+            console.print(f"  {record['mode']}: {record['reason']}", soft_wrap=True)
 
 
-def print_published(records: Sequence[Mapping[str, Any]], stream: TextIO, *, json: bool = False) -> None:
+def print_published(records: Sequence[Mapping[str, Any]], stream: TextIO) -> None:
     """Print the records of ``scenarios.evidence.published_beside``: measured and predicted, a row a run."""
-    if json:
-        print(_dump(records), file=stream)
-        return
     table = new_table(stream.isatty())
     for title in ("chips", "batch", "launch"):
         table.add_column(title, justify="left" if title == "launch" else "right")

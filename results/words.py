@@ -22,7 +22,11 @@ SAME_LAUNCH = {
     },
 }
 """By kind of chip what another kind's word means there: launches sequenced by the host, or on the device."""
+HOST_LAUNCHES = ("eager", "compiled")
+"""Ways to launch on a GPU in which the host issues every kernel."""
 LAUNCH_NAMES = tuple(dict.fromkeys(word for words in LAUNCHES.values() for word in words))
 
+BOUNDARY_PARTS = ("gap", "ramp", "drain", "dependency", "host")
+"""What a kernel boundary is made of."""
 PARTS = ("matmul", "attention", "other", "allreduce", "launch", "host", "dependency", "fill_drain")
 """What a time is made of. Each is a column of results, in seconds: ``matmul_s``."""

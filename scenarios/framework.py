@@ -11,6 +11,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from chips.frozen import Frozen
 from collectives.collective_time import Library
 from results.text_file import read_toml
+from results.words import HOST_LAUNCHES
 
 CollectiveMode = Literal["kernel", "fused", "overlapped"]
 """A kernel of its own; one with the residual add and normalisation after it; or cut, beside the products around it."""
@@ -44,8 +45,6 @@ class Framework(Frozen):
     host_operator_seconds: PositiveFloat | None = None
     """host time to issue one operator eagerly, where it is known to differ from what the generation's hosts take
     (``launch.host_operator``)."""
-    host_kernel_seconds: PositiveFloat | None = None
-    """the same for a kernel of compiled code (``launch.host_kernel``)."""
     iteration_prompts: PositiveInt | None = None
     """prompts that one iteration of continuous batching takes in; None: what a budget of tokens holds."""
     padding_requests: NonNegativeInt = 0
@@ -88,8 +87,8 @@ def frameworks() -> dict[str, Framework]:
 def default_framework(phase: str, launch: str | None) -> Framework:
     """What GPUs run unless told otherwise: a training framework, PyTorch where the host issues kernels, or today's best
     serving stack."""
-    host = launch in ("eager", "compiled")
-    return frameworks()["training" if phase == "train" else "pytorch" if host else DEFAULT]
+    by_host = launch in HOST_LAUNCHES
+    return frameworks()["training" if phase == "train" else "pytorch" if by_host else DEFAULT]
 
 
 def framework_named(text: str, phase: str = "decode") -> Framework:

@@ -7,11 +7,12 @@ what waits behind it may have been waiting for something else too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chips.clock.time import PICOSECONDS_PER_SECOND
 from chips.spec import Dataflow, Gpu
+from results.words import BOUNDARY_PARTS
 from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.inputs import Option, showing_inputs
 from scenarios.memory import assign_fitting
@@ -24,7 +25,6 @@ from scenarios.strategies.gpu.persistent import waits_of_step
 from scenarios.strategies.label import BOUNDARY
 from scenarios.workload.model import Model
 
-PARTS = tuple(BOUNDARY)
 # What a part of a boundary is on a dataflow chip, by the names of its timing. Its pipelines fill and drain between the
 # stages of one kernel too; that is no part of a boundary.
 TIMING = {"gap": ("program_load", "argument_load", "execute", "software_dispatch"), "ramp": ("memory_latency",)}
@@ -81,18 +81,17 @@ def boundaries(model: str | Model, chip: str, count: int = 1, **options: Option)
     if first.phase not in ("decode", "prefill"):
         raise ScenarioError(f"--phase {first.phase} is several passes; boundaries are counted in decode and prefill.")
     assign_fitting(first)
-    return [_record(mode, point) for mode, point in _points(model, chip, count, options)]
+    return [_record(mode, _point(mode, model, chip, count, options)) for mode in MODES[first.chip.kind]]
 
 
-def _points(model: str | Model, chip: str, count: int, options: Mapping[str, Option]) -> Iterator[tuple[Mode, Point]]:
-    for mode in MODES[make_point(model, chip, count, **options).chip.kind]:
-        asked = {
-            "strategy": mode.strategy,
-            "launch": mode.launch,
-            "synchronization": mode.synchronization,
-            "framework": options.get("framework") or mode.framework or None,
-        }
-        yield mode, make_point(model, chip, count, **{**options, **asked})
+def _point(mode: Mode, model: str | Model, chip: str, count: int, options: Mapping[str, Option]) -> Point:
+    asked = {
+        "strategy": mode.strategy,
+        "launch": mode.launch,
+        "synchronization": mode.synchronization,
+        "framework": options.get("framework") or mode.framework or None,
+    }
+    return make_point(model, chip, count, **{**options, **asked})
 
 
 def _record(mode: Mode, point: Point) -> dict[str, object]:
@@ -104,8 +103,8 @@ def _record(mode: Mode, point: Point) -> dict[str, object]:
     }
     try:
         whole, number = run(assign_fitting(point)), boundaries_of(point)
-        saved = {part: whole.seconds - _without(point, (part,)) for part in PARTS}
-        bare = _without(point, PARTS)
+        saved = {part: whole.seconds - _without(point, (part,)) for part in BOUNDARY_PARTS}
+        bare = _without(point, BOUNDARY_PARTS)
     except DoesNotFit as refusal:
         return record | {"reason": str(refusal)}
     spent = {part: float(whole.spent.get(label, 0)) / PICOSECONDS_PER_SECOND for part, label in BOUNDARY.items()}

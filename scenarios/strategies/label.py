@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from results.words import BOUNDARY_PARTS
+
 
 class Label(NamedTuple):
     """What a stretch of time was spent on (a column of the results) and what it waited for."""
@@ -19,7 +21,7 @@ RAMP = Label("fill_drain", "ramp")
 DRAIN = Label("fill_drain", "drain")
 DEPENDENCY = Label("dependency", "dependency")
 HOST = Label("host", "host")
-BOUNDARY = {"gap": LAUNCH, "ramp": RAMP, "drain": DRAIN, "dependency": DEPENDENCY, "host": HOST}
+BOUNDARY = dict(zip(BOUNDARY_PARTS, (LAUNCH, RAMP, DRAIN, DEPENDENCY, HOST), strict=True))
 """By the name that users read."""
 
 FILL_DRAIN = Label("fill_drain", "dependency")  # of a pipeline of stages, which fills and drains as one

@@ -26,7 +26,6 @@ from results.pictures.canvas.palette import GRID
 from results.pictures.kinds import check_plot_path
 
 DOTS_PER_INCH = 150
-MATH = "\\math"  # in the labels of logarithmic axes
 Letters = Literal["path", "none"]
 
 
@@ -85,7 +84,7 @@ def _as_said(figure: Figure) -> None:
     numbered = [axis for axis in axes if isinstance(axis.get_major_formatter(), LogFormatter | ScalarFormatter)]
     numbers = {id(text) for axis in numbered for text in axis.findobj(Text)}
     for text in figure.findobj(Text):
-        if isinstance(text, Text) and id(text) not in numbers and MATH not in text.get_text():
+        if isinstance(text, Text) and id(text) not in numbers:
             text.set_parse_math(False)
 
 

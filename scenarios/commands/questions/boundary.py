@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from scenarios.commands.input_options import takes
-from scenarios.commands.output import Json, check_files, write
+from scenarios.commands.output import Json, check_files, show, write
 from scenarios.errors import ScenarioError
 
 
@@ -51,10 +51,10 @@ def boundary(
         published = published_beside(asked["model"], asked["chip"], asked["phase"])
         if not published:
             raise ScenarioError(f"--measured: no published run of {asked['model']} on {asked['chip']} is known here.")
-        print_published(published, sys.stdout, json=json)
+        show(published, json=True) if json else print_published(published, sys.stdout)
         return
     records = boundaries(**asked)
-    print_boundaries(records, sys.stdout, json=json)
+    show(records, json=True) if json else print_boundaries(records, sys.stdout)
     if plot is not None:
         from results.pictures.boundary import boundary as draw
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 from chips.clock.timeline import Picoseconds, Time, Timeline, seconds_to_ps
+from results.words import HOST_LAUNCHES
 from scenarios.errors import DoesNotFit
 from scenarios.strategies.gpu.exchange import issue_overlapped
 from scenarios.strategies.gpu.kernel_prices import GpuGroup, KernelPrice
@@ -85,10 +87,9 @@ def kernels_of_step(group: GpuGroup, step: Step, launch: str) -> int:
 
 def _launched(clock: Timeline, group: GpuGroup, launch: str, ready: Time) -> _Kernels:
     costs = group.chip.generation.launch
-    if launch in ("eager", "compiled"):
-        call = group.framework.host_operator_seconds or costs.host_operator
-        if launch == "compiled":
-            call = group.framework.host_kernel_seconds or costs.host_kernel
+    if launch in HOST_LAUNCHES:
+        eager = group.framework.host_operator_seconds or costs.host_operator
+        call = costs.host_kernel if launch == "compiled" else eager
         calls = (seconds_to_ps(call), seconds_to_ps(costs.host_collective))
         return _Kernels(clock, group, seconds_to_ps(costs.stream_gap), ready, calls, compiled=launch == "compiled")
     host = clock.engine("host")
@@ -99,6 +100,21 @@ def _launched(clock: Timeline, group: GpuGroup, launch: str, ready: Time) -> _Ke
         return _Kernels(clock, group, seconds_to_ps(costs.graph_gap), begins)
     admission, dependency = launched_ahead(group)
     return _Ahead(clock, group, seconds_to_ps(costs.graph_gap), begins, admission=admission, dependency=dependency)
+
+
+class _Kernel(NamedTuple):
+    """One operator, or a part ``of`` one, as its kernel or kernels, in picoseconds on every lane.
+
+    ``gap``: before it, with its start. ``work``: its steady state and that of operators that ride in it, by label.
+    """
+
+    operator: Operator
+    of: Operator
+    price: KernelPrice
+    gap: Picoseconds
+    ramp: Picoseconds
+    work: dict[Hashable, Picoseconds]
+    drain: Picoseconds
 
 
 @dataclass
@@ -137,24 +153,22 @@ class _Kernels:
             ready = self.clock.join(ready, self._issued(operator, number, of))
         if isinstance(operator, Collective):
             ready = self.group.cluster.meet(self.clock, ready)
-        return self.issue(operator, price, number, ready, of or operator, self._riding(more))
+        start, ramp, drain = self.group.ends(price, number)
+        steady = price.steady_on(self.group.cluster)
+        work = _sum(self._riding(more), price.label, steady)
+        kernel = _Kernel(operator, of or operator, price, self.gap * number + start, ramp, work, drain)
+        return self.issue(kernel, ready)
 
-    def issue(
-        self,
-        operator: Operator,
-        price: KernelPrice,
-        number: int,
-        ready: Time,
-        of: Operator,
-        riding: dict[Hashable, Picoseconds],
-    ) -> Time:
-        """``number`` kernels of one operator on its engine, whose inputs are there at ``ready``."""
-        group = self.group
-        start, ramp, drain = group.ends(price, number)
-        durations = group.boundary(LAUNCH, self.gap * number + start) | group.boundary(RAMP, ramp)
-        durations |= _sum(riding, price.label, price.steady_on(group.cluster)) | group.boundary(DRAIN, drain)
-        engine = self.clock.engine(LINK if isinstance(operator, Collective) else "compute")
-        return self.clock.task(engine, durations, (ready,), name=operator.name, of=of)
+    def issue(self, kernel: _Kernel, ready: Time) -> Time:
+        """A kernel on its engine, whose inputs are there at ``ready``."""
+        boundary = self.group.boundary
+        durations = boundary(LAUNCH, kernel.gap) | boundary(RAMP, kernel.ramp) | kernel.work
+        return self.task(kernel, durations | boundary(DRAIN, kernel.drain), ready)
+
+    def task(self, kernel: _Kernel, durations: dict[Hashable, Picoseconds], ready: Time) -> Time:
+        """A task for a kernel, on the engine that its operator keeps busy."""
+        engine = self.clock.engine(LINK if isinstance(kernel.operator, Collective) else "compute")
+        return self.clock.task(engine, durations, (ready,), name=kernel.operator.name, of=kernel.of)
 
     def _issued(self, operator: Operator, number: int, of: Operator | None) -> Time:
         """When the host has issued the kernels of an operator."""
@@ -206,30 +220,18 @@ class _Ahead(_Kernels):
     def __post_init__(self) -> None:
         self.clock.task(self.clock.engine(AHEAD), 0, (self.begins,))  # nothing is admitted before the graph is launched
 
-    def issue(
-        self,
-        operator: Operator,
-        price: KernelPrice,
-        number: int,
-        ready: Time,
-        of: Operator,
-        riding: dict[Hashable, Picoseconds],
-    ) -> Time:
-        clock, group = self.clock, self.group
-        _, ramp, drain = group.ends(price, number)
-        memory, steady = clock.engine(AHEAD), price.steady_on(group.cluster)
-        if not (isinstance(operator, MatrixProduct) and operator.weights):
-            clock.task(memory, self.admission, name=operator.name, of=of)  # its blocks leave before the next ones enter
-            durations = self.dependency | group.boundary(RAMP, ramp)
-            durations |= _sum(riding, price.label, steady) | group.boundary(DRAIN, drain)
-            engine = clock.engine(LINK if isinstance(operator, Collective) else "compute")
-            return clock.task(engine, durations, (ready,), name=operator.name, of=of)
-        clock.task(memory, self.admission | group.boundary(RAMP, ramp), name=operator.name, of=of)
-        there = clock.task(clock.engine("results"), self.dependency, (ready,), name=operator.name, of=of)
+    def issue(self, kernel: _Kernel, ready: Time) -> Time:
+        clock, group, price = self.clock, self.group, kernel.price
+        memory, name, of = clock.engine(AHEAD), kernel.operator.name, kernel.of
+        ramp, drain = group.boundary(RAMP, kernel.ramp), group.boundary(DRAIN, kernel.drain)
+        if not (isinstance(kernel.operator, MatrixProduct) and kernel.operator.weights):
+            clock.task(memory, self.admission, name=name, of=of)  # its blocks leave before the next ones enter
+            return self.task(kernel, self.dependency | ramp | kernel.work | drain, ready)
+        clock.task(memory, self.admission | ramp, name=name, of=of)
+        there = clock.task(clock.engine("results"), self.dependency, (ready,), name=name, of=of)
         stream = price.stream_on(group.cluster)
-        streamed = clock.task(memory, stream, (there,), price.label, operator.name, of)
-        rest = _sum(riding, price.label, steady - stream) | group.boundary(DRAIN, drain)
-        return clock.task(clock.engine("compute"), rest, (streamed,), name=operator.name, of=of)
+        streamed = clock.task(memory, stream, (there,), price.label, name, of)
+        return self.task(kernel, _sum(kernel.work, price.label, -stream) | drain, streamed)
 
 
 def _sum(durations: Mapping[Hashable, Picoseconds], label: Hashable, ps: Picoseconds) -> dict[Hashable, Picoseconds]:

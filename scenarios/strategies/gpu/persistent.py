@@ -17,6 +17,7 @@ import numpy as np
 
 from chips.clock.time import plain
 from chips.clock.timeline import Picoseconds, Time, Timeline, seconds_to_ps
+from results.words import HOST_LAUNCHES
 from scenarios.strategies.gpu.kernel_prices import GpuGroup
 from scenarios.strategies.gpu.per_operator import launched_ahead, prepare
 from scenarios.strategies.label import DEPENDENCY, DRAIN, HBM, HOST, LAUNCH, LINK, RAMP, Label
@@ -61,7 +62,7 @@ def kernel_loop(clock: Timeline, group: GpuGroup, step: Step, launch: str) -> Ti
 
 
 def _persistent(clock: Timeline, group: GpuGroup, step: Step, launch: str, *, looped: bool) -> Time:
-    costs, by_host = group.chip.generation.launch, launch in ("eager", "compiled")
+    costs, by_host = group.chip.generation.launch, launch in HOST_LAUNCHES
     prepared = prepare(clock, group, step)
     call = {"eager": costs.host_operator, "compiled": costs.host_kernel}.get(launch, costs.graph_launch)
     issue = group.boundary(HOST, seconds_to_ps(call))
@@ -103,7 +104,7 @@ def waits_of_step(group: GpuGroup, step: Step) -> int:
 
 def _run_stages(clock: Timeline, group: GpuGroup, stages: Sequence[PersistentStage], ready: Time) -> Time:
     """Issue one pass through ``stages`` whose first input is complete at ``ready``; the time of the last result."""
-    issue = {"barrier": _between_barriers, "tile": _tile_by_tile}.get(group.framework.synchronization, _by_counters)
+    issue = _in_order if group.framework.synchronization in ("barrier", "tile") else _by_counters
     for stage in stages:
         if isinstance(stage.operator, Collective):
             ready = group.cluster.meet(clock, ready)
@@ -134,28 +135,23 @@ def _by_counters(clock: Timeline, group: GpuGroup, stage: PersistentStage, ready
     return clock.task(clock.engine("results"), seen, (done,), name=name, of=operator)
 
 
-def _between_barriers(clock: Timeline, group: GpuGroup, stage: PersistentStage, ready: Time) -> Time:
-    """Every block waits for all others before its next operator, and nothing is loaded before."""
-    operator, name = stage.operator, stage.operator.name
+def _in_order(clock: Timeline, group: GpuGroup, stage: PersistentStage, ready: Time) -> Time:
+    """Nothing is loaded before all blocks have met at a barrier, or before the counter of the tile before was seen.
+
+    By tiles there is a ramp, a sum of rows and a wait for each of them.
+    """
+    chip, operator, name = group.chip, stage.operator, stage.operator.name
     engine = clock.engine(LINK if isinstance(operator, Collective) else "compute")
-    if isinstance(operator, Elementwise):
+    tiles, row, wait = stage.tiles, 0, seconds_to_ps(chip.generation.launch.counter)
+    if group.framework.synchronization == "tile":
+        vector = chip.generation.vector
+        row = seconds_to_ps((vector.reduction_cycles + vector.l2_latency_cycles) / chip.compute.clock_hz)
+    elif isinstance(operator, Elementwise):  # it rides with the operator before or after it
         return clock.task(engine, stage.compute, (ready,), stage.label, name, operator)
-    barrier = seconds_to_ps(group.chip.generation.launch.barrier)
-    durations = group.boundary(RAMP, stage.ramp) | {stage.label: stage.alone}
-    durations |= group.boundary(DRAIN, stage.drain) | group.boundary(DEPENDENCY, barrier)
-    return clock.task(engine, durations, (ready,), name=name, of=operator)
-
-
-def _tile_by_tile(clock: Timeline, group: GpuGroup, stage: PersistentStage, ready: Time) -> Time:
-    """A counter after every tile of weights, which is loaded only then: a ramp, a sum of rows and a wait for each."""
-    operator, name = stage.operator, stage.operator.name
-    engine = clock.engine(LINK if isinstance(operator, Collective) else "compute")
-    counter = seconds_to_ps(group.chip.generation.launch.counter)
-    vector = group.chip.generation.vector
-    row = seconds_to_ps((vector.reduction_cycles + vector.l2_latency_cycles) / group.chip.compute.clock_hz)
-    durations = group.boundary(RAMP, stage.ramp * stage.tiles) | {stage.label: stage.alone}
-    durations |= group.boundary(DRAIN, stage.drain + row * stage.tiles)
-    durations |= group.boundary(DEPENDENCY, counter * stage.tiles)
+    else:
+        tiles, wait = 1, seconds_to_ps(chip.generation.launch.barrier)
+    durations = group.boundary(RAMP, stage.ramp * tiles) | {stage.label: stage.alone}
+    durations |= group.boundary(DRAIN, stage.drain + row * tiles) | group.boundary(DEPENDENCY, wait * tiles)
     return clock.task(engine, durations, (ready,), name=name, of=operator)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scenarios.anatomy.boundary import MODES, PARTS, boundaries
+from results.words import BOUNDARY_PARTS
+from scenarios.anatomy.boundary import MODES, boundaries
 from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.evidence.published_beside import published_beside
 
@@ -22,10 +23,10 @@ def test_removing_a_part_saves_something_and_removing_all_of_them_most(chip: str
             for name, value in record.items()
             if name not in ("mode", "strategy", "launch", "framework")
         }
-        saved = [numbers[f"{part}_saves_s"] for part in PARTS]
+        saved = [numbers[f"{part}_saves_s"] for part in BOUNDARY_PARTS]
         assert min(saved) >= 0
         assert numbers["without"] <= numbers["seconds"] - max(saved) + 1e-12
-        taken = sum(numbers[f"{part}_us"] for part in PARTS) * 1e-6 * numbers["boundaries"]
+        taken = sum(numbers[f"{part}_us"] for part in BOUNDARY_PARTS) * 1e-6 * numbers["boundaries"]
         assert taken <= numbers["seconds"]
 
 
