@@ -39,6 +39,8 @@ from results.text_file import read_toml
 CATALOG = Path(__file__).parent / "catalog"
 ELEMENT_BYTES = {"bf16": 2, "fp8": 1, "int8": 1}
 Precision = Literal["bf16", "fp8", "int8"]
+KvPrecision = Literal["bf16", "fp8"]
+"""Of the keys and values in a KV cache."""
 
 
 class Compute(Frozen):

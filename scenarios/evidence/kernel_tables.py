@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.spec import Gpu, Precision
+from chips.spec import Gpu, KvPrecision, Precision
 from results.errors import ReadError
 from results.text_file import check_file, read_text
 from scenarios.errors import ScenarioError, Unpredictable
@@ -139,7 +139,7 @@ def _attention_prefill(chip: Gpu, rows: pd.DataFrame, precision: str) -> Floats:
     from chips.kernels.attention.price import price_attention_prefill
 
     shape = (rows[name].to_numpy() for name in ATTENTION)
-    time = price_attention_prefill(chip, *shape, precision=_precision(precision), resident=True)
+    time = price_attention_prefill(chip, *shape, kv_precision=_kv_precision(precision), resident=True)
     return time.seconds + chip.generation.launch.graph_gap
 
 
@@ -147,7 +147,7 @@ def _attention_decode(chip: Gpu, rows: pd.DataFrame, precision: str) -> Floats:
     from chips.kernels.attention.price import price_attention_decode
 
     shape = (rows[name].to_numpy() for name in ATTENTION if name != "tokens")
-    time = price_attention_decode(chip, *shape, precision=_precision(precision), resident=True)
+    time = price_attention_decode(chip, *shape, kv_precision=_kv_precision(precision), resident=True)
     return time.seconds + chip.generation.launch.graph_gap
 
 
@@ -191,6 +191,14 @@ def _precision(name: str) -> Precision:
     if name not in PRECISIONS:
         raise Unpredictable(f"precision '{name}'; known are {', '.join(PRECISIONS)}")
     return PRECISIONS[name]
+
+
+def _kv_precision(name: str) -> KvPrecision:
+    """A table of attention says what its KV cache holds."""
+    match PRECISIONS.get(name):
+        case "bf16" | "fp8" as precision:
+            return precision
+    raise Unpredictable(f"precision '{name}' of a KV cache; known are bf16, fp8")
 
 
 ATTENTION = ("batch_size", "tokens", "context", "heads", "kv_heads", "head_dim")

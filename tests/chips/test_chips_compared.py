@@ -132,14 +132,14 @@ def test_exponentials_on_vector_lanes_relieve_the_special_function_unit() -> Non
 
 def test_tiles_accumulate_in_tensor_memory_where_there_is_some() -> None:
     """FlashAttention-4 holds two tiles of 128 queries, FlashAttention-3 one, at head dimension 128."""
-    shape = AttentionShape.check(1, 4096, 4096, 16, 16, 128, 2, True)
+    shape = AttentionShape.check(1, 4096, 4096, 16, 16, 128)
     assert choose_tile(load_gpu("h100"), shape, True).rows == 128
     assert choose_tile(load_gpu("b200"), shape, True).rows == 256
 
 
 def test_two_tiles_lie_side_by_side_where_shared_memory_is_small() -> None:
     """FlashAttention-2 takes blocks of 64 keys on Ada, 128 on an A100."""
-    shape = AttentionShape.check(1, 4096, 4096, 16, 16, 128, 2, True)
+    shape = AttentionShape.check(1, 4096, 4096, 16, 16, 128)
     for name, keys in (("l40s", 64), ("a100", 128)):
         tile = choose_tile(load_gpu(name), shape, False)
         assert (tile.keys, tile.resident) == (keys, 2)

@@ -18,7 +18,7 @@ from chips.kernels.attention.shape import AttentionShape, Floats
 from chips.kernels.attention.tiles import choose_tile, time_tile
 from chips.kernels.kernel_time import LATENCY, MEMORY, ON_CHIP_NETWORK, KernelTime
 from chips.kernels.power import slower_clock
-from chips.spec import ELEMENT_BYTES, Gpu, Precision
+from chips.spec import Gpu, KvPrecision
 
 BACKWARD_PRODUCTS = 5.0 / 2.0
 CACHE_WRITE_THREADS = 512.0
@@ -39,7 +39,7 @@ def price_attention_prefill(
     kv_heads: ArrayLike,
     head_dim: ArrayLike,
     *,
-    precision: Precision = "bf16",
+    kv_precision: KvPrecision = "bf16",
     causal: bool = True,
     asynchronous: bool | None = None,
     resident: bool = False,
@@ -51,11 +51,11 @@ def price_attention_prefill(
     library does). ``resident``: the same call ran just before, a few times: what fits in L2 need not come from HBM, and
     a short one is over before the power limit acts; otherwise the load lasts.
     ``writes_cache``: a kernel ahead writes the new keys and values into the KV cache (not in training, nor where
-    another one does).
+    another one does). ``kv_precision``: of the keys and values there; queries, output and products are bf16.
     Raises ValueError on sizes below 1, heads that are no multiple of kv_heads, or context below tokens.
     """
-    shape = AttentionShape.check(batch, tokens, context, heads, kv_heads, head_dim, ELEMENT_BYTES[precision], causal)
-    return _price(chip, shape, precision, asynchronous, resident, writes_cache)
+    shape = AttentionShape.check(batch, tokens, context, heads, kv_heads, head_dim, kv_precision, causal)
+    return _price(chip, shape, asynchronous, resident, writes_cache)
 
 
 def price_attention_decode(
@@ -66,7 +66,7 @@ def price_attention_decode(
     kv_heads: ArrayLike,
     head_dim: ArrayLike,
     *,
-    precision: Precision = "bf16",
+    kv_precision: KvPrecision = "bf16",
     resident: bool = False,
     writes_cache: bool = True,
     shares_keys: bool = True,
@@ -75,14 +75,15 @@ def price_attention_decode(
 
     ``resident``: the same call ran just before, so that keys and values that fit in L2 need not come from HBM.
     ``writes_cache``: a kernel ahead writes the new key and value into the KV cache (not where another one does).
+    ``kv_precision``: of the keys and values there; queries, output and products are bf16.
     ``shares_keys``: one block serves all query heads that share keys, and a context is split over several; else each
     head has one block, which reads them anew on vector lanes (TensorRT-LLM's masked multi-head attention).
     Raises ValueError on sizes below 1 or heads that are no multiple of kv_heads.
     """
-    shape = AttentionShape.check(batch, 1, context, heads, kv_heads, head_dim, ELEMENT_BYTES[precision], True)
+    shape = AttentionShape.check(batch, 1, context, heads, kv_heads, head_dim, kv_precision, True)
     if not shares_keys:
         return _price_by_heads(chip, shape, resident, writes_cache)
-    return _price(chip, shape, precision, None, resident, writes_cache)
+    return _price(chip, shape, None, resident, writes_cache)
 
 
 def price_attention_backward(
@@ -93,7 +94,6 @@ def price_attention_backward(
     kv_heads: ArrayLike,
     head_dim: ArrayLike,
     *,
-    precision: Precision = "bf16",
     causal: bool = True,
 ) -> KernelTime:
     """Backward pass of attention in training: 5 matrix products where forward has 2 (Dao 2023, section 4.1).
@@ -102,19 +102,19 @@ def price_attention_backward(
     memory do 2.5 times the forward work. A kernel before it multiplies output and its gradient.
     Raises ValueError on sizes below 1 or heads that are no multiple of kv_heads.
     """
-    shape = AttentionShape.check(batch, tokens, tokens, heads, kv_heads, head_dim, ELEMENT_BYTES[precision], causal)
+    shape = AttentionShape.check(batch, tokens, tokens, heads, kv_heads, head_dim, "bf16", causal)
     overlapped = chip.generation.attention.asynchronous
-    bound = _bound(chip, shape, precision, False)
+    bound = _bound(chip, shape, False)
     memory = _Memory.of(chip, shape, False)
-    _, ends, compute, limiter = _compute(chip, shape, precision, overlapped)
+    _, ends, compute, limiter = _compute(chip, shape, overlapped)
     steady = _overlap(chip, compute - ends, memory.attention)
-    steady = steady + _slower_clock(chip, shape, precision, compute - ends, ends + steady, False)
+    steady = steady + _slower_clock(chip, shape, compute - ends, ends + steady, False)
     start = chip.generation.attention.kernel_latency + _helper(chip) + memory.queries
     return _kernel_time(
         start,
         ends * BACKWARD_PRODUCTS,
         steady * BACKWARD_PRODUCTS,
-        np.maximum(bound, shape.flops * BACKWARD_PRODUCTS / chip.peak_flops(precision)),
+        np.maximum(bound, shape.flops * BACKWARD_PRODUCTS / chip.peak_flops("bf16")),
         np.where(memory.attention > compute, MEMORY, limiter),
     )
 
@@ -151,12 +151,12 @@ def _byte_seconds(chip: Gpu, footprint: Floats, resident: bool) -> Floats:
 
 
 def _compute(
-    chip: Gpu, shape: AttentionShape, precision: Precision, overlapped: bool
+    chip: Gpu, shape: AttentionShape, overlapped: bool
 ) -> tuple[AttentionPlan, Floats, Floats, NDArray[np.str_]]:
     """The plan, the ends of a tile, all tiles on all streaming multiprocessors (seconds), and what blocks wait for."""
     tile = choose_tile(chip, shape, overlapped)
     plan = plan_attention(chip, shape, tile, overlapped)
-    time = time_tile(chip, shape, tile, plan.query_rows, precision, overlapped)
+    time = time_tile(chip, shape, tile, plan.query_rows, overlapped)
     units = chip.compute.units
     block = np.where(plan.items > units, time.shared, time.block)
     longest = time.ends + plan.longest * block
@@ -192,16 +192,15 @@ def _copy(chip: Gpu) -> float:
 def _price(
     chip: Gpu,
     shape: AttentionShape,
-    precision: Precision,
     asynchronous: bool | None,
     resident: bool,
     writes_cache: bool,
 ) -> KernelTime:
     coefficients = chip.generation.attention
     overlapped = coefficients.asynchronous if asynchronous is None else asynchronous
-    bound = _bound(chip, shape, precision, resident)
+    bound = _bound(chip, shape, resident)
     memory = _Memory.of(chip, shape, resident)
-    plan, ends, compute, limiter = _compute(chip, shape, precision, overlapped)
+    plan, ends, compute, limiter = _compute(chip, shape, overlapped)
     steady = _overlap(chip, compute - ends, memory.attention)
 
     planning = plan.planned * shape.batch * coefficients.plan_step
@@ -212,7 +211,7 @@ def _price(
     apart = grouped & (shape.kv_heads > 1) & (shape.batch > 1)
     reordering = grouped * _copy(chip) + apart * 2.0 * (_helper(chip) + memory.queries)
     drain = ends + _reduction(chip, shape, plan) + reordering
-    steady = steady + _slower_clock(chip, shape, precision, compute - ends, start + drain + steady, resident)
+    steady = steady + _slower_clock(chip, shape, compute - ends, start + drain + steady, resident)
     return _kernel_time(
         start,
         drain,
@@ -238,20 +237,18 @@ def _price_by_heads(chip: Gpu, shape: AttentionShape, resident: bool, writes_cac
         start,
         np.full_like(reads, coefficients.tile_latency),
         np.maximum(memory.attention, reads * idle),
-        _bound(chip, shape, "bf16", resident),
+        _bound(chip, shape, resident),
         np.where(memory.attention >= reads * idle, MEMORY, ON_CHIP_NETWORK),
     )
 
 
-def _slower_clock(
-    chip: Gpu, shape: AttentionShape, precision: Precision, compute: Floats, seconds: Floats, resident: bool
-) -> Floats:
+def _slower_clock(chip: Gpu, shape: AttentionShape, compute: Floats, seconds: Floats, resident: bool) -> Floats:
     """Seconds that ``compute`` takes longer because power is limited: products, softmax and traffic draw it together.
 
     Where one call is measured (``resident``), a short one does not meet the limit.
     """
     energy = chip.generation.matmul
-    joules = shape.flops * energy.joules_per_flop * ELEMENT_BYTES[precision] / 2.0
+    joules = shape.flops * energy.joules_per_flop
     joules += shape.scores * chip.generation.attention.joules_per_score
     joules += (shape.query_bytes + shape.new_bytes + shape.cached_bytes) * energy.joules_per_byte
     return slower_clock(chip, compute, joules, seconds, POWER_WINDOW if resident else 0.0)
@@ -273,13 +270,13 @@ def _reduction(chip: Gpu, shape: AttentionShape, plan: AttentionPlan) -> Floats:
     return np.where(plan.splits > 1, _helper(chip) + plan.splits * coefficients.reduction_step + traffic, 0.0)
 
 
-def _bound(chip: Gpu, shape: AttentionShape, precision: Precision, resident: bool) -> Floats:
+def _bound(chip: Gpu, shape: AttentionShape, resident: bool) -> Floats:
     """Products over the matrix peak, or bytes that L2 cannot hold over the HBM bandwidth."""
     fresh = 2.0 * shape.new_bytes + shape.query_bytes
     l2 = chip.on_chip.l2_bytes
     in_l2 = l2 if resident else np.minimum(l2, fresh)
     from_hbm = np.maximum(shape.new_bytes + shape.query_bytes + shape.cached_bytes - in_l2, 0.0)
-    return np.maximum(shape.flops / chip.peak_flops(precision), from_hbm / chip.memory.bandwidth)
+    return np.maximum(shape.flops / chip.peak_flops("bf16"), from_hbm / chip.memory.bandwidth)
 
 
 def _kernel_time(

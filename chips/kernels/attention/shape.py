@@ -7,14 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from chips.spec import ELEMENT_BYTES, KvPrecision
+
 Floats = NDArray[np.float64]
+QUERY_BYTES = ELEMENT_BYTES["bf16"]
 
 
 @dataclass(frozen=True)
 class AttentionShape:
     """Attention of ``tokens`` query tokens a sequence over ``context`` keys; arrays of one shape, an entry a call.
 
-    The new tokens are the last of the context. ``causal``: a query sees the keys up to its own.
+    The new tokens are the last of the context. ``causal``: a query sees the keys up to its own. ``kv_precision``: of
+    the keys and values in the cache; queries and output are bf16.
     """
 
     batch: Floats
@@ -23,7 +27,7 @@ class AttentionShape:
     heads: Floats
     kv_heads: Floats
     head_dim: Floats
-    element_bytes: int
+    kv_precision: KvPrecision
     causal: bool
 
     @classmethod
@@ -35,8 +39,8 @@ class AttentionShape:
         heads: ArrayLike,
         kv_heads: ArrayLike,
         head_dim: ArrayLike,
-        element_bytes: int,
-        causal: bool,
+        kv_precision: KvPrecision = "bf16",
+        causal: bool = True,
     ) -> AttentionShape:
         """Broadcast and check the sizes. Raises ValueError on one below 1, or that does not go with another."""
         names = ("batch", "tokens", "context", "heads", "kv_heads", "head_dim")
@@ -45,7 +49,7 @@ class AttentionShape:
         for name, size in zip(names, sizes, strict=True):
             if not np.all(size >= 1):
                 raise ValueError(f"attention {name} is {size.min():g}; it must be at least 1.")
-        shape = cls(sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], element_bytes, causal)
+        shape = cls(sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], kv_precision, causal)
         wrong = shape.heads % shape.kv_heads != 0
         if np.any(wrong):
             raise ValueError(
@@ -59,6 +63,11 @@ class AttentionShape:
                 "tokens; it holds them, so it must be at least as many."
             )
         return shape
+
+    @property
+    def kv_bytes(self) -> int:
+        """Of one element of a key or a value in the cache."""
+        return ELEMENT_BYTES[self.kv_precision]
 
     @property
     def group(self) -> Floats:
@@ -79,14 +88,14 @@ class AttentionShape:
     @property
     def new_bytes(self) -> Floats:
         """Keys and values of the new tokens."""
-        return 2.0 * self.batch * self.kv_heads * self.tokens * self.head_dim * self.element_bytes
+        return 2.0 * self.batch * self.kv_heads * self.tokens * self.head_dim * self.kv_bytes
 
     @property
     def cached_bytes(self) -> Floats:
         """Keys and values of the tokens before them."""
-        return 2.0 * self.batch * self.kv_heads * (self.context - self.tokens) * self.head_dim * self.element_bytes
+        return 2.0 * self.batch * self.kv_heads * (self.context - self.tokens) * self.head_dim * self.kv_bytes
 
     @property
     def query_bytes(self) -> Floats:
         """Queries and, as many again, the output."""
-        return 2.0 * self.batch * self.heads * self.tokens * self.head_dim * self.element_bytes
+        return 2.0 * self.batch * self.heads * self.tokens * self.head_dim * QUERY_BYTES

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.kernels.attention.shape import AttentionShape, Floats
+from chips.kernels.attention.shape import QUERY_BYTES, AttentionShape, Floats
 from chips.kernels.kernel_time import MATRIX_UNIT, ON_CHIP_NETWORK, VECTOR_UNIT
-from chips.spec import Gpu, Precision
+from chips.spec import Gpu
 
 WARPGROUP_ROWS = 64.0
 LEAST_KEY_BLOCK = 64.0
@@ -40,7 +40,7 @@ def choose_tile(chip: Gpu, shape: AttentionShape, asynchronous: bool) -> Attenti
     (FlashAttention-4). In turn (FlashAttention-2): 64 query rows, one stage, and a second tile on the same streaming
     multiprocessor where both still have 64 keys.
     """
-    row_bytes = shape.head_dim * shape.element_bytes
+    row_bytes = shape.head_dim * QUERY_BYTES
     on_chip = chip.on_chip
     shared = on_chip.shared_bytes
     rows = np.full_like(shape.head_dim, WARPGROUP_ROWS)
@@ -94,7 +94,7 @@ class TileTime:
 
 
 def time_tile(
-    chip: Gpu, shape: AttentionShape, tile: AttentionTile, query_rows: Floats, precision: Precision, asynchronous: bool
+    chip: Gpu, shape: AttentionShape, tile: AttentionTile, query_rows: Floats, asynchronous: bool
 ) -> TileTime:
     """What a tile costs where one head has ``query_rows`` rows (a tile holds at most ``tile.rows`` of them).
 
@@ -109,11 +109,12 @@ def time_tile(
     used_rows = np.minimum(query_rows, tile.rows)
     rows = np.minimum(np.ceil(used_rows / WARPGROUP_ROWS) * WARPGROUP_ROWS, tile.rows)
     scores = rows * tile.keys
-    row_clocks = shape.head_dim * shape.element_bytes * compute.units / coefficients.l2_bytes_per_clock
+    element_clocks = shape.head_dim * compute.units / coefficients.l2_bytes_per_clock
+    key_clocks = element_clocks * shape.kv_bytes
 
-    matrix = 4.0 * scores * shape.head_dim / (compute.matrix_flop_per_clock[precision] * efficiency)
+    matrix = 4.0 * scores * shape.head_dim / (compute.matrix_flop_per_clock["bf16"] * efficiency)
     softmax = scores * _softmax_clocks(chip)
-    load = 2.0 * tile.keys * row_clocks
+    load = 2.0 * tile.keys * key_clocks
     side_by_side = matrix + softmax - coefficients.overlap * np.minimum(matrix, softmax)
     computing = side_by_side if asynchronous else matrix + softmax
     in_turn = np.maximum(matrix + softmax, load)
@@ -123,7 +124,7 @@ def time_tile(
 
     masks = (shape.tokens > 1) & shape.causal
     mask = np.where(masks, scores * coefficients.mask_operations / compute.vector_lanes, 0.0)
-    edges = (2.0 * used_rows + np.minimum(tile.keys, shape.context)) * row_clocks
+    edges = 2.0 * used_rows * element_clocks * QUERY_BYTES + np.minimum(tile.keys, shape.context) * key_clocks
     ends = coefficients.tile_latency + (edges + mask + in_turn - block) / compute.clock_hz
     limiter = np.where(softmax > matrix, VECTOR_UNIT, MATRIX_UNIT)
     limiter = np.where(load >= block, ON_CHIP_NETWORK, limiter)

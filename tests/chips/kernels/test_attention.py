@@ -158,6 +158,15 @@ def test_long_cache_streams_at_the_achieved_bandwidth() -> None:
     assert 0.8 * chip.memory.bandwidth < rate < chip.memory.bandwidth
 
 
+def test_a_long_cache_in_fp8_streams_in_half_the_time() -> None:
+    chip = load_gpu("h100")
+    full, half = (
+        price_attention_decode(chip, 64, 32768, 32, 8, 128, kv_precision=precision).seconds
+        for precision in ("bf16", "fp8")
+    )
+    assert half / full == pytest.approx(0.5, rel=0.1)
+
+
 def test_splitting_serves_one_long_sequence() -> None:
     """Without splits one key-value head would keep one streaming multiprocessor busy and the others idle."""
     chip = load_gpu("h100")
@@ -177,11 +186,11 @@ def test_backward_takes_two_and_a_half_forwards() -> None:
 def test_tiles_are_those_of_the_published_kernels() -> None:
     """FlashAttention-3's hopper/tile_size.h (head dimensions 64 to 256) and FlashAttention-2's paged kernel."""
     sizes = np.array([64.0, 96.0, 128.0, 192.0, 256.0])
-    shape = AttentionShape.check(1, 1, 1, 1, 1, sizes, 2, True)
+    shape = AttentionShape.check(1, 1, 1, 1, 1, sizes)
     tile = choose_tile(load_gpu("h100"), shape, True)
     assert tile.rows.tolist() == [192, 192, 128, 128, 128]
     assert tile.keys.tolist() == [128, 128, 128, 112, 80]
-    tile = choose_tile(load_gpu("a100"), AttentionShape.check(1, 1, 1, 1, 1, 128, 2, True), False)
+    tile = choose_tile(load_gpu("a100"), AttentionShape.check(1, 1, 1, 1, 1, 128), False)
     assert [float(tile.rows), float(tile.keys), float(tile.resident)] == [64, 128, 2]
 
 
