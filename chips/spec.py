@@ -37,8 +37,9 @@ from chips.quantity import (
 from results.text_file import read_toml
 
 CATALOG = Path(__file__).parent / "catalog"
-ELEMENT_BYTES = {"bf16": 2, "fp8": 1, "int8": 1}
-Precision = Literal["bf16", "fp8", "int8"]
+Precision = Literal["bf16", "fp8", "int8", "nvfp4"]
+ELEMENT_BYTES: dict[Precision, float] = {"bf16": 2, "fp8": 1, "int8": 1, "nvfp4": 0.5625}
+"""Of a stored value with its share of scales: NVFP4 is 4 bits, and an 8-bit scale for every 16 values."""
 KvPrecision = Literal["bf16", "fp8"]
 """Of the keys and values in a KV cache."""
 

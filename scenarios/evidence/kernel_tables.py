@@ -32,6 +32,7 @@ PRECISIONS: dict[str, Precision] = {
     "fp16": "bf16",
     "fp8": "fp8",
     "int8": "int8",
+    "nvfp4": "nvfp4",
 }  # fp16 runs at the rate of bf16
 OPERATIONS = {"alltoall": "all_to_all"}
 SUFFIXES = (".parquet", ".csv")
@@ -42,6 +43,8 @@ LAUNCH_MODES = ("graph", "stream", "eager")
 class KernelTable:
     """One table: its family (of ``FORMS``), its rows as read, measured seconds, and how a chip is predicted on rows.
 
+    ``unread``: columns that say nothing to its form.
+
     ``predict`` raises CatalogError, Unpredictable or ValueError where it cannot.
     """
 
@@ -49,6 +52,7 @@ class KernelTable:
     family: str
     rows: pd.DataFrame
     predict: Callable[[Gpu, pd.DataFrame], Floats]
+    unread: tuple[str, ...]
 
     @property
     def measured(self) -> Floats:
@@ -58,13 +62,17 @@ class KernelTable:
 
 @dataclass(frozen=True)
 class Form:
-    """What tables of one family look like: the pattern of their names, columns of numbers and of words."""
+    """What tables of one family look like: the pattern of their names, columns of numbers and of words.
+
+    ``optional``: columns that may be there as well.
+    """
 
     family: str
     pattern: str
     numbers: tuple[str, ...]
     words: tuple[str, ...]
     predict: Callable[..., Floats]
+    optional: tuple[str, ...] = ()
 
 
 def chip_of(path: Path) -> str | None:
@@ -86,7 +94,9 @@ def read_kernel_table(path: Path) -> KernelTable:
     form, known = found
     rows = read_columns(path, (*form.numbers, "us"), form.words)
     given = {name: value for name, value in known.items() if name != "chip"}
-    return KernelTable(path, form.family, rows, partial(form.predict, **given))
+    known_columns = {*form.numbers, *form.words, *form.optional, "us"}
+    unread = tuple(str(column) for column in rows if column not in known_columns)
+    return KernelTable(path, form.family, rows, partial(form.predict, **given), unread)
 
 
 def _form_of(path: Path) -> tuple[Form, dict[str, str]] | None:
@@ -203,9 +213,18 @@ def _kv_precision(name: str) -> KvPrecision:
 
 ATTENTION = ("batch_size", "tokens", "context", "heads", "kv_heads", "head_dim")
 FORMS = (
-    Form("gemm", r"(?P<chip>.+)_gemm_(?P<precision>\w+)", ("m", "n", "k"), (), _gemm),
-    Form("attention", r"(?P<chip>.+)_attention_prefill_(?P<precision>\w+)", ATTENTION, (), _attention_prefill),
-    Form("attention", r"(?P<chip>.+)_attention_decode_(?P<precision>\w+)", ATTENTION, (), _attention_decode),
+    Form("gemm", r"(?P<chip>.+)_gemm_(?P<precision>\w+)", ("m", "n", "k"), (), _gemm, ("library",)),
+    Form(
+        "attention",
+        r"(?P<chip>.+)_attention_prefill_(?P<precision>\w+)",
+        ATTENTION,
+        (),
+        _attention_prefill,
+        ("kernel",),
+    ),
+    Form(
+        "attention", r"(?P<chip>.+)_attention_decode_(?P<precision>\w+)", ATTENTION, (), _attention_decode, ("kernel",)
+    ),
     Form("collectives", r"(?P<chip>.+)_collectives", ("n_chips", "bytes"), ("library", "mode", "op"), _collectives),
     Form("stream", r"(?P<chip>.+)_stream", ("bytes_read", "bytes_written"), (), _stream),
     Form("launch", r"(?P<chip>.+)_launch", ("kernels",), ("mode",), _launch),

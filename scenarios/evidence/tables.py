@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Predictions:
     """One table: its rows as read, measured and predicted seconds (NaN where there is none), and a reason a row.
 
-    ``runs``: of published runs, what each predicted row was priced as.
+    ``runs``: of published runs, what each predicted row was priced as. ``unread``: columns that no prediction reads.
     """
 
     table: str
@@ -42,6 +42,7 @@ class Predictions:
     predicted: Floats
     reasons: list[str]
     runs: list[Prices] = field(default_factory=list)
+    unread: tuple[str, ...] = ()
 
 
 def read_tables(
@@ -93,7 +94,7 @@ def _kernels(path: Path, generation: GpuGeneration | None = None) -> list[Predic
                 predicted[number] = table.predict(gpu, rows.iloc[[number]])[0]
             except ValueError as refusal:
                 reasons[number] = str(refusal)
-    whole = Predictions(path.stem, rows, table.measured, predicted, reasons)
+    whole = Predictions(path.stem, rows, table.measured, predicted, reasons, unread=table.unread)
     return _by_kind(whole) if table.family == "collectives" else [whole]
 
 
@@ -110,6 +111,7 @@ def _by_kind(table: Predictions) -> list[Predictions]:
             table.measured[chosen],
             table.predicted[chosen],
             list(reasons[chosen]),
+            unread=table.unread,
         )
         for name in dict.fromkeys(kind)
         for chosen in [kind == name]

@@ -25,13 +25,17 @@ Record = dict[str, object]
 
 @dataclass(frozen=True)
 class TableResult:
-    """Errors of one table; ``reasons`` counts why rows could not be predicted, ``by`` and ``worst`` if asked for."""
+    """Errors of one table; ``reasons`` counts why rows could not be predicted, ``by`` and ``worst`` if asked for.
+
+    ``unread``: columns of a table of kernels that no prediction reads.
+    """
 
     table: str
     statistics: ErrorStatistics
     reasons: dict[str, int]
     by: dict[str, ErrorStatistics]
     worst: list[Record]
+    unread: tuple[str, ...] = ()
 
 
 def validate(data: Path | None = None, *, by: str | None = None, worst: int = 0) -> list[TableResult]:
@@ -70,6 +74,7 @@ def _result(table: Predictions, by: str | None, worst: int) -> TableResult:
         dict(Counter(reason for reason in table.reasons if reason)),
         groups,
         [_row(table, int(position)) for position in positions],
+        table.unread,
     )
 
 
@@ -81,7 +86,7 @@ def _row(table: Predictions, position: int) -> Record:
 
 
 def to_json(results: list[TableResult]) -> str:
-    """A list of objects: table, rows, mean_ape, median_ape, p90_ape, bias, unpredicted, reasons, by, worst.
+    """A list of objects: table, rows, mean_ape, median_ape, p90_ape, bias, unpredicted, reasons, by, worst, unread.
 
     Errors are fractions; ``unpredicted`` counts rows.
     """
@@ -92,6 +97,7 @@ def to_json(results: list[TableResult]) -> str:
             "reasons": result.reasons,
             "by": [{"value": value} | _statistics(group) for value, group in result.by.items()],
             "worst": result.worst,
+            "unread": list(result.unread),
         }
         for result in results
     ]
@@ -114,6 +120,8 @@ def render(results: list[TableResult], stream: TextIO) -> None:
     for result in results:
         for reason, count in result.reasons.items():
             print(f"{result.table}: {count} not predictable: {reason}", file=stream)
+        for column in result.unread:
+            print(f"{result.table}: column '{column}' is unknown and not read", file=stream)
     for result in results:
         if result.by:
             print(f"\n{result.table}", file=stream)

@@ -89,7 +89,7 @@ class Model(Frozen):
     def weight_bytes(self, precision: Precision) -> int:
         """Bytes of all parameters, the decoders' in ``precision``, embedding and head in 16 bits."""
         decoders = self.layers * self.decoder_parameters
-        return decoders * ELEMENT_BYTES[precision] + (self.parameters - decoders) * ELEMENT_BYTES["bf16"]
+        return round(decoders * ELEMENT_BYTES[precision] + (self.parameters - decoders) * ELEMENT_BYTES["bf16"])
 
     def kv_entry_bytes(self, kv_heads: int) -> int:
         """Bytes that a token adds in one layer to a KV cache of so many heads: a key and a value for each."""

@@ -123,7 +123,7 @@ def test_chips_of_one_generation_share_its_coefficients(name: str) -> None:
         ({"compute__units": None, "compute__unit": 132}, "key 'compute.unit' is not known; expected 'units'."),
         (
             {"compute__matrix_flop_per_clock__fp4": 1},
-            "key 'compute.matrix_flop_per_clock.fp4' is 'fp4'; expected one of bf16, fp8, int8.",
+            "key 'compute.matrix_flop_per_clock.fp4' is 'fp4'; expected one of bf16, fp8, int8, nvfp4.",
         ),
         (
             {"compute__matrix_flop_per_clock__bf16": 0.5},

@@ -46,6 +46,9 @@ def calibrate(
     title = name or f"{known.name}-calibrated"
     path = output or Path(f"{title}.toml")
     read = [read_kernel_table(table) for table in tables]
+    for table in read:
+        for column in table.unread:
+            print(f"{table.path}: column '{column}' is unknown and not read", file=sys.stderr)
     with Console(stderr=True).status("fitting") as status:
         fits = fit(known, read, lambda family: status.update(f"fitting {family}"))
     inherits = str(Path(chip).resolve()) if chip.endswith(".toml") else chip

@@ -98,6 +98,16 @@ def test_a_shape_that_cannot_be_priced_costs_only_its_own_row(tmp_path):
     assert "kv_heads" in next(iter(result.reasons))
 
 
+def test_a_column_that_no_prediction_reads_is_told(tmp_path):
+    (tmp_path / "b200_gemm_nvfp4.csv").write_text("m,n,k,colour,us\n1,4096,4096,red,8\n")
+    (tmp_path / "h100_gemm_fp8.csv").write_text("library,m,n,k,us\nvllm,1,4096,4096,20\n")
+    text = io.StringIO()
+    results = validate(tmp_path)
+    render(results, text)
+    assert [result.unread for result in results] == [("colour",), ()]
+    assert "b200_gemm_nvfp4: column 'colour' is unknown and not read" in text.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
