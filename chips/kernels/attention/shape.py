@@ -65,7 +65,7 @@ class AttentionShape:
         return shape
 
     @property
-    def kv_bytes(self) -> int:
+    def kv_bytes(self) -> float:
         """Of one element of a key or a value in the cache."""
         return ELEMENT_BYTES[self.kv_precision]
 
