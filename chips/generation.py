@@ -256,6 +256,8 @@ class VectorCoefficients(Coefficients):
     """L2 to the whole chip."""
     resident_share: Fraction
     """of the L2, that holds what the kernel before has written."""
+    atomic_cycles: Cycles
+    """between two atomic operations on one word of L2, which take turns."""
 
 
 class GpuGeneration(Coefficients):

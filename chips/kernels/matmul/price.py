@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chips.kernels.kernel_time import LATENCY, MATRIX_UNIT, MEMORY, ON_CHIP_NETWORK, KernelTime
-from chips.kernels.matmul.tiles import ACCUMULATOR_BYTES, OUTPUT_BYTES, Floats, Tiles, tiles_of
+from chips.kernels.matmul.tiles import (
+    ACCUMULATOR_BYTES,
+    OUTPUT_BYTES,
+    STORED_BYTES,
+    Floats,
+    StoredWeights,
+    Tiles,
+    tiles_of,
+)
 from chips.kernels.power import slower_clock
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
@@ -43,6 +51,7 @@ def price_matmul(
     k: ArrayLike,
     *,
     precision: Precision = "bf16",
+    stored: StoredWeights | None = None,
     count: ArrayLike = 1,
     resident_weights: bool = False,
     exact: bool = False,
@@ -52,7 +61,10 @@ def price_matmul(
     A, the activations, was written by the kernel before and lies in L2 as far as it fits. B, the weights, comes from
     HBM. With ``resident_weights`` the same call ran just before (a repeated measurement): small weights are still in
     L2, and a short call is over before the power limit acts; otherwise the load lasts. ``bound_seconds`` counts no
-    bytes that L2 could hold so. ``exact``: FP8 products are added in fp32, as backward passes have it (``tiles_of``).
+    bytes that L2 could hold so. ``exact``: FP8 products are added in fp32, as backward passes have it, and products
+    with a scale for each block of operands (``tiles_of``).
+    ``stored``: weights lie in memory in fewer bits, and become ``precision``, 16 bits, on their way into the product.
+    FP8 and NVFP4 activations are quantized by kernels of their own (``chips.kernels.quantize``).
     Raises ValueError on a dimension or count below 1, CatalogError on a precision that the chip lacks.
     """
     given = [np.asarray(value, np.float64) for value in (m, n, k, count)]
@@ -61,13 +73,16 @@ def price_matmul(
         if not valid.all():
             raise ValueError(f"{name} of a matrix product is {value[~valid].flat[0]:g}; it must be at least 1.")
     chip.peak_flops(precision)
+    if stored and precision != "bf16":
+        raise ValueError(f"{stored} weights become 16-bit ones in a product; it was asked for in {precision}.")
     shape = np.broadcast_shapes(*(value.shape for value in given))
     flat = np.stack([np.broadcast_to(value, shape).reshape(-1) for value in given])
-    tiles = tiles_of(chip, precision, exact=exact)
+    tiles = tiles_of(chip, precision, exact=exact, stored=stored)
+    weight_element = STORED_BYTES[stored] if stored else ELEMENT_BYTES[precision]
     candidates = tiles.rows.size * (FEW_SPLITS.size + FILLING_SPLITS)
     chunk = max(1, int(ARRAY_BYTES / flat.itemsize / candidates))
     parts = [
-        _price(chip, flat[:, start : start + chunk], precision, resident_weights, tiles)
+        _price(chip, flat[:, start : start + chunk], precision, weight_element, resident_weights, tiles)
         for start in range(0, max(flat.shape[1], 1), chunk)
     ]
     seconds, fill, ramp, bound, limiter = (np.concatenate(field).reshape(shape) for field in zip(*parts, strict=True))
@@ -75,18 +90,18 @@ def price_matmul(
 
 
 def _price(
-    chip: Gpu, dimensions: Floats, precision: Precision, resident_weights: bool, tiles: Tiles
+    chip: Gpu, dimensions: Floats, precision: Precision, weight_element: float, resident_weights: bool, tiles: Tiles
 ) -> tuple[Floats, Floats, Floats, Floats, NDArray[np.intp]]:
     """Seconds, fill and drain, the ramp of these, bound and index of the limiter of every shape.
 
-    Rows of ``dimensions``: m, n, k and count of the shapes.
+    Rows of ``dimensions``: m, n, k and count of the shapes. ``weight_element``: bytes of a weight in memory.
 
     Every kernel of the library is priced for every shape: shapes are axis 0, tile shapes axis 1, splits of k axis 2.
     """
     m, n, k, count = dimensions
     coefficients, clock = chip.generation.matmul, chip.compute.highest_clock_hz
     element, units = ELEMENT_BYTES[precision], chip.compute.units
-    activation_bytes, weight_bytes = count * m * k * element, count * n * k * element
+    activation_bytes, weight_bytes = count * m * k * element, count * n * k * weight_element
     output_bytes = count * m * n * OUTPUT_BYTES
 
     result_tiles = count[:, None] * np.ceil(m[:, None] / tiles.rows) * np.ceil(n[:, None] / tiles.columns)
@@ -114,7 +129,7 @@ def _price(
     kept = coefficients.activation_share * chip.on_chip.l2_bytes
     kept_weights = coefficients.weight_share * chip.on_chip.l2_bytes if resident_weights else 0.0
     once_bytes = _missing(activation_bytes, kept) + _missing(weight_bytes, kept_weights)
-    again_bytes = _panel_bytes(items, count, tiles, units, split) * (k * element)[:, None, None]
+    again_bytes = _panel_bytes(items, count, tiles, units, split) * (k * (element + weight_element) / 2)[:, None, None]
     outgrown = (activation_bytes + weight_bytes > kept)[:, None, None]
     read_bytes = np.maximum(once_bytes[:, None, None], np.where(outgrown, again_bytes, 0.0))
     write_seconds = output_bytes / (chip.memory.bandwidth * coefficients.write_efficiency)
@@ -141,7 +156,7 @@ def _price(
         every = np.broadcast_to(value, items.shape).reshape(m.size, kernels)
         return np.take_along_axis(every, best, axis=1)[:, 0]
 
-    vector_chain, memory, by_tiles = _vector_chain(chip, dimensions, element), chosen(hbm), chosen(whole)
+    vector_chain, memory, by_tiles = _vector_chain(chip, dimensions, weight_element), chosen(hbm), chosen(whole)
     vector = start + vector_chain + memory
     by_vector, seconds = vector < by_tiles, np.minimum(vector, by_tiles)
     fill = np.minimum(start + np.where(by_vector, 0.0, chosen(reduction) + chosen(store) / clock), seconds)
