@@ -42,7 +42,7 @@ def test_stored_weights_stream_in_fewer_bytes_and_multiply_no_faster(name: str) 
         [price_matmul(unlimited, m, 8192, 8192, stored=stored) for m in (1, 8192)] for stored in (None, "int4")
     )
     assert few[0].seconds > many[0].seconds
-    if few[1].limiter == "matrix unit":
+    if name != "l40s":  # whose L2 holds large products up, as far as operands are 16 bits
         assert few[1].seconds <= many[1].seconds * 1.02
     assert not any(time.beats_bound.any() for time in many)
     eight = price_matmul(unlimited, 1, 8192, 8192, stored="int8").seconds
