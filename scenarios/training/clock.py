@@ -89,7 +89,7 @@ def run_step(
             done[item] = clock.task(engine, whole, (*ready, *after), WORK, name, work)
             continue
         buckets = run.buckets if last else run.buckets[::-1]
-        for number, (bucket, ps) in enumerate(zip(buckets, _pieces(whole, buckets), strict=True)):
+        for number, (bucket, ps) in enumerate(zip(buckets, pieces(whole, buckets), strict=True)):
             after = [gathered[item.stage][item.chunk][number]] if first else []
             finish = clock.task(engine, ps, (*ready, *after), WORK, name, work)
             if last:
@@ -123,7 +123,7 @@ def _sum(clock: Timeline, stage: int, bucket: Bucket, ready: Time) -> None:
     clock.task(network, bucket.sum_ps, (clock.across(ready),), GRADIENTS, "gradients", work)
 
 
-def _pieces(whole: Picoseconds, buckets: Sequence[Bucket]) -> Iterator[Picoseconds]:
+def pieces(whole: Picoseconds, buckets: Sequence[Bucket]) -> Iterator[Picoseconds]:
     """A pass in pieces as long as their decoders are many; they sum to it exactly."""
     decoders = sum(bucket.decoders for bucket in buckets)
     before, passed = 0 * whole, 0

@@ -8,34 +8,44 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
 from chips.clock.timeline import Event, Picoseconds, Time, Timeline
+from chips.spec import ChipBase
 from scenarios.assignment import Assignment
 from scenarios.outcome import Outcome
 from scenarios.strategies.bound import lower_bound
 from scenarios.strategies.label import FILL_DRAIN
+from scenarios.training.alike_clock import run_alike_step
 from scenarios.training.clock import GRADIENTS, WORK, Stage, run_step
-from scenarios.training.stages import Spent, TrainingStages
+from scenarios.training.stages import MOST_REMEMBERED, Spent, TrainingStages
 from scenarios.workload.operators import Step
 
 
 def run_training(assignment: Assignment) -> Outcome:
     """One step of a training run. Raises DoesNotFit with numbers where a strategy does not fit the chip."""
     step = TrainingStages(assignment)
-    finish = _run(step).now
+    overlapped = step.point.framework.overlaps_gradients
+    if step.lanes == 1:
+        finish = run_alike_step(step.stages, step.micro_batches, step.norm_ps, overlapped=overlapped)
+    else:
+        finish = _run(step).now
     times = step.micro_batches / step.layout.pipeline  # of each pass on a mean stage
-    passes = (step.work.forward, step.work.backward)
-
-    def streamed(work: Step) -> float:
-        return float(work.total(lambda operator: operator.stream_bytes))
-
+    passes = [_least(step.point.chip, assignment.shard.ranks, work) for work in (step.work.forward, step.work.backward)]
     return Outcome(
         _told_by_the_busiest(step.stages, step.micro_batches, step.lanes, finish),
-        times * sum(float(lower_bound(assignment.point.chip, assignment.shard.ranks, work)) for work in passes),
-        times * sum(map(streamed, passes)),
+        times * sum(seconds for seconds, _ in passes),
+        times * sum(streamed for _, streamed in passes),
     )
+
+
+@lru_cache(MOST_REMEMBERED)
+def _least(chip: ChipBase, ranks: int, work: Step) -> tuple[float, float]:
+    """Of a pass the seconds of its physical bound and the bytes that it must stream."""
+    seconds = float(lower_bound(chip, ranks, work))
+    return seconds, float(work.total(lambda operator: operator.stream_bytes))
 
 
 def trace_training(assignment: Assignment) -> list[Event]:
@@ -71,10 +81,15 @@ def _told_by_the_busiest(stages: list[Stage], micro_batches: int, lanes: int, fi
             for label, ps in passes.items():
                 spent[label] = spent.get(label, 0) + micro_batches * ps
         busy.append(spent)
-    totals = np.array([np.broadcast_to(sum(spent.values()), lanes) for spent in busy])
-    busiest, lane = np.unravel_index(int(totals.argmax()), totals.shape)
+    lane = 0
+    if lanes == 1:
+        busiest = max(range(len(busy)), key=lambda stage: sum(busy[stage].values()))
+    else:
+        totals = np.array([np.broadcast_to(sum(spent.values()), lanes) for spent in busy])
+        busiest, lane = (int(place) for place in np.unravel_index(int(totals.argmax()), totals.shape))
     told: dict[Hashable, int] = {
-        label: int(np.broadcast_to(ps, lanes)[lane]) for label, ps in busy[int(busiest)].items()
+        label: ps if isinstance(ps, int) else int(np.broadcast_to(ps, lanes)[lane])
+        for label, ps in busy[busiest].items()
     }
     waiting = int(np.max(finish.ps)) - sum(told.values())
     exposed = min(waiting, int(np.max(finish.parts.get(GRADIENTS, 0))))

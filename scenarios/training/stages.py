@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import ceil
 
 import numpy as np
 
 from chips.clock.time import IntArray, Picoseconds
 from chips.clock.timeline import seconds_to_ps
-from chips.spec import Link, Systolic
+from chips.spec import Dataflow, Gpu, Link, Systolic
 from cluster import Cluster, Slowdown
-from collectives.collective_time import Operation
+from collectives.collective_time import Library, Operation
 from collectives.libraries.choice import price_collective
 from collectives.topology import every_nth
 from scenarios.assignment import Assignment
-from scenarios.point import Point
+from scenarios.framework import Framework
+from scenarios.point import ALIKE, Point
 from scenarios.strategies import run_strategy, strategy_on
 from scenarios.strategies.label import LINK, Label
 from scenarios.training.clock import Bucket, Run, Stage
@@ -33,6 +34,7 @@ from scenarios.workload.training_step import GRADIENT_BYTES, WEIGHT_BYTES, Train
 Spent = dict[Hashable, Picoseconds]
 # Megatron Core's default: a bucket of gradients holds the larger of these, so that none is all latency.
 LEAST_BUCKET, BUCKET_PER_REPLICA = 40e6, 1e6
+MOST_REMEMBERED = 2**14  # passes and collectives, each: layouts of one model on one chip share most of theirs
 
 
 def training_work(assignment: Assignment) -> TrainingStep:
@@ -93,6 +95,8 @@ class TrainingStages:
         return any(self._slowdown(stage) is not None for stage in self.chips)
 
     def _slowdown(self, chips: IntArray) -> Slowdown | None:
+        if self.point.variation == ALIKE:
+            return None
         return self.point.variation.slowdown(chips.ravel().tolist())
 
     @property
@@ -110,27 +114,23 @@ class TrainingStages:
         stages, chunks = self.layout.pipeline, self.layout.interleaved
         runs = stages * chunks
         decoders, parameters = decoders_of(self.point.model.layers, runs), parameters_of(self.point.model, runs)
-        passes: dict[Hashable, tuple[Spent, Spent]] = {}
-        made = []
-        for stage in range(stages):
-            held = []
-            for run in range(stage, runs, stages):
-                alike = (decoders[run], run == 0, run == runs - 1, stage if self.differ else 0)
-                if alike not in passes:
-                    passes[alike] = self._passes(stage, decoders[run], first=run == 0, last=run == runs - 1)
-                forward, backward = passes[alike]
-                send = self._send(stage)
-                held.append(
-                    Run(
-                        forward=forward if run == runs - 1 else _with(forward, send),
-                        backward=backward if run == 0 else _with(backward, send),
-                        buckets=self._buckets(stage, decoders[run], parameters[run] / self.layout.tensor),
-                    )
-                )
-            own = sum(parameters[stage::stages]) / self.layout.tensor
-            share = own / (self.sharing if self.point.framework.shards_optimizer else 1)
-            made.append(Stage(held, self._spent(stage, optimizer_step(share))))
-        return made
+        made: dict[Hashable, Run] = {}
+
+        def run(number: int) -> Run:
+            stage, first, last = number % stages, number == 0, number == runs - 1
+            alike = (decoders[number], parameters[number], first, last, stage if self.differ else 0)
+            if alike not in made:
+                made[alike] = self._run(stage, decoders[number], parameters[number], first=first, last=last)
+            return made[alike]
+
+        sharing = self.sharing if self.point.framework.shards_optimizer else 1
+        return [
+            Stage(
+                [run(number) for number in range(stage, runs, stages)],
+                self._spent(stage, optimizer_step(sum(parameters[stage::stages]) / self.layout.tensor / sharing)),
+            )
+            for stage in range(stages)
+        ]
 
     @cached_property
     def norm_ps(self) -> int:
@@ -140,15 +140,23 @@ class TrainingStages:
             return 0  # one group: a kernel's time among its passes
         return self._collective("all_reduce", chips, GRADIENT_BYTES, self._link(0))
 
-    def _passes(self, stage: int, decoders: int, *, first: bool, last: bool) -> tuple[Spent, Spent]:
-        """Forward and backward of one micro-batch through one run of decoders."""
-        ahead = self.work.forward.part(decoders, begins=first, ends=last)
-        back = self.work.backward.part(decoders, begins=last, ends=first)
-        return self._spent(stage, ahead), self._spent(stage, back)
+    def _run(self, stage: int, decoders: int, parameters: float, *, first: bool, last: bool) -> Run:
+        """One run of decoders: the passes of a micro-batch with what they send on, and the gradients."""
+        ahead = self._spent(stage, self.work.forward.part(decoders, begins=first, ends=last))
+        back = self._spent(stage, self.work.backward.part(decoders, begins=last, ends=first))
+        send = self._send(stage)
+        return Run(
+            forward=ahead if last else _with(ahead, send),
+            backward=back if first else _with(back, send),
+            buckets=self._buckets(stage, decoders, parameters / self.layout.tensor),
+        )
 
     def _spent(self, stage: int, step: Step) -> Spent:
         """Picoseconds of one pass by label: a number, or where chips differ of each replica, its slowest group's."""
         point, ranks = self.point, self.layout.tensor
+        if not self.differ:
+            assert not isinstance(point.chip, Systolic)
+            return _spent_alike(point.chip, ranks, point.strategy, point.launch, point.framework, step)
         clusters, places = self.assignment.clusters_of_groups(self.chips[stage].reshape(-1, ranks))
         found: dict[Hashable, IntArray] = {}
         groups = sum(cluster.passes for cluster in clusters)
@@ -189,11 +197,10 @@ class TrainingStages:
         apiece, each = parameters / decoders, decoders
         if self.point.framework.overlaps_gradients:
             each = min(decoders, ceil(max(LEAST_BUCKET, BUCKET_PER_REPLICA * self.sharing) / apiece))
-        sizes = [each] * (decoders // each)
-        if decoders % each:
-            sizes.append(decoders % each)
         link = every_nth(self._link(stage), self.layout.tensor)
-        return [self._bucket(size, size * apiece, link) for size in sizes]
+        whole, rest = divmod(decoders, each)
+        buckets = [self._bucket(each, each * apiece, link)] * whole
+        return [*buckets, self._bucket(rest, rest * apiece, link)] if rest else buckets
 
     def _bucket(self, decoders: int, parameters: float, link: Link) -> Bucket:
         gradients, weights = GRADIENT_BYTES * parameters, WEIGHT_BYTES * parameters
@@ -208,14 +215,35 @@ class TrainingStages:
     def _collective(self, operation: Operation, ranks: int, payload_bytes: float, link: Link) -> int:
         chip = self.point.chip
         assert not isinstance(chip, Systolic)
-        linked = chip.model_copy(update={"link": link})
         library = self.point.framework.collectives if chip.has_framework else None
-        return seconds_to_ps(float(price_collective(linked, operation, ranks, payload_bytes, library=library).seconds))
+        return _collective_ps(chip, link, operation, ranks, payload_bytes, library)
 
     def _link(self, stage: int) -> Link:
         """The slowest links of a stage."""
+        if not self.differ:
+            return self.point.chip.link
         chips = self.chips[stage]
         return Cluster(self.point.chip, chips.size, self._slowdown(chips)).slowed(self.point.chip.link)
+
+
+@lru_cache(MOST_REMEMBERED)
+def _spent_alike(
+    chip: Gpu | Dataflow, ranks: int, strategy: str, launch: str, framework: Framework, step: Step
+) -> Spent:
+    """Picoseconds of one pass by label on a tensor-parallel group of chips that are all as their datasheet says."""
+    cluster = Cluster(chip, ranks)
+    clock = cluster.start_clock()
+    finish = run_strategy(clock, cluster, strategy, step, launch, framework)
+    return {label: int(np.max(ps)) for label, ps in cluster.meet(clock, finish).parts.items()}
+
+
+@lru_cache(MOST_REMEMBERED)
+def _collective_ps(
+    chip: Gpu | Dataflow, link: Link, operation: Operation, ranks: int, payload_bytes: float, library: Library | None
+) -> int:
+    """One collective of chips joined by ``link``, which may be the slowest of theirs."""
+    linked = chip.model_copy(update={"link": link})
+    return seconds_to_ps(float(price_collective(linked, operation, ranks, payload_bytes, library=library).seconds))
 
 
 def _with(spent: Spent, more: Spent) -> Spent:

@@ -27,18 +27,22 @@ def stage_order(stages: int, chunks: int, micro_batches: int, stage: int) -> lis
     With several chunks, ``micro_batches`` is a multiple of ``stages``.
     """
     total = micro_batches * chunks
+    warm = _warm_up(stages, chunks, total, stage)
 
     def nth(number: int, backward: bool) -> Pass:
-        group, inside = divmod(number, stages * chunks)
-        chunk = inside // stages
-        chunk = chunks - 1 - chunk if backward else chunk
-        return Pass(backward, stage, chunk, group * stages + inside % stages)
+        return _nth_pass(stages, chunks, stage, number, backward)
 
-    warm = _warm_up(stages, chunks, total, stage)
     order = [nth(number, False) for number in range(warm)]
     for number in range(total - warm):
         order += [nth(warm + number, False), nth(number, True)]
     return order + [nth(number, True) for number in range(total - warm, total)]
+
+
+def _nth_pass(stages: int, chunks: int, stage: int, number: int, backward: bool) -> Pass:
+    """The pass that a stage computes as its ``number``th of one kind."""
+    group, inside = divmod(number, stages * chunks)
+    chunk = inside // stages
+    return Pass(backward, stage, chunks - 1 - chunk if backward else chunk, group * stages + inside % stages)
 
 
 def needs(stages: int, chunks: int, item: Pass) -> Pass | None:
@@ -76,9 +80,12 @@ def most_kept(stages: int, chunks: int, micro_batches: int, stage: int, decoders
 
     ``decoders``: of each run. That is when it is through its warm-up and one forward more.
     """
-    ahead = _warm_up(stages, chunks, micro_batches * chunks, stage) + 1
-    order = stage_order(stages, chunks, micro_batches, stage)[:ahead]
-    return sum(decoders[item.chunk * stages + stage] for item in order if not item.backward)
+    total = micro_batches * chunks
+    ahead = min(_warm_up(stages, chunks, total, stage) + 1, total)
+    if chunks == 1:
+        return ahead * decoders[stage]
+    chunk_of = (number % (stages * chunks) // stages for number in range(ahead))
+    return sum(decoders[chunk * stages + stage] for chunk in chunk_of)
 
 
 def _warm_up(stages: int, chunks: int, total: int, stage: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from chips.spec import Precision
@@ -32,6 +33,7 @@ from scenarios.workload.parallel import Recompute
 # Mixed-precision Adam as Megatron-LM runs it: 16-bit weight, fp32 gradient, master weight and two moments are held, 18
 # bytes a parameter (Rajbhandari et al. 2020, arXiv 1910.02054, with a 16-bit gradient: 16). The last may be shared.
 WEIGHT_BYTES, GRADIENT_BYTES, OPTIMIZER_STATE_BYTES = 2, 4, 12
+MOST_REMEMBERED = 2**10  # steps: layouts that differ in pipelines and replicas share them
 
 
 class ElementPass(NamedTuple):
@@ -72,6 +74,7 @@ class TrainingStep:
     optimizer: Step
 
 
+@lru_cache(MOST_REMEMBERED)
 def training_step(
     model: Model,
     shard: Shard,
@@ -307,6 +310,7 @@ def _computed_again(decoder: list[Operator], recompute: Recompute) -> list[Opera
             return decoder[:-1] if isinstance(decoder[-1], Collective) else decoder
 
 
+@lru_cache(MOST_REMEMBERED)
 def optimizer_step(parameters: float) -> Step:
     """The optimizer on one chip that updates so many parameters."""
     passes = Segment(tuple(_passes("optimizer", OPTIMIZER_PASSES, parameters, role="optimizer")))
