@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
+from chips.energy import GpuEnergy
 from chips.frozen import Frozen, Source
 from chips.quantity import (
     Bandwidth,
@@ -20,7 +21,6 @@ from chips.quantity import (
     Cycles,
     Few,
     Fraction,
-    Joules,
     Operations,
     PerClock,
     Seconds,
@@ -171,8 +171,6 @@ class AttentionCoefficients(Coefficients):
     """what each sequence adds to that plan."""
     cache_write_latency: Seconds
     """of a thread block that puts one token's keys and values into a page of the cache."""
-    joules_per_score: Joules
-    """of a score's softmax, beside the products' ``matmul.joules_per_flop``."""
 
 
 class MatmulCoefficients(Coefficients):
@@ -231,12 +229,6 @@ class MatmulCoefficients(Coefficients):
     wait_seconds: Seconds
     """by which engines that feed each other are early or late, a part of a step over k; what they wait adds up as a
     random walk."""
-    static_power_share: Fraction
-    """of the power limit, spent whatever runs."""
-    joules_per_flop: Joules
-    """a 16-bit operation at the highest clock, with the on-chip traffic it causes."""
-    joules_per_byte: Joules
-    """of HBM."""
 
 
 class VectorCoefficients(Coefficients):
@@ -271,3 +263,4 @@ class GpuGeneration(Coefficients):
     attention: AttentionCoefficients
     vector: VectorCoefficients
     collective: CollectiveCoefficients
+    energy: GpuEnergy

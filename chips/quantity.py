@@ -27,6 +27,7 @@ PerClock = Annotated[float, Ge(1e-3), Le(1e9)]
 Watts = Annotated[float, Ge(1e-3), Le(1e9)]
 Joules = Annotated[float, Gt(0), Le(1e-3)]
 """of one operation or one byte."""
+Nanometres = Annotated[float, Ge(0.1), Le(1e4)]
 Count = Annotated[int, Ge(1), Le(2**24)]
 Few = Annotated[int, Ge(1), Le(2**10)]
 """of what is tried one by one."""

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from chips.catalog_file import CatalogError as CatalogError
 from chips.catalog_file import Key, nearest_names, validate
+from chips.energy import ArrayEnergy, Events, MemoryKind, array_events, gpu_events
 from chips.frozen import Frozen, Source
 from chips.generation import GpuGeneration
 from chips.quantity import (
@@ -69,6 +70,8 @@ class Memory(Frozen):
     bandwidth: Bandwidth
     """bytes/s, of the datasheet."""
     capacity_bytes: Bytes
+    kind: Annotated[MemoryKind, Source("the memory of most chips of its years")] = "hbm3"
+    """what it is made of, which tells what a byte of it takes in joules."""
 
 
 class Link(Frozen):
@@ -116,16 +119,6 @@ class GpuOnChip(Frozen):
     """16-bit products that warps hand to the matrix unit from registers (``mma.sync``), whatever it could do itself."""
 
 
-class Energy(NamedTuple):
-    """What a chip's work takes at its highest clock, and what it draws whatever it does."""
-
-    joules_per_flop: float
-    """a 16-bit operation."""
-    joules_per_byte: float
-    """of off-chip memory."""
-    static_watts: float
-
-
 class ChipBase(Frozen):
     """What every chip has, whatever its kind."""
 
@@ -161,9 +154,9 @@ class ChipBase(Frozen):
         return 0.0
 
     @property
-    def energy(self) -> Energy | None:
-        """What its work takes in joules; None where that is not known."""
-        return None
+    def events(self) -> Events:
+        """What an event of each kind takes on it, in joules."""
+        raise NotImplementedError
 
 
 class Gpu(ChipBase):
@@ -209,10 +202,8 @@ class Gpu(ChipBase):
         return self.generation.collective.link_efficiency
 
     @property
-    def energy(self) -> Energy:
-        """As fitted on products that meet the power limit."""
-        matmul = self.generation.matmul
-        return Energy(matmul.joules_per_flop, matmul.joules_per_byte, matmul.static_power_share * self.power_watts)
+    def events(self) -> Events:
+        return gpu_events(self.generation.energy, self.memory.kind, self.power_watts)
 
 
 class DataflowOnChip(Frozen):
@@ -264,6 +255,9 @@ class Dataflow(ChipBase):
     kind: Literal["dataflow"]
     on_chip: DataflowOnChip
     timing: DataflowTiming
+    energy: Annotated[
+        ArrayEnergy, Source("[inferred] a chip of 7 nm; the static share is that of GPUs, fitted to their watts")
+    ] = ArrayEnergy(process_nm=7, static_power_share=0.31)
 
     @property
     def on_chip_bytes(self) -> float:
@@ -280,6 +274,14 @@ class Dataflow(ChipBase):
         """Seconds of one dependent step between neighbours over their links."""
         return self.timing.hop_latency
 
+    @property
+    def events(self) -> Events:
+        """A port feeds a unit's arithmetic; from off-chip memory a byte crosses a third of either side of the mesh."""
+        on_chip = self.on_chip
+        ports = on_chip.port_bytes_per_clock / self.compute.matrix_flop_per_clock["bf16"]
+        hops = (on_chip.mesh_rows + on_chip.mesh_columns) / 3.0
+        return array_events(self.energy, self.memory.kind, self.power_watts, "bf16", ports, hops)
+
 
 class Systolic(ChipBase):
     """A systolic-array accelerator: one large array fed from a weight FIFO and a unified buffer."""
@@ -295,6 +297,9 @@ class Systolic(ChipBase):
     sustained_weight_bandwidth: Bandwidth
     """bytes/s at which tiles reach the FIFO, of the memory's peak ``memory.bandwidth``."""
     host_bandwidth: Bandwidth
+    energy: Annotated[ArrayEnergy, Source("[inferred] a chip of 28 nm; the static share is TPU v1's")] = ArrayEnergy(
+        process_nm=28, static_power_share=0.373
+    )
 
     @property
     def on_chip_bytes(self) -> float:
@@ -305,6 +310,16 @@ class Systolic(ChipBase):
     def streaming_bandwidth(self) -> float:
         """Bytes/s at which weights stream in: tiles into the FIFO."""
         return self.sustained_weight_bandwidth
+
+    @property
+    def events(self) -> Events:
+        """A row of operands enters and a row of sums is read and written back (4 bytes each) for rows x columns
+        multiply-adds.
+        """
+        element = min(ELEMENT_BYTES[precision] for precision in self.compute.matrix_flop_per_clock)
+        moved = (self.rows * element + 8.0 * self.columns) / (2.0 * self.rows * self.columns)
+        precision = "int8" if "int8" in self.compute.matrix_flop_per_clock else "bf16"
+        return array_events(self.energy, self.memory.kind, self.power_watts, precision, moved, 1.0)
 
 
 ChipSpec = Annotated[Gpu | Dataflow | Systolic, Field(discriminator="kind")]

@@ -29,4 +29,6 @@ LAUNCH_NAMES = tuple(dict.fromkeys(word for words in LAUNCHES.values() for word 
 BOUNDARY_PARTS = ("gap", "ramp", "drain", "dependency", "host")
 """What a kernel boundary is made of."""
 PARTS = ("matmul", "attention", "other", "allreduce", "launch", "host", "dependency", "fill_drain")
-"""What a time is made of. Each is a column of results, in seconds: ``matmul_s``."""
+"""What a time is made of. Each is a column of results, in seconds: ``matmul_s``; of energy in joules: ``matmul_j``."""
+CAUSES = ("arithmetic", "on_chip", "hbm", "links", "control", "static")
+"""What energy is spent on. Each is a column of results, in joules: ``hbm_j``."""

@@ -29,6 +29,7 @@ class KernelTime:
     state: blocks start and the first bytes come.
     ``bound_seconds``: no chip with this datasheet can be faster: operations over peak, bytes over HBM bandwidth.
     ``limiter``: what the steady state waits for: one of the five names in this module.
+    ``joules``: what its events take, by cause on axis 0 (``chips.energy.DYNAMIC``), at the clock that it runs at.
     """
 
     seconds: NDArray[np.float64]
@@ -36,6 +37,7 @@ class KernelTime:
     ramp_seconds: NDArray[np.float64]
     bound_seconds: NDArray[np.float64]
     limiter: NDArray[np.str_]
+    joules: NDArray[np.float64]
 
     @property
     def beats_bound(self) -> NDArray[np.bool_]:
@@ -50,4 +52,5 @@ class KernelTime:
             np.asarray(self.ramp_seconds[place]),
             np.asarray(self.bound_seconds[place]),
             np.asarray(self.limiter[place]),
+            self.joules[:, place],
         )

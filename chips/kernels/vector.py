@@ -60,4 +60,5 @@ def price_vector(
     limiter = np.where(np.maximum(lanes, special) > memory + l2, VECTOR_UNIT, limiter)
     limiter = np.where(start > busy, LATENCY, limiter)
     start = start + 0.0 * busy
-    return KernelTime(start + busy, start, start, bound, limiter)
+    joules = chip.events.joules(instructions=lane_operations + functions, memory_bytes=from_hbm, chip_bytes=in_l2)
+    return KernelTime(start + busy, start, start, bound, limiter, joules)

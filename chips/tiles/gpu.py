@@ -16,7 +16,6 @@ import numpy as np
 from chips.clock.timeline import seconds_to_ps
 from chips.kernels.attention.price import POWER_WINDOW as ATTENTION_WINDOW
 from chips.kernels.matmul.price import POWER_WINDOW, unhidden
-from chips.kernels.power import slower_clock
 from chips.pipeline.metapipeline import Buffer, Metapipeline, Stage
 from chips.spec import Gpu
 from chips.tiles.compiler import Compiled, check_tiles, executions, tile_bytes, total
@@ -55,9 +54,9 @@ def compile_gpu(found: Trace, chip: Gpu, asynchronous: bool) -> Compiled:
     ends = sum(waves for _, waves, _ in built) * chip.generation.attention.tile_latency if mixed else 0.0
     seconds = start + ends + longest + float(unhidden(chip, np.array(on_units + l2 + hbm - longest)))
     flop = total(found, lambda operation: operation.flop)
-    joules = flop * coefficients.joules_per_flop + memory * coefficients.joules_per_byte
+    joules = chip.events.joules(flops=flop, memory_bytes=memory).sum(axis=0)
     window = ATTENTION_WINDOW if mixed else POWER_WINDOW
-    seconds += float(slower_clock(chip, np.array(on_units), np.array(joules), np.array(seconds), window))
+    seconds += float(chip.events.slower_clock(np.array(on_units), joules, np.array(seconds), window))
 
     cycles = cycles_of(
         found.operations,

@@ -44,22 +44,18 @@ def hbm_bandwidth(assignment: Assignment, passes: Passes, chip: int = 0) -> Step
     return _series("HBM bandwidth", "B/s", _traffic(assignment, passes, chip), passes)
 
 
-def power(assignment: Assignment, passes: Passes, chip: int = 0) -> StepSeries | None:
+def power(assignment: Assignment, passes: Passes, chip: int = 0) -> StepSeries:
     """Watts that chip number ``chip`` draws: its static share, its arithmetic and its HBM traffic.
 
     Energies are those of the highest clock; where they would exceed the limit, the clock is lower, and the limit is
-    drawn (``chips.kernels.power.clock_stretch``). None where the chip's energy is not known: only GPU
-    generations state joules of an operation and of a byte.
+    drawn (``chips.energy``).
     """
     spec = assignment.point.chip
-    energy = spec.energy
-    if energy is None:
-        return None
-    arithmetic = [stretch._replace(rate=stretch.rate * energy.joules_per_flop) for stretch in _arithmetic(passes, chip)]
-    moving = [
-        stretch._replace(rate=stretch.rate * energy.joules_per_byte) for stretch in _traffic(assignment, passes, chip)
-    ]
-    watts = _series("power", "W", arithmetic + moving, passes, energy.static_watts)
+    events = spec.events
+    flop, byte = float(events.flop.sum()), float(events.memory_byte.sum())
+    arithmetic = [stretch._replace(rate=stretch.rate * flop) for stretch in _arithmetic(passes, chip)]
+    moving = [stretch._replace(rate=stretch.rate * byte) for stretch in _traffic(assignment, passes, chip)]
+    watts = _series("power", "W", arithmetic + moving, passes, events.static_watts)
     return replace(watts, values=np.minimum(watts.values, spec.power_watts))
 
 

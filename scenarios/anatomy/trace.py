@@ -36,6 +36,5 @@ def traced(assignment: Assignment) -> Traced:
     assignment = assignment if assignment.one_group else assign_fitting(assignment.replica)
     point, passes, working = assignment.point, trace_passes(assignment), len(assignment.working)
     shown = working if point.variation != ALIKE else min(working, ALIKE_SHOWN)
-    series = [(hbm_bandwidth(assignment, passes, chip), power(assignment, passes, chip)) for chip in range(shown)]
-    counters = [[each for each in own if each is not None] for own in series]
+    counters = [[hbm_bandwidth(assignment, passes, chip), power(assignment, passes, chip)] for chip in range(shown)]
     return Traced([event for _, events in passes for event in events], shown, counters, meeting=LINK)

@@ -48,7 +48,7 @@ CONSTANTS: dict[str, tuple[str, ...]] = {
         "matmul.partial_bytes_per_clock",
         "matmul.exposed",
         "matmul.wait_seconds",
-        "matmul.joules_per_flop",
+        "energy.joules_per_flop",
     ),
     "attention": (
         "attention.matrix_efficiency",
@@ -65,7 +65,7 @@ CONSTANTS: dict[str, tuple[str, ...]] = {
         "attention.reduction_step",
         "attention.plan_step",
         "attention.cache_write_latency",
-        "attention.joules_per_score",
+        "energy.joules_per_instruction",
     ),
     "collectives": (
         "collective.sync",

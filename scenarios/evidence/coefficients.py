@@ -26,7 +26,7 @@ from scenarios.evidence.tables import read_tables
 from scenarios.framework import CATALOG as FRAMEWORKS
 
 MEASURED = {"hopper": "h100", "ampere": "a100"}  # generations that were fitted, and the chip whose tables they saw
-TABLES = {"matmul": "_gemm_", "attention": "_attention_", "collective": "_collectives"}
+TABLES = {"matmul": "_gemm_", "attention": "_attention_", "collective": "_collectives", "energy": "_gemm_"}
 SAMPLE = 25  # every so-manieth row of a table of kernels
 TOLERATED = 1.05  # growth of the mean error
 FACTORS = (1.02, 1.05, 1.1, 1.2, 1.5, 2.0)

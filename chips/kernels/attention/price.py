@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from chips.energy import ZEROS
 from chips.kernels.attention.plan import AttentionPlan, plan_attention
 from chips.kernels.attention.shape import AttentionShape, Floats
-from chips.kernels.attention.tiles import choose_tile, time_tile
+from chips.kernels.attention.tiles import choose_tile, instruction_rows, time_tile
 from chips.kernels.kernel_time import LATENCY, MEMORY, ON_CHIP_NETWORK, KernelTime
-from chips.kernels.power import slower_clock
 from chips.spec import Gpu, KvPrecision
 
 BACKWARD_PRODUCTS = 5.0 / 2.0
@@ -106,9 +106,10 @@ def price_attention_backward(
     overlapped = chip.generation.attention.asynchronous
     bound = _bound(chip, shape, False)
     memory = _Memory.of(chip, shape, False)
-    _, ends, compute, limiter = _compute(chip, shape, overlapped)
+    _, ends, compute, limiter, scores = _compute(chip, shape, overlapped)
     steady = _overlap(chip, compute - ends, memory.attention)
-    steady = steady + _slower_clock(chip, shape, compute - ends, ends + steady, False)
+    joules = _joules(chip, shape, scores)
+    steady = steady + chip.events.slower_clock(compute - ends, joules.sum(axis=0), ends + steady, 0.0)
     start = chip.generation.attention.kernel_latency + _helper(chip) + memory.queries
     return _kernel_time(
         start,
@@ -116,6 +117,8 @@ def price_attention_backward(
         steady * BACKWARD_PRODUCTS,
         np.maximum(bound, shape.flops * BACKWARD_PRODUCTS / chip.peak_flops("bf16")),
         np.where(memory.attention > compute, MEMORY, limiter),
+        joules * BACKWARD_PRODUCTS,
+        chip,
     )
 
 
@@ -152,8 +155,10 @@ def _byte_seconds(chip: Gpu, footprint: Floats, resident: bool) -> Floats:
 
 def _compute(
     chip: Gpu, shape: AttentionShape, overlapped: bool
-) -> tuple[AttentionPlan, Floats, Floats, NDArray[np.str_]]:
-    """The plan, the ends of a tile, all tiles on all streaming multiprocessors (seconds), and what blocks wait for."""
+) -> tuple[AttentionPlan, Floats, Floats, NDArray[np.str_], Floats]:
+    """The plan, the ends of a tile, all tiles on all streaming multiprocessors (seconds), what blocks wait for, and the
+    scores that they compute, of rows and keys beyond a call's own too.
+    """
     tile = choose_tile(chip, shape, overlapped)
     plan = plan_attention(chip, shape, tile, overlapped)
     time = time_tile(chip, shape, tile, plan.query_rows, overlapped)
@@ -170,7 +175,8 @@ def _compute(
     balanced = plan.items / (units * tile.resident) * mean + chip.generation.attention.tail * longest
     uneven = plan.uneven & (waves > 1)
     compute = np.where(uneven, np.clip(balanced, longest, waves * longest), whole)
-    return plan, time.ends, compute, time.limiter
+    scores = plan.items * plan.mean * instruction_rows(tile, plan.query_rows) * tile.keys
+    return plan, time.ends, compute, time.limiter, scores
 
 
 def _overlap(chip: Gpu, compute: Floats, memory: Floats) -> Floats:
@@ -200,7 +206,7 @@ def _price(
     overlapped = coefficients.asynchronous if asynchronous is None else asynchronous
     bound = _bound(chip, shape, resident)
     memory = _Memory.of(chip, shape, resident)
-    plan, ends, compute, limiter = _compute(chip, shape, overlapped)
+    plan, ends, compute, limiter, scores = _compute(chip, shape, overlapped)
     steady = _overlap(chip, compute - ends, memory.attention)
 
     planning = plan.planned * shape.batch * coefficients.plan_step
@@ -211,13 +217,17 @@ def _price(
     apart = grouped & (shape.kv_heads > 1) & (shape.batch > 1)
     reordering = grouped * _copy(chip) + apart * 2.0 * (_helper(chip) + memory.queries)
     drain = ends + _reduction(chip, shape, plan) + reordering
-    steady = steady + _slower_clock(chip, shape, compute - ends, start + drain + steady, resident)
+    joules, window = _joules(chip, shape, scores), POWER_WINDOW if resident else 0.0
+    # Products, softmax and traffic draw power together.
+    steady = steady + chip.events.slower_clock(compute - ends, joules.sum(axis=0), start + drain + steady, window)
     return _kernel_time(
         start,
         drain,
         steady,
         bound,
         np.where(memory.attention > compute, MEMORY, limiter),
+        joules,
+        chip,
     )
 
 
@@ -239,19 +249,28 @@ def _price_by_heads(chip: Gpu, shape: AttentionShape, resident: bool, writes_cac
         np.maximum(memory.attention, reads * idle),
         _bound(chip, shape, resident),
         np.where(memory.attention >= reads * idle, MEMORY, ON_CHIP_NETWORK),
+        chip.events.joules(
+            instructions=shape.flops / 2.0 + shape.scores * _score_instructions(chip),
+            memory_bytes=shape.query_bytes + shape.new_bytes + shape.cached_bytes,
+            chip_bytes=(shape.group - 1.0) * shape.cached_bytes,
+        ),
+        chip,
     )
 
 
-def _slower_clock(chip: Gpu, shape: AttentionShape, compute: Floats, seconds: Floats, resident: bool) -> Floats:
-    """Seconds that ``compute`` takes longer because power is limited: products, softmax and traffic draw it together.
+def _joules(chip: Gpu, shape: AttentionShape, computed: Floats) -> Floats:
+    """What products, softmax and traffic take at the highest clock, by cause; rows and keys that fill up tiles too."""
+    scores = shape.scores * (1.0 - ZEROS) + np.maximum(computed, shape.scores) * ZEROS
+    return chip.events.joules(
+        flops=4.0 * shape.head_dim * scores,
+        instructions=scores * _score_instructions(chip),
+        memory_bytes=shape.query_bytes + shape.new_bytes + shape.cached_bytes,
+    )
 
-    Where one call is measured (``resident``), a short one does not meet the limit.
-    """
-    energy = chip.generation.matmul
-    joules = shape.flops * energy.joules_per_flop
-    joules += shape.scores * chip.generation.attention.joules_per_score
-    joules += (shape.query_bytes + shape.new_bytes + shape.cached_bytes) * energy.joules_per_byte
-    return slower_clock(chip, compute, joules, seconds, POWER_WINDOW if resident else 0.0)
+
+def _score_instructions(chip: Gpu) -> float:
+    """Of a score's softmax, the exponential among them."""
+    return chip.generation.attention.softmax_operations + 1.0
 
 
 def _cache_write(chip: Gpu, shape: AttentionShape, memory: _Memory) -> Floats:
@@ -280,9 +299,17 @@ def _bound(chip: Gpu, shape: AttentionShape, resident: bool) -> Floats:
 
 
 def _kernel_time(
-    ramp: Floats | float, drain: Floats, steady: Floats, bound: Floats, limiter: NDArray[np.str_]
+    ramp: Floats | float,
+    drain: Floats,
+    steady: Floats,
+    bound: Floats,
+    limiter: NDArray[np.str_],
+    joules: Floats,
+    chip: Gpu,
 ) -> KernelTime:
     fill_drain = ramp + drain
     limiter = np.where(fill_drain > steady, LATENCY, limiter)
     ramp = np.broadcast_to(ramp, fill_drain.shape)
-    return KernelTime(np.asarray(fill_drain + steady), np.asarray(fill_drain), ramp, np.asarray(bound), limiter)
+    seconds = np.asarray(fill_drain + steady)
+    spent = chip.events.within_limit(joules, seconds)
+    return KernelTime(seconds, np.asarray(fill_drain), ramp, np.asarray(bound), limiter, spent)

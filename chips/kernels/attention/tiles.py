@@ -77,6 +77,12 @@ def _softmax_clocks(chip: Gpu) -> float:
     return max((1.0 - share) * exponential, lanes + share * on_lanes)
 
 
+def instruction_rows(tile: AttentionTile, query_rows: Floats) -> Floats:
+    """Rows that a tile's matrix instructions compute, where one head has ``query_rows``."""
+    whole: Floats = np.ceil(np.minimum(query_rows, tile.rows) / WARPGROUP_ROWS) * WARPGROUP_ROWS
+    return np.minimum(whole, tile.rows)
+
+
 @dataclass(frozen=True)
 class TileTime:
     """Seconds of one tile on a streaming multiprocessor, and what its blocks wait for.
@@ -107,8 +113,7 @@ def time_tile(
     coefficients, compute = chip.generation.attention, chip.compute
     efficiency = coefficients.matrix_efficiency if asynchronous else coefficients.synchronous_matrix_efficiency
     used_rows = np.minimum(query_rows, tile.rows)
-    rows = np.minimum(np.ceil(used_rows / WARPGROUP_ROWS) * WARPGROUP_ROWS, tile.rows)
-    scores = rows * tile.keys
+    scores = instruction_rows(tile, query_rows) * tile.keys
     element_clocks = shape.head_dim * compute.units / coefficients.l2_bytes_per_clock
     key_clocks = element_clocks * shape.kv_bytes
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from chips.energy import DYNAMIC, ZEROS
 from chips.kernels.kernel_time import LATENCY, MATRIX_UNIT, MEMORY, ON_CHIP_NETWORK, KernelTime
 from chips.kernels.matmul.tiles import (
     ACCUMULATOR_BYTES,
@@ -23,7 +24,6 @@ from chips.kernels.matmul.tiles import (
     Tiles,
     tiles_of,
 )
-from chips.kernels.power import slower_clock
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
 ARRAY_BYTES = 120e3
@@ -85,14 +85,16 @@ def price_matmul(
         _price(chip, flat[:, start : start + chunk], precision, weight_element, resident_weights, tiles)
         for start in range(0, max(flat.shape[1], 1), chunk)
     ]
-    seconds, fill, ramp, bound, limiter = (np.concatenate(field).reshape(shape) for field in zip(*parts, strict=True))
-    return KernelTime(seconds, fill, ramp, bound, _LIMITERS[limiter.astype(np.intp)])
+    *times, limiter, joules = (np.concatenate(field, axis=-1) for field in zip(*parts, strict=True))
+    seconds, fill, ramp, bound = (time.reshape(shape) for time in times)
+    limited = _LIMITERS[limiter.astype(np.intp).reshape(shape)]
+    return KernelTime(seconds, fill, ramp, bound, limited, joules.reshape(len(DYNAMIC), *shape))
 
 
 def _price(
     chip: Gpu, dimensions: Floats, precision: Precision, weight_element: float, resident_weights: bool, tiles: Tiles
-) -> tuple[Floats, Floats, Floats, Floats, NDArray[np.intp]]:
-    """Seconds, fill and drain, the ramp of these, bound and index of the limiter of every shape.
+) -> tuple[Floats, Floats, Floats, Floats, NDArray[np.intp], Floats]:
+    """Seconds, fill and drain, the ramp of these, bound, index of the limiter and joules of every shape.
 
     Rows of ``dimensions``: m, n, k and count of the shapes. ``weight_element``: bytes of a weight in memory.
 
@@ -144,10 +146,12 @@ def _price(
     longest = np.maximum(on_chip, hbm)
     waits = unhidden(chip, on_unit + l2 + hbm - longest) + starved(chip, on_chip, hbm)
     whole = start + _small_product(chip, dimensions)[:, None, None] + longest + waits + reduction
-    flops = 2.0 * count * m * n * k
-    joules = (flops * coefficients.joules_per_flop * element / 2.0)[:, None, None]
-    joules = joules + (read_bytes + output_bytes[:, None, None]) * coefficients.joules_per_byte
-    whole += slower_clock(chip, on_unit, joules, whole, POWER_WINDOW if resident_weights else 0.0)
+    flops, events = 2.0 * count * m * n * k, chip.events
+    tile_flops = items * steps_each * (coefficients.step_bytes / element * tiles.rows * tiles.columns * 2.0)[:, None]
+    worked = (flops[:, None, None] * (1.0 - ZEROS) + tile_flops * ZEROS) * element / 2.0
+    moved = read_bytes + output_bytes[:, None, None]
+    joules = worked * events.flop.sum() + moved * events.memory_byte.sum()
+    whole += events.slower_clock(on_unit, joules, whole, POWER_WINDOW if resident_weights else 0.0)
 
     kernels = tiles.rows.size * split.shape[2]
     best = np.argmin(whole.reshape(m.size, kernels), axis=1)[:, None]
@@ -168,7 +172,12 @@ def _price(
         np.where(by_vector, other, chosen(value)) for other, value in ((0.0, work), (0.0, l2), (vector_chain, chain))
     )
     limiter = _limiter(work, l2, memory, start + chain)
-    return seconds, fill, np.minimum(start, fill), bound, limiter
+    spent = events.joules(
+        flops=np.where(by_vector, 0.0, chosen(worked)),
+        instructions=np.where(by_vector, flops / 2.0, 0.0),
+        memory_bytes=chosen(moved),
+    )
+    return seconds, fill, np.minimum(start, fill), bound, limiter, events.within_limit(spent, seconds)
 
 
 def _vector_chain(chip: Gpu, dimensions: Floats, element: float) -> Floats:

@@ -20,7 +20,7 @@ class Impossible(GpuGroup):
     def kernel_time(self, operator):
         real = super().kernel_time(operator)
         return KernelTime(
-            np.asarray(1e-6), np.asarray(0.0), np.asarray(0.0), real.bound_seconds, np.asarray(MATRIX_UNIT)
+            np.asarray(1e-6), np.asarray(0.0), np.asarray(0.0), real.bound_seconds, np.asarray(MATRIX_UNIT), real.joules
         )
 
 
