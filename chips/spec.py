@@ -43,6 +43,8 @@ ELEMENT_BYTES: dict[Precision, float] = {"bf16": 2, "fp8": 1, "int8": 1, "nvfp4"
 """Of a stored value with its share of scales: NVFP4 is 4 bits, and an 8-bit scale for every 16 values."""
 KvPrecision = Literal["bf16", "fp8"]
 """Of the keys and values in a KV cache."""
+MatrixFormat = Literal["bf16", "tf32", "fp8", "int8", "nvfp4"]
+"""That matrix units multiply; kernels are priced for a ``Precision``."""
 
 
 class Compute(Frozen):
@@ -54,7 +56,8 @@ class Compute(Frozen):
     """the clock of the vendor's peak figure."""
     max_clock_hz: Hertz | None = None
     """the highest that the chip can run, where it differs."""
-    matrix_flop_per_clock: dict[Precision, Count]
+    matrix_flop_per_clock: dict[MatrixFormat, Count]
+    """dense, of each format that the matrix unit takes."""
     vector_lanes: Count
     special_functions_per_clock: PerClock
 
@@ -136,7 +139,7 @@ class ChipBase(Frozen):
     link: Link
     power_watts: Watts
 
-    def peak_flops(self, precision: Precision) -> float:
+    def peak_flops(self, precision: MatrixFormat) -> float:
         """Dense matrix peak, FLOP/s (a multiply-accumulate counts two). Raises CatalogError if not supported."""
         rates = self.compute.matrix_flop_per_clock
         if precision not in rates:

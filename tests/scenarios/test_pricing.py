@@ -152,7 +152,7 @@ def test_what_does_not_fit_is_a_row_that_says_what_it_needs_and_has():
     assert not small["fits"].any()
     assert large["fits"].all()
     assert "142." in small["reason"].iloc[0]
-    assert "80.0 GB" in small["reason"].iloc[0]
+    assert "85.5 GB" in small["reason"].iloc[0]
 
 
 def test_a_precision_that_the_chip_lacks_is_a_row_that_says_so():
