@@ -319,9 +319,10 @@ class Systolic(ChipBase):
         """A row of operands enters and a row of sums is read and written back (4 bytes each) for rows x columns
         multiply-adds.
         """
-        element = min(ELEMENT_BYTES[precision] for precision in self.compute.matrix_flop_per_clock)
+        rates = self.compute.matrix_flop_per_clock
+        element = min(size for precision, size in ELEMENT_BYTES.items() if precision in rates)
         moved = (self.rows * element + 8.0 * self.columns) / (2.0 * self.rows * self.columns)
-        precision = "int8" if "int8" in self.compute.matrix_flop_per_clock else "bf16"
+        precision = "int8" if "int8" in rates else "bf16"
         return array_events(self.energy, self.memory.kind, self.power_watts, precision, moved, 1.0)
 
 
