@@ -39,7 +39,7 @@ def test_roofline_in_pandas(benchmark: BenchmarkFixture) -> None:
     bandwidth = {name: load_chip(name).memory.bandwidth for name in frame["chip"].unique()}
 
     def roofline() -> pd.Series:
-        moved = model.weight_bytes("bf16") + frame["batch"] * frame["context"] * model.kv_bytes_per_token
+        moved = model.weight_bytes() + frame["batch"] * frame["context"] * model.kv_bytes_per_token
         return moved / frame["count"] / frame["chip"].map(bandwidth)
 
     seconds = benchmark(roofline)

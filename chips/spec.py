@@ -131,6 +131,8 @@ class ChipBase(Frozen):
     """Whether it computes all operators of a decoder, alone and together with others of its kind."""
     lays_out_in_space: ClassVar[bool] = False
     """Whether a fused kernel is mapped onto its units anew for each shape, not dealt out to them in waves."""
+    converts_as_it_reads: ClassVar[bool] = False
+    """Whether its kernels bring weights, keys and values that are stored in fewer bits back to 16 as they read them."""
 
     name: Name
     title: Name
@@ -166,6 +168,7 @@ class Gpu(ChipBase):
     """A GPU: streaming multiprocessors behind a shared L2, one kernel an operator, launched by a host."""
 
     has_framework = True
+    converts_as_it_reads = True
 
     kind: Literal["gpu"]
     generation: GpuGeneration

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from results.errors import SchemaError
 from results.units import PICOSECONDS_PER_SECOND
-from results.words import LAUNCH_NAMES, PARTS, PHASES
+from results.words import KV_PRECISIONS, LAUNCH_NAMES, PARTS, PHASES, PRECISIONS
 
 Dtype = Literal["str", "int64", "float64", "bool"]
 
@@ -44,7 +44,8 @@ COLUMNS: dict[str, Column] = {
     "phase": Column("decode, prefill, request (prefill and all output tokens) or train (one step)", "", "str", PHASES),
     "strategy": Column("per_operator, fused_decoder or kernel_loop", "", "str"),
     "launch": Column("how kernels are launched, in the chip's own word", "", "str", LAUNCH_NAMES),
-    "precision": Column("of weights and matrix products", "", "str"),
+    "precision": Column("of weights and products; int8 and int4 are of weights alone", "", "str", PRECISIONS),
+    "kv_precision": Column("of keys and values in the cache", "", "str", KV_PRECISIONS),
     "batch": Column("sequences side by side", "sequences", "int64"),
     "context": Column("tokens of a sequence that the phase sees", "tokens", "int64"),
     "parallel": Column("how they share the work; empty for one tensor-parallel group", "", "str"),

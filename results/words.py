@@ -26,6 +26,11 @@ HOST_LAUNCHES = ("eager", "compiled")
 """Ways to launch on a GPU in which the host issues every kernel."""
 LAUNCH_NAMES = tuple(dict.fromkeys(word for words in LAUNCHES.values() for word in words))
 
+PRECISIONS = ("bf16", "fp8", "fp8-block", "nvfp4", "int8", "int4")
+"""How weights are stored and products computed; int8 and int4 are stored weights alone, whose products are in bf16."""
+KV_PRECISIONS = ("bf16", "fp8")
+"""How keys and values are stored."""
+
 BOUNDARY_PARTS = ("gap", "ramp", "drain", "dependency", "host")
 """What a kernel boundary is made of."""
 PARTS = ("matmul", "attention", "other", "allreduce", "launch", "host", "dependency", "fill_drain")

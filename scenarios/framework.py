@@ -56,6 +56,12 @@ class Framework(Frozen):
     fusion: Literal["none", "element-wise", "products"]
     """which operators share a kernel: none, so that an element-wise one is its ``plain_calls`` kernels; what is
     element-wise, so that it is one; or products, in which element-wise operators ride."""
+    fp8_scales: Literal["static", "tensor", "row"] = "row"
+    """how it scales what a product takes in FP8, where a checkpoint does not say: by scales known beforehand, by the
+    maximum of the whole input, or by that of each token's row."""
+    fuses_conversion: bool = False
+    """whether the conversion of a product's input is part of the kernel before it, where a token needs no other one for
+    its scales."""
     plans_attention: bool = True
     """whether a kernel ahead of attention plans its splits, as vLLM calls FlashAttention."""
     shares_keys: bool = True

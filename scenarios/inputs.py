@@ -16,7 +16,7 @@ from inspect import Parameter, signature
 from typing import Any, TypeVar, get_args
 
 from results.errors import LooplineError
-from results.words import LAUNCH_NAMES, PHASES
+from results.words import KV_PRECISIONS, LAUNCH_NAMES, PHASES, PRECISIONS
 from scenarios.errors import ScenarioError
 from scenarios.quantities import check_count
 
@@ -147,12 +147,6 @@ def _synchronizations() -> Collection[str]:
     return get_args(Synchronization)
 
 
-def _precisions() -> Collection[str]:
-    from chips.spec import ELEMENT_BYTES
-
-    return ELEMENT_BYTES
-
-
 @lru_cache
 def _variation(text: str) -> object:
     from cluster import Variation
@@ -216,9 +210,9 @@ INPUTS = (
     Input(
         "context",
         int,
-        4096,
-        meaning="tokens of a sequence; a request's prompt and output together",
-        help="Tokens of a sequence; a request's prompt and output.",
+        None,
+        meaning="tokens of a sequence; a request's prompt and output together; 4096 or the model's most if not given",
+        help="Tokens of a sequence; a request's prompt and output (default: 4096, or the model's if it has fewer).",
         axis=5,
     ),
     Input(
@@ -288,11 +282,21 @@ INPUTS = (
     Input(
         "precision",
         str,
-        "bf16",
-        meaning="of weights and matrix products",
-        help="Of weights and matrix products: bf16 | fp8 | int8",
+        None,
+        meaning="of weights and products; int8 and int4 are of weights alone; the checkpoint's own if not given",
+        help="Of weights and products: bf16 | fp8 | fp8-block | nvfp4, or of weights alone: int8 | int4 (default: the "
+        "checkpoint's).",
         axis=7,
-        known=_precisions,
+        known=lambda: PRECISIONS,
+    ),
+    Input(
+        "kv_precision",
+        str,
+        None,
+        meaning="of keys and values in the cache; the checkpoint's own if not given",
+        help="Of keys and values in the cache: bf16 | fp8 (default: the checkpoint's).",
+        axis=15,
+        known=lambda: KV_PRECISIONS,
     ),
     Input(
         "variation",

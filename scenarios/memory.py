@@ -20,11 +20,11 @@ def needed_bytes(assignment: Assignment) -> float:
     """What one chip must hold, in bytes; in training the one that holds most."""
     point, shard = assignment.point, assignment.shard
     model = point.model
-    weights = model.weight_bytes(point.precision) / shard.ranks
     if point.phase == "train":
         return max(held_in_training(assignment))
-    entries = model.layers * point.batch * point.context
-    return weights + entries * model.kv_entry_bytes(shard.kv_heads)
+    entries = point.batch * model.kept_entries(point.context)
+    weights = model.weight_bytes(point.quantization, shard.ranks)
+    return weights + entries * model.kv_entry_bytes(shard.kv_heads, point.quantization)
 
 
 def held_in_training(assignment: Assignment) -> list[float]:
@@ -67,14 +67,33 @@ def assign_fitting(point: Point) -> Assignment:
     Raises DoesNotFit, with what is needed, what is there and what would fit; ScenarioError where the model does not
     split.
     """
-    try:
-        point.chip.peak_flops(point.precision)
-    except CatalogError as error:
-        raise DoesNotFit(str(error).rstrip(".")) from None
+    _check_precision(point)
     assignment = assign(point)
     replicas = not assignment.one_group and point.phase != "train"
     check_memory(replace(assignment, point=assignment.replica) if replicas else assignment)
     return assignment
+
+
+def _check_precision(point: Point) -> None:
+    """Raise DoesNotFit where the chip does not compute what the point asks for, with what would be right."""
+    chip, quantization = point.chip, point.quantization
+    try:
+        chip.peak_flops(quantization.multiplied)
+    except CatalogError as error:
+        told = str(error).rstrip(".")
+        if chip.converts_as_it_reads:
+            alone = "int4" if quantization.weight_bits < 8 else "int8"
+            told += f"; serving stacks keep such weights there and multiply in bf16: --precision {alone}"
+        raise DoesNotFit(told) from None
+    if chip.converts_as_it_reads:
+        return
+    supported = ", ".join(sorted(chip.compute.matrix_flop_per_clock))
+    if quantization.weights_alone:
+        raise DoesNotFit(
+            f"{chip.name} has no kernels for weights in {point.precision} alone; it multiplies {supported} as stored"
+        )
+    if quantization.kv_precision != "bf16":
+        raise DoesNotFit(f"{chip.name} keeps keys and values in bf16; --kv-precision bf16")
 
 
 def check_memory(assignment: Assignment) -> None:

@@ -101,7 +101,7 @@ def figures(assignment: Assignment, outcome: Outcome, alike: Outcome, batch: Cou
         "seconds_high": np.maximum(high, seconds),
         "tokens_per_s_user": tokens / seconds,
         "tokens_per_s": batch * tokens / seconds,
-        "mfu": flops / (working * point.chip.peak_flops(point.precision)) / seconds,
+        "mfu": flops / (working * point.chip.peak_flops(point.quantization.multiplied)) / seconds,
         "roofline_fraction": outcome.stream_bytes / point.chip.memory.bandwidth / seconds,
         **{f"{part}_s": spent for part, spent in parts.items()},
         "bound_s": outcome.bound_seconds,

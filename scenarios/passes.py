@@ -25,7 +25,7 @@ def passes_of(assignment: Assignment) -> list[tuple[Step, int]]:
     point, split = assignment.point, assignment.shard
     batch, context = point.batch, point.context
     # Beside a product is room for half an AllReduce: it becomes a ReduceScatter before it and an AllGather behind it.
-    pass_of = partial(forward, point.model, split, precision=point.precision, sequence=cuts_products(point))
+    pass_of = partial(forward, point.model, split, quantization=point.quantization, sequence=cuts_products(point))
     if point.phase == "decode":
         return [(pass_of(batch, 1, context), 1)]
     if point.phase == "prefill":

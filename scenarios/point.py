@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chips.spec import Dataflow, Gpu, Precision, Systolic
+from chips.spec import Dataflow, Gpu, KvPrecision, Systolic
 from cluster import Variation
 from results.words import LAUNCHES, SAME_LAUNCH
 from scenarios.errors import ScenarioError
@@ -15,9 +15,14 @@ from scenarios.inputs import Option, resolved, showing_inputs
 from scenarios.quantities import check_count
 from scenarios.workload.model import Model
 from scenarios.workload.parallel import Parallel
+from scenarios.workload.quantization import PrecisionWord, Quantization, quantization_as_run
 
 MODES = {"collectives": "collective_mode", "synchronization": "synchronization"}
 """Inputs that are traits of the framework, and their names there."""
+DEFAULT_CONTEXT = 4096
+"""Tokens, or as many as the model has positions for."""
+TRAINED_IN = ("bf16", "fp8")
+"""Precisions of a training step."""
 ALIKE = Variation()
 WHOLE = Parallel()
 
@@ -30,7 +35,8 @@ class Point:
     request: prompt and output together. ``output_tokens``: of a request; None for half of its context.
     ``launch``: one of the chip's own words. ``framework``: what runs the model on a GPU; where ``collectives`` or
     ``synchronization`` were asked for, it has these instead of its own. ``variation``: how the ``count`` chips differ
-    from their datasheet. ``parallel``: how they share the work, as it was asked for.
+    from their datasheet. ``parallel``: how they share the work, as it was asked for. ``precision`` and
+    ``kv_precision``: the checkpoint's own unless asked for.
     """
 
     chip: Gpu | Dataflow | Systolic
@@ -39,7 +45,8 @@ class Point:
     phase: str
     strategy: str
     launch: str
-    precision: Precision
+    precision: PrecisionWord
+    kv_precision: KvPrecision
     batch: int
     context: int
     output_tokens: int | None
@@ -49,6 +56,12 @@ class Point:
     collectives: str | None = None
     synchronization: str | None = None
 
+    @property
+    def quantization(self) -> Quantization:
+        """How the model's numbers are stored and multiplied."""
+        scales = None if self.phase == "train" else self.framework.fp8_scales
+        return quantization_as_run(self.model.quantization, self.precision, self.kv_precision, scales)
+
 
 @showing_inputs
 def make_point(model: str | Model, chip: str, count: int, **options: Option) -> Point:
@@ -57,10 +70,13 @@ def make_point(model: str | Model, chip: str, count: int, **options: Option) -> 
     Raises ScenarioError or CatalogError in one sentence.
     """
     asked = resolved({"model": model, "chip": chip, "count": count, **options})
-    known_model, known_chip, phase, context = (asked[name] for name in ("model", "chip", "phase", "context"))
-    if context > known_model.max_context:
+    known_model, known_chip, phase = (asked[name] for name in ("model", "chip", "phase"))
+    context = _context(asked["context"], known_model)
+    asked |= {"context": context} | _precisions(asked, known_model)
+    if phase == "train" and known_model.window is not None and context > known_model.window:
         raise ScenarioError(
-            f"--context {context} is beyond what {known_model.name} was trained for; at most {known_model.max_context}."
+            f"--context {context} is beyond the sliding window of {known_model.name}, {known_model.window} tokens, up "
+            "to which training is modelled."
         )
     output_tokens = _output_tokens(asked["output_tokens"], phase, context)
     _check_split(asked["parallel"], asked)
@@ -86,6 +102,30 @@ def _launch(word: str | None, chip: Gpu | Dataflow | Systolic, framework: Framew
         return "hardware"
     ahead = framework.launch == "pdl" and chip.generation.launch.readmission is None
     return "graph" if ahead or phase == "train" else framework.launch
+
+
+def _context(given: int | None, model: Model) -> int:
+    """The tokens asked for, or the usual ones as far as the model has positions."""
+    if given is None:
+        return min(DEFAULT_CONTEXT, model.max_context)
+    if given > model.max_context:
+        raise ScenarioError(
+            f"--context {given} is beyond what {model.name} was trained for; at most {model.max_context}."
+        )
+    return given
+
+
+def _precisions(asked: Mapping[str, Any], model: Model) -> dict[str, str]:
+    """Those asked for, or else those of the checkpoint; a training step has its own."""
+    trains = asked["phase"] == "train"
+    stored = Quantization() if trains or model.quantization is None else model.quantization
+    precision = asked["precision"] or stored.precision
+    kv_precision = asked["kv_precision"] or stored.kv_precision
+    if trains and precision not in TRAINED_IN:
+        raise ScenarioError(f"--precision {precision} is no precision of a training step; expected bf16 or fp8.")
+    if trains and kv_precision != "bf16":
+        raise ScenarioError(f"--kv-precision {kv_precision}: a training step keeps no KV cache.")
+    return {"precision": precision, "kv_precision": kv_precision}
 
 
 def _output_tokens(given: int | None, phase: str, context: int) -> int | None:

@@ -87,7 +87,7 @@ def _kin(points: Sequence[Point]) -> Iterable[list[int]]:
 
 def _work(point: Point) -> Hashable:
     """What a point computes on what, but for its batch and context."""
-    return point.chip, point.model, point.framework, point.count, point.phase, point.precision
+    return point.chip, point.model, point.framework, point.count, point.phase, point.quantization
 
 
 def _recordable(point: Point) -> bool:
@@ -146,7 +146,7 @@ def _recorded_together(
 def _step(assignment: Assignment, batches: Floats, contexts: Floats) -> Step:
     point = assignment.point
     tokens = 1 if point.phase == "decode" else contexts
-    return forward(point.model, assignment.shard, batches, tokens, contexts, point.precision)
+    return forward(point.model, assignment.shard, batches, tokens, contexts, point.quantization)
 
 
 def _limited_alike(assignment: Assignment, step: Step) -> list[NDArray[np.intp]]:

@@ -38,7 +38,7 @@ def place_decoder(point: Point) -> Placement:
         raise ScenarioError(f"{point.chip.name} lays no kernels out in space; choose a dataflow chip.")
     assignment = assign(point)
     group = DataflowGroup(point.chip, assignment.cluster())
-    point.chip.peak_flops(point.precision)  # refuses what its units do not compute
+    point.chip.peak_flops(point.quantization.multiplied)  # refuses what its units do not compute
     decoder = passes_of(assignment)[0][0].decoders[0]
     placed: list[Placement] = []
     refused = ""
@@ -164,5 +164,5 @@ def _decoder(hidden: int, count: int, phase: str, batch: int, context: int) -> D
     if hidden < HEAD_DIM or hidden % HEAD_DIM:
         raise ScenarioError(f"--hidden {hidden} is not heads of {HEAD_DIM}; choose a multiple of {HEAD_DIM}.")
     model = llama_of(hidden)
-    step = forward(model, shard(model, count), batch, 1 if phase == "decode" else context, context, "bf16")
+    step = forward(model, shard(model, count), batch, 1 if phase == "decode" else context, context)
     return step.decoders[0]

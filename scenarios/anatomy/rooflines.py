@@ -26,7 +26,10 @@ from scenarios.workload.operators import Operator, Segment, Step
 def roofs(point: Point) -> dict[str, float]:
     """Of the chip: ``peak_flop_per_s``, ``memory_bytes_per_s`` and, of a GPU, its L2's ``cache_bytes_per_s``."""
     chip = point.chip
-    found = {"peak_flop_per_s": chip.peak_flops(point.precision), "memory_bytes_per_s": chip.memory.bandwidth}
+    found = {
+        "peak_flop_per_s": chip.peak_flops(point.quantization.multiplied),
+        "memory_bytes_per_s": chip.memory.bandwidth,
+    }
     if isinstance(chip, Gpu):
         found["cache_bytes_per_s"] = chip.generation.vector.l2_bytes_per_clock * chip.compute.clock_hz
     return found
@@ -40,7 +43,7 @@ def operator_rooflines(point: Point) -> list[dict[str, object]]:
     most: ``roof_flop_per_s``, where a GPU's L2 may hold inputs and outputs. ``roof_fraction`` never exceeds 1. Raises
     DoesNotFit with numbers.
     """
-    peak, bandwidth = point.chip.peak_flops(point.precision), point.chip.memory.bandwidth
+    peak, bandwidth = point.chip.peak_flops(point.quantization.multiplied), point.chip.memory.bandwidth
     cached = point.chip.cache_bytes
     records: list[dict[str, object]] = []
     assignment = assign_fitting(point)

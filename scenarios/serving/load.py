@@ -21,7 +21,7 @@ from scenarios.serving.continuous_batching import Schedule, Served, serve
 from scenarios.strategies.step_time import step_seconds
 from scenarios.workload.decoder import forward
 from scenarios.workload.model import Shard
-from scenarios.workload.operators import Collective, Elementwise, MatrixProduct, Operator, Segment, Step
+from scenarios.workload.operators import Collective, Conversion, Elementwise, MatrixProduct, Operator, Segment, Step
 
 PREFILL_TOKENS = 8192  # of prompts in one iteration, unless the framework says how many prompts (max_num_tokens)
 # A benchmark of N concurrent requests sends 20 N, at most 2,000: the means of the measured table are multiples of
@@ -59,11 +59,11 @@ class Iteration:
 
     def _priced(self, prompts: int, decoding: int) -> float:
         if (prompts, decoding) not in self.known:
-            model, precision, work = self.point.model, self.point.precision, []
+            model, numbers, work = self.point.model, self.point.quantization, []
             if decoding:
-                work.append(forward(model, self.split, decoding, 1, self.context, precision))
+                work.append(forward(model, self.split, decoding, 1, self.context, numbers))
             if prompts:
-                work.append(forward(model, self.split, prompts, self.prompt, self.prompt, precision))
+                work.append(forward(model, self.split, prompts, self.prompt, self.prompt, numbers))
             step = _together(*work) if len(work) == 2 else work[0]
             launch = "eager" if prompts else "graph"
             self.known[prompts, decoding] = step_seconds(
@@ -152,7 +152,8 @@ def _merged(ours: Operator, theirs: Operator) -> list[Operator]:
         case Collective(), Collective():
             return [replace(ours, payload_bytes=ours.payload_bytes + theirs.payload_bytes)]
         case Elementwise(), Elementwise():
-            summed = ("bytes_read", "bytes_written", "operations", "special_functions")
+            summed = ["bytes_read", "bytes_written", "operations", "special_functions"]
+            summed += ["rows"] if isinstance(ours, Conversion) else []
             return [replace(ours, **{name: getattr(ours, name) + getattr(theirs, name) for name in summed})]
         case _:
             return [ours, theirs]

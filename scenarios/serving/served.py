@@ -31,7 +31,8 @@ def serve(
     output_tokens: int = 256,
     requests: int | None = None,
     framework: str = "trtllm",
-    precision: str = "bf16",
+    precision: str | None = None,
+    kv_precision: str | None = None,
 ) -> list[ServedRecord]:
     """A record for every GPU, count and ``concurrency``: seconds to the first and per output token, output tokens/s.
 
@@ -40,7 +41,9 @@ def serve(
     """
     records: list[ServedRecord] = []
     for chip, count, clients in product(chips, counts, concurrency):
-        point = make_point(model, chip, count, context=1, framework=framework, precision=precision)
+        point = make_point(
+            model, chip, count, context=1, framework=framework, precision=precision, kv_precision=kv_precision
+        )
         served = serving_times(
             point, input_tokens=input_tokens, output_tokens=output_tokens, concurrency=clients, requests=requests
         )

@@ -46,7 +46,7 @@ def training_work(assignment: Assignment) -> TrainingStep:
         assignment.shard,
         layout.micro_batch,
         point.context,
-        point.precision,
+        point.quantization.multiplied,
         recompute=layout.recompute,
         sequence=layout.sequence,
         fused_attention=point.framework.fused_attention,

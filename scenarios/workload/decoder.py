@@ -7,13 +7,18 @@ Megatron's partition: the first product of a pair by columns, the second by rows
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
-from chips.spec import Precision
+import numpy as np
+
+from chips.kernels.quantize import QUANTIZE_OPERATIONS, SEARCH_OPERATIONS, Scales
+from chips.spec import ELEMENT_BYTES
 from scenarios.workload.model import Model, Shard
 from scenarios.workload.operators import (
     ACTIVATION_BYTES,
     Attention,
     Collective,
+    Conversion,
     Count,
     Decoder,
     Elementwise,
@@ -22,16 +27,16 @@ from scenarios.workload.operators import (
     Quantity,
     Segment,
     Step,
+    largest,
 )
+from scenarios.workload.quantization import PLAIN, Quantization
 
 # Kernels of a framework that does not fuse what serving libraries fuse, one for each call in the source of the Llama
 # family in Hugging Face transformers: normalisation = to fp32, square, mean, add, root, multiply, back, scale; rotary
 # embedding of queries and of keys = multiply, negate, join, multiply, add each, and two writes to the KV cache;
-# SiLU-multiply = two; products of queries, keys, values, of gate and of up = one each; attention = one.
-PLAIN_NORM, PLAIN_ROTARY, PLAIN_SILU, PLAIN_QKV = 8, 12, 2, 3
-# Quantised checkpoints and FP8 training leave embedding and head in 16 bits (TensorRT Model Optimizer, Transformer
-# Engine).
-HEAD_PRECISION: Precision = "bf16"
+# SiLU-multiply = two; products of queries, keys, values, of gate and of up = one each; attention = one; a scale found =
+# absolute, maximum; a conversion with it = divide, clamp, convert.
+PLAIN_NORM, PLAIN_ROTARY, PLAIN_SILU, PLAIN_QKV, PLAIN_SEARCH, PLAIN_CONVERT = 8, 12, 2, 3, 2, 3
 
 
 def norm(name: str, model: Model, tokens: Count, *, add: bool, width: int | None = None) -> Elementwise:
@@ -56,25 +61,30 @@ def decoder(
     batch: Count,
     tokens: Count,
     context: Count,
-    precision: Precision,
+    quantization: Quantization,
     *,
+    window: int | None = None,
     sequence: bool = False,
     fused_attention: bool = True,
 ) -> tuple[Operator, ...]:
     """One decoder on one of ``shard.ranks`` chips: ``tokens`` new tokens in each of ``batch`` sequences.
 
-    With ``sequence`` parallelism (Korthikanti et al. 2022) normalisations work on 1/ranks of the tokens and each
-    AllReduce becomes a ReduceScatter and an AllGather of the same volume.
+    ``window``: keys that a token sees at most. With ``sequence`` parallelism (Korthikanti et al. 2022) normalisations
+    work on 1/ranks of the tokens and each AllReduce becomes a ReduceScatter and an AllGather of the same volume.
     """
     rows = batch * tokens
     own_rows = -(-rows // shard.ranks) if sequence else rows
     rotated = (shard.heads + shard.kv_heads) * model.head_dim
-    qkv_width = (shard.heads + 2 * shard.kv_heads) * model.head_dim
+    query_width, kept_width = shard.heads * model.head_dim, 2 * shard.kv_heads * model.head_dim
+    qkv_width = query_width + kept_width
     up_width = (2 if model.gated_mlp else 1) * shard.intermediate
     payload = 1.0 * rows * model.hidden * ACTIVATION_BYTES
-    operators: list[Operator] = [norm("attention normalisation", model, own_rows, add=True)]
+    before, after = model.norms != "after", model.norms != "before"
+    # One residual add beside each: with the normalisation after it, or where there is none, with the one before it.
+    output_norm = partial(norm, model=model, tokens=own_rows, add=not before)
+    operators: list[Operator] = [norm("attention normalisation", model, own_rows, add=True)] if before else []
     operators += _gather("attention input", payload, shard.ranks, sequence)
-    operators.append(MatrixProduct("QKV projection", rows, qkv_width, model.hidden, precision, plain_calls=PLAIN_QKV))
+    operators += _product("QKV projection", rows, qkv_width, model.hidden, quantization, around=True, calls=PLAIN_QKV)
     if model.qk_norm:
         heads = shard.heads + shard.kv_heads
         qk = norm("query and key normalisation", model, rows * heads, add=False, width=model.head_dim)
@@ -83,22 +93,23 @@ def decoder(
         Elementwise(
             "rotary embedding and KV cache write" if model.rotary else "KV cache write",
             bytes_read=rows * qkv_width * ACTIVATION_BYTES,
-            bytes_written=rows * qkv_width * ACTIVATION_BYTES,
+            bytes_written=rows * (query_width * ACTIVATION_BYTES + kept_width * quantization.kv_bytes),
             operations=6.0 * rows * rotated if model.rotary else 0.0,
             plain_calls=PLAIN_ROTARY if model.rotary else 2,
         ),
-        *_attention(model, shard, batch, tokens, context, fused=fused_attention),
-        MatrixProduct("output projection", rows, model.hidden, shard.heads * model.head_dim, precision),
+        *_attention(model, shard, batch, tokens, context, quantization, window, fused=fused_attention),
+        *_product("output projection", rows, model.hidden, shard.heads * model.head_dim, quantization, around=True),
         *_reduce("attention", payload, shard.ranks, sequence),
-        norm("MLP normalisation", model, own_rows, add=True),
+        *([output_norm("attention output normalisation")] if after else []),
+        *([norm("MLP normalisation", model, own_rows, add=True)] if before else []),
         *_gather("MLP input", payload, shard.ranks, sequence),
-        MatrixProduct(
+        *_product(
             "gate and up projection" if model.gated_mlp else "up projection",
             rows,
             up_width,
             model.hidden,
-            precision,
-            plain_calls=2 if model.gated_mlp else 1,
+            quantization,
+            calls=2 if model.gated_mlp else 1,
         ),
         Elementwise(
             "SiLU-multiply" if model.gated_mlp else "GELU",
@@ -108,19 +119,84 @@ def decoder(
             special_functions=1.0 * rows * shard.intermediate,
             plain_calls=PLAIN_SILU if model.gated_mlp else 1,
         ),
-        MatrixProduct("down projection", rows, model.hidden, shard.intermediate, precision),
+        *_product("down projection", rows, model.hidden, shard.intermediate, quantization),
         *_reduce("MLP", payload, shard.ranks, sequence),
+        *([output_norm("MLP output normalisation")] if after else []),
     ]
     return tuple(operators)
 
 
+def _product(
+    name: str, rows: Count, n: int, k: int, quantization: Quantization, *, around: bool = False, calls: int = 1
+) -> list[Operator]:
+    """A projection, and before it the conversion of its input where that is quantized; ``around``: of attention."""
+    if around and not quantization.attention:
+        return [MatrixProduct(name, rows, n, k, "bf16", plain_calls=calls)]
+    product = MatrixProduct(
+        name,
+        rows,
+        n,
+        k,
+        quantization.multiplied,
+        plain_calls=calls,
+        weight_bits=quantization.weight_bits,
+        block_scales=quantization.precision == "fp8-block",
+    )
+    if quantization.scales is None:
+        return [product]
+    return [*_conversion(product, quantization.scales), product]
+
+
+def _conversion(product: MatrixProduct, scales: Scales) -> list[Operator]:
+    """What a product takes, converted from 16 bits; a scale of all of it is found in a pass before."""
+    elements = 1.0 * product.m * product.k
+    convert = Conversion(
+        f"{product.name} input to {product.precision.upper()}",
+        bytes_read=elements * ACTIVATION_BYTES,
+        bytes_written=elements * ELEMENT_BYTES[product.precision],
+        operations=QUANTIZE_OPERATIONS * elements,
+        plain_calls=PLAIN_CONVERT,
+        role="cast",
+        rows=1.0 * product.m,
+        width=product.k,
+        precision=product.precision,
+        scales=scales,
+    )
+    if scales == "static":
+        return [convert]
+    if scales == "tensor":
+        search = replace(
+            convert,
+            name=f"{product.name} input scale",
+            bytes_written=0.0,
+            operations=SEARCH_OPERATIONS * elements,
+            plain_calls=PLAIN_SEARCH,
+            role=None,
+            searches=True,
+        )
+        return [search, convert]
+    operations = (QUANTIZE_OPERATIONS + SEARCH_OPERATIONS) * elements
+    return [replace(convert, operations=operations, plain_calls=PLAIN_CONVERT + PLAIN_SEARCH)]
+
+
 def _attention(
-    model: Model, shard: Shard, batch: Count, tokens: Count, context: Count, *, fused: bool
+    model: Model,
+    shard: Shard,
+    batch: Count,
+    tokens: Count,
+    context: Count,
+    quantization: Quantization,
+    window: int | None,
+    *,
+    fused: bool,
 ) -> list[Operator]:
     """Attention as one kernel, or as training ran it before FlashAttention: scores and their dropout through memory."""
+    if window is not None:
+        batch, tokens, context = _within_window(batch, tokens, context, window)
     if fused or not (isinstance(context, int) and isinstance(tokens, int) and isinstance(batch, int)):
-        entry = model.kv_entry_bytes(shard.kv_heads)
-        return [Attention("attention", batch, tokens, context, shard.heads, shard.kv_heads, model.head_dim, entry)]
+        entry, kept = model.kv_entry_bytes(shard.kv_heads, quantization), quantization.kv_precision
+        split = (shard.heads, shard.kv_heads, model.head_dim)
+        return [Attention("attention", batch, tokens, context, *split, entry, kept)]
     heads = batch * shard.heads
     scores = float(heads * tokens * context)
     product = MatrixProduct(
@@ -148,6 +224,27 @@ def _attention(
     ]
 
 
+def _within_window(batch: Count, tokens: Count, context: Count, window: int) -> tuple[Count, Count, Count]:
+    """(batch, tokens, context) of causal attention that computes as much as one in which a token sees ``window`` keys.
+
+    A kernel skips the blocks of keys outside of the window. So the tokens of a sequence are runs of at most a window's
+    length, each over the keys that its own tokens see on average and half of the run.
+    """
+    if largest(context) <= window:
+        return batch, tokens, context
+    seen_by_first = np.minimum(context - tokens + 1.0, window)  # the first new token sees so many
+    growing = np.minimum(tokens, window - seen_by_first + 1.0)  # tokens whose keys are each one more
+    keys = growing * (seen_by_first + (growing - 1.0) / 2.0) + (tokens - growing) * window
+    runs = np.ceil(tokens / window)
+    length = np.ceil(tokens / runs)
+    over = np.maximum(np.rint(keys / tokens + (length - 1.0) / 2.0), length)
+    counts = (batch * runs, length, over)
+    if any(isinstance(size, np.ndarray) for size in (batch, tokens, context)):
+        several, each, over = np.broadcast_arrays(*(np.asarray(size, np.float64) for size in counts))
+        return several, (1 if isinstance(tokens, int) and tokens == 1 else each), over
+    return int(counts[0]), int(counts[1]), int(counts[2])
+
+
 def _gather(name: str, payload: Quantity, ranks: int, sequence: bool) -> list[Operator]:
     """Before a tensor-parallel pair of products: under sequence parallelism the tokens come together."""
     return [Collective(f"{name} AllGather", "all_gather", payload)] if sequence and ranks > 1 else []
@@ -168,7 +265,7 @@ def forward(
     batch: Count,
     tokens: Count,
     context: Count,
-    precision: Precision,
+    quantization: Quantization = PLAIN,
     *,
     every_logit: bool = False,
     sequence: bool = False,
@@ -176,8 +273,9 @@ def forward(
 ) -> Step:
     """A forward pass of ``tokens`` new tokens a sequence that ends at ``context`` tokens.
 
-    ``batch``, ``tokens`` and ``context`` may be arrays (passes,): passes side by side. ``precision`` is the decoders'.
-    Inference needs the logits of the last token only; training (``every_logit``) those of all tokens.
+    ``batch``, ``tokens`` and ``context`` may be arrays (passes,): passes side by side. Layers of one kind follow each
+    other, those with a sliding window first, in whatever order the model has them: each takes as long. Inference needs
+    the logits of the last token only; training (``every_logit``) those of all tokens.
     """
     rows = batch * tokens
     logit_rows = rows if every_logit else batch
@@ -185,7 +283,14 @@ def forward(
     before: list[Operator] = [Elementwise("embedding", hidden_bytes, hidden_bytes, 0.0)]
     after: list[Operator] = [
         norm("final normalisation", model, logit_rows, add=True),
-        MatrixProduct("language model head", logit_rows, shard.vocabulary, model.hidden, HEAD_PRECISION),
+        MatrixProduct(
+            "language model head",
+            logit_rows,
+            shard.vocabulary,
+            model.hidden,
+            "bf16",
+            weight_bits=quantization.around_bits,
+        ),
     ]
     logits = logit_rows * shard.vocabulary
     if shard.ranks > 1:
@@ -204,5 +309,21 @@ def forward(
             role="loss" if every_logit else None,
         )
     )
-    layer = decoder(model, shard, batch, tokens, context, precision, sequence=sequence, fused_attention=fused_attention)
-    return Step((Segment(tuple(before)), Decoder(layer, model.layers), Segment(tuple(after))))
+    decoders = (
+        Decoder(
+            decoder(
+                model,
+                shard,
+                batch,
+                tokens,
+                context,
+                quantization,
+                window=window,
+                sequence=sequence,
+                fused_attention=fused_attention,
+            ),
+            layers,
+        )
+        for layers, window in model.windows
+    )
+    return Step((Segment(tuple(before)), *decoders, Segment(tuple(after))))

@@ -7,6 +7,8 @@ the forward pass.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from scenarios.workload.model import Model
@@ -17,27 +19,33 @@ def model_flops(model: Model, phase: str, batch: Count, context: Count, output_t
     """FLOPs of one point of ``phase``; arrays of ``batch`` and ``context`` give an array."""
     match phase:
         case "decode":
-            return _passed(model, batch, batch * context, batch)
+            return _passed(model, batch, lambda window: batch * _keys(context, window), batch)
         case "prefill":
-            return _passed(model, batch * context, batch * _seen(context), batch)
+            return _passed(model, batch * context, lambda window: batch * _seen(context, window), batch)
         case "train":
-            return 3.0 * _passed(model, batch * context, batch * _seen(context), batch * context)
+            rows = batch * context
+            return 3.0 * _passed(model, rows, lambda window: batch * _seen(context, window), rows)
         case _:
             output = output_tokens or 0
-            prompt = context - output
             # The prompt's pass gives the first token; each of the others is a pass of its own.
-            later = _seen(context - 1) - _seen(prompt)
-            rows, logits = batch * (prompt + output - 1), batch * output
-            return _passed(model, rows, batch * (_seen(prompt) + later), logits)
+            rows, logits = batch * (context - 1), batch * output
+            return _passed(model, rows, lambda window: batch * _seen(context - 1, window), logits)
 
 
-def _seen(tokens: Count) -> Quantity:
+def _keys(context: Count, window: int | None) -> Count:
+    """Keys that the last of ``context`` tokens sees."""
+    return context if window is None else np.minimum(context, window)
+
+
+def _seen(tokens: Count, window: int | None) -> Quantity:
     """Pairs of a token and one that it sees, itself among them."""
-    return tokens * (tokens + 1.0) / 2.0
+    keys = _keys(tokens, window)
+    return keys * (keys + 1.0) / 2.0 + (tokens - keys) * keys
 
 
-def _passed(model: Model, rows: Count, pairs: Quantity, logits: Count) -> Quantity:
-    """A forward pass of ``rows`` tokens that see ``pairs`` keys in all, of which ``logits`` get logits."""
+def _passed(model: Model, rows: Count, pairs: Callable[[int | None], Quantity], logits: Count) -> Quantity:
+    """A forward pass of ``rows`` tokens, of which ``logits`` get logits; ``pairs``: by window, of token and key."""
     query = model.heads * model.head_dim
-    decoder = 2.0 * np.multiply(rows, model.active_parameters) + 4.0 * np.multiply(pairs, query)
-    return model.layers * decoder + 2.0 * np.multiply(logits, model.vocabulary * model.hidden)
+    attention = sum(4.0 * layers * np.multiply(pairs(window), query) for layers, window in model.windows)
+    products = 2.0 * model.layers * np.multiply(rows, model.active_parameters)
+    return products + attention + 2.0 * np.multiply(logits, model.vocabulary * model.hidden)

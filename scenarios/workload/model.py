@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Le
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from chips.catalog_file import CatalogError, nearest_names, validate
 from chips.datasheet import read_sources
 from chips.frozen import Frozen
 from chips.quantity import Name, name_from
-from chips.spec import ELEMENT_BYTES, Precision
 from results.text_file import read_toml
 from scenarios.errors import ScenarioError
 from scenarios.quantities import LARGEST_COUNT, LARGEST_SIZE
 from scenarios.workload.hugging_face import catalog_name, read_config
-from scenarios.workload.operators import ACTIVATION_BYTES
+from scenarios.workload.quantization import PLAIN, Quantization
 
 CATALOG = Path(__file__).parent / "models"
 Size = Annotated[int, Gt(0), Le(LARGEST_SIZE)]
@@ -53,8 +52,18 @@ class Model(Frozen):
     qk_norm: bool
     """RMSNorm over each head's query and key (Qwen3)."""
     norm: Literal["rmsnorm", "layernorm"]
-    biases: Literal["none", "qkv", "attention", "all"]
-    """which projections add one: those for query, key and value, those of attention, or all."""
+    biases: Literal["none", "qkv", "attention", "mlp", "all"]
+    """which projections add one: those for query, key and value, those of attention, those of the MLP, or all."""
+    qk_norm_shared: bool = True
+    """whether all heads share the gains of ``qk_norm``; otherwise it is over all heads together (OLMo 2)."""
+    norms: Literal["before", "after", "around"] = "before"
+    """where normalisations stand: before attention and MLP, after them (OLMo 2), or both (Gemma 2)."""
+    window: Tokens | None = None
+    """keys that a layer with a sliding window sees; None: every layer sees all."""
+    global_layers: NonNegativeInt = 0
+    """layers that see all keys where the others have a ``window``."""
+    quantization: Quantization | None = None
+    """how the checkpoint is stored; None: in 16 bits."""
 
     @property
     def active_parameters(self) -> int:
@@ -66,13 +75,11 @@ class Model(Frozen):
     def decoder_parameters(self) -> int:
         """Weights, biases and normalisation gains of one decoder."""
         query, kept = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        norms = 2 * self._norm_parameters + (2 * self.head_dim if self.qk_norm else 0)
-        biases = {
-            "none": 0,
-            "qkv": query + 2 * kept,
-            "attention": query + 2 * kept + self.hidden,
-            "all": query + 2 * kept + 2 * self.hidden + self.intermediate,
-        }
+        gains = 2 * self.head_dim if self.qk_norm_shared else query + kept
+        norms = (4 if self.norms == "around" else 2) * self._norm_parameters + (gains if self.qk_norm else 0)
+        qkv, output = query + 2 * kept, self.hidden
+        mlp = (2 if self.gated_mlp else 1) * self.intermediate + self.hidden
+        biases = {"none": 0, "qkv": qkv, "attention": qkv + output, "mlp": mlp, "all": qkv + output + mlp}
         return self.active_parameters + norms + biases[self.biases]
 
     @property
@@ -86,19 +93,40 @@ class Model(Frozen):
     def _norm_parameters(self) -> int:
         return self.hidden * (2 if self.norm == "layernorm" else 1)
 
-    def weight_bytes(self, precision: Precision) -> int:
-        """Bytes of all parameters, the decoders' in ``precision``, embedding and head in 16 bits."""
-        decoders = self.layers * self.decoder_parameters
-        return round(decoders * ELEMENT_BYTES[precision] + (self.parameters - decoders) * ELEMENT_BYTES["bf16"])
+    def weight_bytes(self, quantization: Quantization = PLAIN, ranks: int = 1) -> float:
+        """Bytes of all parameters on each of ``ranks`` chips.
 
-    def kv_entry_bytes(self, kv_heads: int) -> int:
+        The decoders' matrices are stored as ``quantization`` says; beyond one KV head a chip, several chips hold a copy
+        of its projections for key and value. Gains and biases are in 16 bits.
+        """
+        copies = max(1.0, ranks / self.kv_heads)
+        attention = 2 * self.hidden * self.head_dim * (self.heads + self.kv_heads * copies)
+        mlp = (3 if self.gated_mlp else 2) * self.hidden * self.intermediate
+        bits = attention * quantization.attention_bits + mlp * quantization.weight_bits
+        bits += 16 * (self.decoder_parameters - self.active_parameters)
+        around = self.parameters - self.layers * self.decoder_parameters
+        return (self.layers * bits + around * quantization.around_bits) / 8 / ranks
+
+    def kv_entry_bytes(self, kv_heads: int, quantization: Quantization = PLAIN) -> float:
         """Bytes that a token adds in one layer to a KV cache of so many heads: a key and a value for each."""
-        return 2 * kv_heads * self.head_dim * ACTIVATION_BYTES
+        return 2 * kv_heads * self.head_dim * quantization.kv_bytes
 
     @property
-    def kv_bytes_per_token(self) -> int:
-        """Bytes that a token adds to the whole KV cache, all layers together."""
+    def kv_bytes_per_token(self) -> float:
+        """Bytes that a token adds to the whole KV cache, all layers together, while no window is full."""
         return self.layers * self.kv_entry_bytes(self.kv_heads)
+
+    @property
+    def windows(self) -> tuple[tuple[int, int | None], ...]:
+        """Layers and the window that they have, kind after kind; layers of one kind are taken together."""
+        if self.window is None:
+            return ((self.layers, None),)
+        kinds = ((self.layers - self.global_layers, self.window), (self.global_layers, None))
+        return tuple(kind for kind in kinds if kind[0])
+
+    def kept_entries(self, context: int) -> int:
+        """Keys, each with its value, that all layers keep of a sequence: a window only its own."""
+        return sum(layers * min(context, window or context) for layers, window in self.windows)
 
 
 class Shard(Frozen):
@@ -187,6 +215,9 @@ def checked_model(fields: dict[str, Any], path: Path) -> Model:
         raise CatalogError(
             f"{path}: kv_heads is {model.kv_heads}; expected a divisor of the {model.heads} heads that share them."
         )
+    if model.global_layers > (model.layers if model.window else 0):
+        most = f"at most the {model.layers} layers" if model.window else "none without a window"
+        raise CatalogError(f"{path}: global_layers is {model.global_layers}; expected {most}.")
     return model
 
 
@@ -196,7 +227,7 @@ def model_figures() -> list[dict[str, object]]:
         {
             "model": model.name,
             "parameters_billion": round(model.parameters / 1e9, 3),
-            "weights_gb": round(model.weight_bytes("bf16") / 1e9, 1),
+            "weights_gb": round(model.weight_bytes() / 1e9, 1),
             "kv_cache_kb_per_token": round(model.kv_bytes_per_token / 1e3, 1),
             "layers": model.layers,
             "hidden": model.hidden,
@@ -219,8 +250,9 @@ def model_card(name: str) -> list[dict[str, object]]:
     derived = {
         "parameters": model.parameters,
         "decoder_parameters": model.decoder_parameters,
-        "weight_bytes (bf16)": model.weight_bytes("bf16"),
-        "kv_bytes_per_token (bf16)": model.kv_bytes_per_token,
+        "weight_bytes (bf16)": round(model.weight_bytes()),
+        **({"weight_bytes (as stored)": round(model.weight_bytes(model.quantization))} if model.quantization else {}),
+        "kv_bytes_per_token (bf16)": round(model.kv_bytes_per_token),
         "tensor-parallel counts": ", ".join(map(str, tensor_parallel_counts(model))),
     }
     fields = {key: getattr(model, key) for key in Model.model_fields}

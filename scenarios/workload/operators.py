@@ -16,9 +16,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.spec import ELEMENT_BYTES, Precision
+from chips.kernels.quantize import Scales
+from chips.spec import ELEMENT_BYTES, KvPrecision, Precision
 
-ACTIVATION_BYTES = 2  # activations and KV cache stay in bf16, whatever the precision of the weights
+ACTIVATION_BYTES = 2  # activations stay in bf16, whatever the precision of the weights
 Quantity = float | NDArray[np.float64]
 Count = int | NDArray[np.float64]
 Part = Literal["matmul", "attention", "other", "allreduce"]
@@ -38,7 +39,9 @@ def largest(quantity: Quantity) -> float:
 class MatrixProduct:
     """C[m,n] = A[m,k] B[k,n] with B the weights; ``weights`` False when B is an activation or gradient.
 
-    ``count`` independent products of this shape are one kernel. ``exact``: FP8 products are added in fp32.
+    ``precision``: what is multiplied. ``weight_bits``: of a stored weight with its part of scales, where it is stored
+    in others. ``block_scales``: products of a block of 128 have a scale of their own. ``count`` independent products of
+    this shape are one kernel. ``exact``: FP8 products are added in fp32.
     """
 
     name: str
@@ -52,10 +55,17 @@ class MatrixProduct:
     count: int = 1
     exact: bool = False
     role: Role | None = None
+    weight_bits: float | None = None
+    block_scales: bool = False
 
     @property
     def several(self) -> bool:
         return isinstance(self.m, np.ndarray)
+
+    @property
+    def weight_bytes(self) -> float:
+        """Of one stored weight, with its part of scales."""
+        return ELEMENT_BYTES[self.precision] if self.weight_bits is None else self.weight_bits / 8.0
 
     @property
     def flops(self) -> Quantity:
@@ -64,19 +74,19 @@ class MatrixProduct:
     @property
     def stream_bytes(self) -> float:
         """Bytes that only this operator reads and that live in off-chip memory: its weights."""
-        return float(self.n * self.k * ELEMENT_BYTES[self.precision]) if self.weights else 0.0
+        return self.n * self.k * self.weight_bytes if self.weights else 0.0
 
     @property
     def activation_bytes(self) -> Quantity:
         """Bytes of input and output that cross memory when the operator is a kernel of its own."""
-        return 1.0 * self.count * (self.m * self.k + self.m * self.n) * ACTIVATION_BYTES
+        return 1.0 * self.count * self.m * (self.k * ELEMENT_BYTES[self.precision] + self.n * ACTIVATION_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
     """Scaled dot-product attention of ``tokens`` query tokens a sequence over ``context`` keys (causal).
 
-    ``kv_entry_bytes``: of the KV cache, for each key with its value.
+    ``kv_entry_bytes``: of the KV cache, for each key with its value, which are stored in ``kv_precision``.
     """
 
     name: str
@@ -86,7 +96,8 @@ class Attention:
     heads: int
     kv_heads: int
     head_dim: int
-    kv_entry_bytes: int
+    kv_entry_bytes: float
+    kv_precision: KvPrecision = "bf16"
     backward: bool = False
     plain_calls: int = 1
     part: Part = "attention"
@@ -181,6 +192,21 @@ class Collective:
     @property
     def activation_bytes(self) -> Quantity:
         return 2.0 * self.payload_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion(Elementwise):
+    """Activations (``rows``, ``width``) on their way into a product of fewer bits.
+
+    ``searches``: a pass before, which finds the scale of the whole input; otherwise they are converted, and scales of
+    each row or of blocks in it are found as well.
+    """
+
+    rows: Quantity = 1.0
+    width: int = 1
+    precision: Precision = "fp8"
+    scales: Scales = "row"
+    searches: bool = False
 
 
 Operator = MatrixProduct | Attention | Elementwise | Collective

@@ -29,6 +29,7 @@ from scenarios.workload.operators import (
     Step,
 )
 from scenarios.workload.parallel import Recompute
+from scenarios.workload.quantization import Quantization
 
 # Mixed-precision Adam as Megatron-LM runs it: 16-bit weight, fp32 gradient, master weight and two moments are held, 18
 # bytes a parameter (Rajbhandari et al. 2020, arXiv 1910.02054, with a 16-bit gradient: 16). The last may be shared.
@@ -99,12 +100,12 @@ def training_step(
     own = tokens // context_parallel
     context = (tokens + own) // 2
     ahead = forward(
-        model,
+        model.model_copy(update={"window": None, "global_layers": 0}),  # no window is full
         shard,
         batch,
         own,
         context,
-        precision,
+        Quantization.of(precision),
         every_logit=True,
         sequence=sequence,
         fused_attention=fused_attention,

@@ -36,7 +36,7 @@ def test_every_input_has_a_column_and_a_field() -> None:
 
 def test_defaults_are_those_of_the_table() -> None:
     point = make_point("llama-3.2-1b", "h100", 1)
-    chosen = ("model", "chip", "framework", "launch", "output_tokens")
+    chosen = ("model", "chip", "framework", "launch", "output_tokens", "context", "precision", "kv_precision")
     told = {row.name: row.default for row in INPUTS if row.name not in chosen}
     assert {name: str(getattr(point, name)) for name in told} == {name: str(value) for name, value in told.items()}
 

@@ -124,7 +124,7 @@ def test_a_request_is_its_prefill_and_every_output_token(chip, strategy, batch):
 @pytest.mark.parametrize("strategy", ["per_operator", "fused_decoder", "kernel_loop"])
 def test_alike_chips_side_by_side_take_what_one_of_them_takes(chip, strategy):
     point = make_point("llama-3.1-8b", chip, 4, strategy=strategy)
-    step = forward(point.model, shard(point.model, 4), 1, 1, 4096, "bf16")
+    step = forward(point.model, shard(point.model, 4), 1, 1, 4096)
     one = Cluster(point.chip, 4)
     four = Cluster(point.chip, 4, slowdown=Slowdown.whole_chips(np.ones(4)))
     alone = run_strategy(Timeline(), one, strategy, step, point.launch, FRAMEWORK)
@@ -136,7 +136,7 @@ def test_alike_chips_side_by_side_take_what_one_of_them_takes(chip, strategy):
 @pytest.mark.parametrize("strategy", ["per_operator", "kernel_loop"])
 def test_one_slow_chip_slows_the_whole_group(chip, strategy):
     point = make_point("llama-3.1-8b", chip, 4, strategy=strategy)
-    step = forward(point.model, shard(point.model, 4), 1, 1, 4096, "bf16")
+    step = forward(point.model, shard(point.model, 4), 1, 1, 4096)
     slowdown = np.ones(4)
     alone = run_strategy(Timeline(), Cluster(point.chip, 4), strategy, step, point.launch, FRAMEWORK)
     slowdown[2] = 1.1
@@ -192,7 +192,7 @@ def test_layers_cost_the_same_to_simulate_exactly_however_many():
     times = []
     for layers in (10, 20, 30):
         model = small.model_copy(update={"layers": layers})
-        step = forward(model, shard(model, 8), 1, 1, 4096, "bf16")
+        step = forward(model, shard(model, 8), 1, 1, 4096)
         cluster = Cluster(point.chip, 8)
         times.append(run_strategy(Timeline(), cluster, "kernel_loop", step, "hardware", FRAMEWORK).ps)
     assert times[1] - times[0] == times[2] - times[1]

@@ -123,7 +123,7 @@ def test_passes_side_by_side_on_differing_chips_are_those_passes_alone(chip, str
 
     def finish(context, passes):
         cluster = Cluster(point.chip, 2, slowdown).side_by_side(passes)
-        step = forward(point.model, split, 1, 1, context, "bf16")
+        step = forward(point.model, split, 1, 1, context)
         clock = cluster.start_clock()
         end = run_strategy(clock, cluster, strategy, step, point.launch, point.framework)
         return np.asarray(cluster.meet(clock, end).ps)
@@ -138,7 +138,7 @@ def test_differing_chips_leap_over_loops_to_the_picosecond(passes):
     point = make_point(MODEL, "sn40l", 4, strategy="kernel_loop", variation="clock=0.03,memory=0.03,seed=5")
     cluster = assign(point).cluster().side_by_side(passes)
     contexts = np.repeat(np.arange(4000.0, 4000.0 + passes), 4) if passes > 1 else 4000
-    step = forward(point.model, shard(point.model, 4), 1, 1, contexts, "bf16")
+    step = forward(point.model, shard(point.model, 4), 1, 1, contexts)
     ends = [
         run_strategy(clock, cluster, point.strategy, step, point.launch, point.framework)
         for clock in (Timeline(4 * passes), Timeline(4 * passes, leaps=False))

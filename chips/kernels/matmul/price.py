@@ -18,9 +18,7 @@ from chips.kernels.kernel_time import LATENCY, MATRIX_UNIT, MEMORY, ON_CHIP_NETW
 from chips.kernels.matmul.tiles import (
     ACCUMULATOR_BYTES,
     OUTPUT_BYTES,
-    STORED_BYTES,
     Floats,
-    StoredWeights,
     Tiles,
     tiles_of,
 )
@@ -51,7 +49,7 @@ def price_matmul(
     k: ArrayLike,
     *,
     precision: Precision = "bf16",
-    stored: StoredWeights | None = None,
+    stored_bits: float | None = None,
     count: ArrayLike = 1,
     resident_weights: bool = False,
     exact: bool = False,
@@ -63,7 +61,8 @@ def price_matmul(
     L2, and a short call is over before the power limit acts; otherwise the load lasts. ``bound_seconds`` counts no
     bytes that L2 could hold so. ``exact``: FP8 products are added in fp32, as backward passes have it, and products
     with a scale for each block of operands (``tiles_of``).
-    ``stored``: weights lie in memory in fewer bits, and become ``precision``, 16 bits, on their way into the product.
+    ``stored_bits``: weights lie in memory in so many bits each, with their part of scales (AWQ, GPTQ: 4 or 8 and a
+    scale of 16 for 128), and become ``precision``, 16 bits, on their way into the product: a kernel of Marlin's kind.
     FP8 and NVFP4 activations are quantized by kernels of their own (``chips.kernels.quantize``).
     Raises ValueError on a dimension or count below 1, CatalogError on a precision that the chip lacks.
     """
@@ -73,12 +72,14 @@ def price_matmul(
         if not valid.all():
             raise ValueError(f"{name} of a matrix product is {value[~valid].flat[0]:g}; it must be at least 1.")
     chip.peak_flops(precision)
-    if stored and precision != "bf16":
-        raise ValueError(f"{stored} weights become 16-bit ones in a product; it was asked for in {precision}.")
+    if stored_bits is not None and (precision != "bf16" or not 1.0 <= stored_bits <= 16.0):
+        raise ValueError(
+            f"weights of {stored_bits:g} bits become 16-bit ones in a product; it was asked for in {precision}."
+        )
     shape = np.broadcast_shapes(*(value.shape for value in given))
     flat = np.stack([np.broadcast_to(value, shape).reshape(-1) for value in given])
-    tiles = tiles_of(chip, precision, exact=exact, stored=stored)
-    weight_element = STORED_BYTES[stored] if stored else ELEMENT_BYTES[precision]
+    tiles = tiles_of(chip, precision, exact=exact, stored_bits=stored_bits)
+    weight_element = ELEMENT_BYTES[precision] if stored_bits is None else stored_bits / 8.0
     candidates = tiles.rows.size * (FEW_SPLITS.size + FILLING_SPLITS)
     chunk = max(1, int(ARRAY_BYTES / flat.itemsize / candidates))
     parts = [

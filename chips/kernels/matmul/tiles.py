@@ -9,7 +9,6 @@ what one work item needs from one streaming multiprocessor. How items fill the c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +29,6 @@ NARROW_SIDE = 128.0
 met less well, the H100's alike.
 """
 
-StoredWeights = Literal["int4", "int8"]
-"""Weights that lie in memory in fewer bits than they are multiplied in (AWQ, GPTQ): a kernel of Marlin's kind."""
-STORED_BYTES: dict[StoredWeights, float] = {"int4": 0.5 + 2.0 / 128.0, "int8": 1.0 + 2.0 / 128.0}
-"""Of a weight with its share of the 16-bit scale of 128 weights, as AWQ and GPTQ checkpoints group them."""
 DEQUANTIZE_OPERATIONS = 2.0
 """Vector instructions a weight, two of which lie in one register: mask and merge, subtract, scale, for each place of a
 word [inferred from Marlin's algorithm: Frantar et al., arXiv 2408.11743]."""
@@ -57,14 +52,14 @@ class Tiles:
     load_bytes: Floats
 
 
-def tiles_of(chip: Gpu, precision: Precision, *, exact: bool = False, stored: StoredWeights | None = None) -> Tiles:
+def tiles_of(chip: Gpu, precision: Precision, *, exact: bool = False, stored_bits: float | None = None) -> Tiles:
     """The tile shapes of this chip: sides that its generation's library compiles, as far as the registers hold them.
 
     Half of the registers accumulate. Thread block clusters receive one operand once for two tiles (multicast).
     Raises CatalogError where these hold none.
     ``exact``: where the matrix unit's sums of FP8 products are short, vector lanes add them to the tile at every step.
-    ``stored``: vector lanes make 16-bit weights of the stored ones of each tile, and warps hand both operands to the
-    matrix unit from their registers.
+    ``stored_bits``: of a weight in memory, where these are fewer: vector lanes make 16-bit weights of those of each
+    tile, and warps hand both operands to the matrix unit from their registers.
     """
     coefficients, on_chip = chip.generation.matmul, chip.on_chip
     sides = np.array(coefficients.tile_sides, np.float64)
@@ -84,17 +79,19 @@ def tiles_of(chip: Gpu, precision: Precision, *, exact: bool = False, stored: St
 
     depth = coefficients.step_bytes / ELEMENT_BYTES[precision]
     rate = chip.compute.matrix_flop_per_clock[precision] * coefficients.matrix_efficiency
-    if stored:
+    if stored_bits is not None:
         rate = min(rate, on_chip.warp_matrix_flop_per_clock)
     multiply = 2.0 * rows * columns * depth / rate
     if exact and precision == "fp8" and coefficients.short_fp8_sums:
         multiply += rows * columns / chip.compute.vector_lanes
     instruction_rows = np.minimum(coefficients.instruction_rows, along)
     operand_reads = along / instruction_rows * (instruction_rows + across) * coefficients.step_bytes
-    shrunk = STORED_BYTES[stored] / ELEMENT_BYTES[precision] if stored else 1.0
+    shrunk = 1.0 if stored_bits is None else stored_bits / 16.0
     loaded = (rows + columns * shrunk) * coefficients.step_bytes
-    load = loaded - (longer / 2.0 * coefficients.step_bytes if on_chip.cluster_units > 1 and not stored else 0.0)
-    if stored:
+    load = loaded - (
+        longer / 2.0 * coefficients.step_bytes if on_chip.cluster_units > 1 and stored_bits is None else 0.0
+    )
+    if stored_bits is not None:
         multiply = np.maximum(multiply, columns * depth * DEQUANTIZE_OPERATIONS / chip.compute.vector_lanes)
     feed = np.maximum(operand_reads / SHARED_BYTES_PER_CLOCK, load / coefficients.load_bytes_per_clock)
     store = rows * columns * OUTPUT_BYTES / coefficients.store_bytes_per_clock

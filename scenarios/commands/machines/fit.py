@@ -33,7 +33,9 @@ def fit(
         int | None, typer.Option(help="Sequences side by side; default: 1, or several without a model")
     ] = None,
     context: Annotated[int | None, typer.Option(help="Tokens of a sequence; default: 4096, or several")] = None,
-    precision: Annotated[str, typer.Option(help="Of a model's weights: bf16 | fp8 | int8")] = "bf16",
+    precision: Annotated[
+        str | None, typer.Option(help="Of weights and products: bf16 | fp8 | ... (default: bf16)")
+    ] = None,
     hidden: Annotated[
         list[int], typer.Option("--hidden", help="Without a model: hidden sizes to count kernels for.")
     ] = HIDDEN,

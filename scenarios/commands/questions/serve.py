@@ -7,6 +7,9 @@ from typing import Annotated
 import typer
 
 from scenarios.commands.output import Json, show
+from scenarios.inputs import INPUTS
+
+INPUT = {row.name: row for row in INPUTS}
 
 
 def serve(
@@ -26,7 +29,8 @@ def serve(
     framework: Annotated[
         str, typer.Option(help="What serves: trtllm | vllm | sglang | ... (scenarios/frameworks.toml)")
     ] = "trtllm",
-    precision: Annotated[str, typer.Option(help="Of weights and matrix products: bf16 | fp8 | int8")] = "bf16",
+    precision: Annotated[str | None, typer.Option(help=INPUT["precision"].help)] = None,
+    kv_precision: Annotated[str | None, typer.Option(help=INPUT["kv_precision"].help)] = None,
     json: Json = False,
 ) -> None:
     """How long do users of a GPU server wait for the first token, and for each one after it?
@@ -50,6 +54,7 @@ def serve(
         requests=requests,
         framework=framework,
         precision=precision,
+        kv_precision=kv_precision,
     )
     readable = [
         {

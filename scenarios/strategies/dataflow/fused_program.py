@@ -24,7 +24,7 @@ from chips.placement import (
     product_stage,
     vector_stage,
 )
-from chips.spec import ELEMENT_BYTES, Dataflow, Gpu
+from chips.spec import Dataflow, Gpu
 from scenarios.errors import ScenarioError
 from scenarios.strategies.dataflow.stages import TILE_TOKENS, DataflowGroup, all_reduce_seconds, tokens_of
 from scenarios.workload.operators import (
@@ -132,7 +132,7 @@ class _Builder:
         if not operator.weights:
             raise ScenarioError(f"'{operator.name}' multiplies activations; placement knows forward passes only.")
         rows = largest(operator.m) * self.part
-        size = operator.n * operator.k * ELEMENT_BYTES[operator.precision] * 1.0
+        size = operator.n * operator.k * operator.weight_bytes
         unit = ComputeUnit.of(self.chip, operator.precision)
         times = unit.turns(rows)
         operand = (

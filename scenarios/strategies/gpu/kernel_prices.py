@@ -7,7 +7,7 @@ Does not belong here: in which order things run and what waits for what: that is
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from chips.clock.time import Picoseconds, plain, seconds_to_ps
 from chips.kernels.attention.price import price_attention_backward, price_attention_decode, price_attention_prefill
 from chips.kernels.kernel_time import MEMORY, KernelTime
 from chips.kernels.matmul.price import price_matmul
+from chips.kernels.quantize import price_quantize, price_scale_search
 from chips.kernels.vector import price_vector
 from chips.spec import Gpu
 from cluster import Cluster
@@ -25,7 +26,7 @@ from collectives.collective_time import Library
 from collectives.libraries.choice import price_collective
 from scenarios.framework import Framework
 from scenarios.strategies.label import LINK, Label
-from scenarios.workload.operators import Attention, Collective, Elementwise, MatrixProduct, Operator
+from scenarios.workload.operators import Attention, Collective, Conversion, Elementwise, MatrixProduct, Operator
 
 if TYPE_CHECKING:
     from scenarios.strategies.gpu.persistent import PersistentStage
@@ -161,8 +162,8 @@ class GpuGroup:
 
     def _different(self, operator: Elementwise | MatrixProduct) -> tuple[list[KernelPrice], NDArray[np.intp]]:
         """The price of each different kernel of several passes, remembered as any other, and which each pass has."""
-        fields = {name: getattr(operator, name) for name in operator.__slots__}
-        varying = {name: values for name, values in fields.items() if isinstance(values, np.ndarray)}
+        sized = {each.name: getattr(operator, each.name) for each in fields(operator)}
+        varying = {name: values for name, values in sized.items() if isinstance(values, np.ndarray)}
         sizes = np.array(list(varying.values()))
         _, first, places = np.unique(sizes[0], return_index=True, return_inverse=True)
         assert np.array_equal(sizes[:, first[places]], sizes), "Its sizes all follow from the batch."
@@ -185,8 +186,12 @@ class GpuGroup:
     def kernel_time(self, operator: Attention | Elementwise | MatrixProduct) -> KernelTime:
         """The kernel of one operator in seconds, not remembered."""
         match operator:
-            case MatrixProduct(m=m, n=n, k=k, precision=precision, count=count, exact=exact):
-                return price_matmul(self.chip, m, n, k, precision=precision, count=count, exact=exact)
+            case MatrixProduct(m=m, n=n, k=k, precision=precision) as p:
+                alone = p.weight_bits if p.weights and precision == "bf16" and p.weight_bytes < 2 else None
+                exact = p.exact or p.block_scales
+                return price_matmul(
+                    self.chip, m, n, k, precision=precision, stored_bits=alone, count=p.count, exact=exact
+                )
             # The cache write is an operator of its own, with the rotary embedding.
             case Attention(backward=True) as a:
                 # Queries that also see the keys of other groups (context parallelism) are more of the same blocks.
@@ -200,13 +205,26 @@ class GpuGroup:
                     a.heads,
                     a.kv_heads,
                     a.head_dim,
+                    kv_precision=a.kv_precision,
                     writes_cache=False,
                     shares_keys=self.framework.shares_keys,
                 )
             case Attention() as a:
                 return price_attention_prefill(
-                    self.chip, a.batch, a.tokens, a.context, a.heads, a.kv_heads, a.head_dim, writes_cache=False
+                    self.chip,
+                    a.batch,
+                    a.tokens,
+                    a.context,
+                    a.heads,
+                    a.kv_heads,
+                    a.head_dim,
+                    kv_precision=a.kv_precision,
+                    writes_cache=False,
                 )
+            case Conversion(searches=True) as c:
+                return price_scale_search(self.chip, c.rows, c.width)
+            case Conversion() as c:
+                return price_quantize(self.chip, c.rows, c.width, precision=c.precision, scales=c.scales)
             case Elementwise() as e:
                 return price_vector(
                     self.chip,
@@ -252,8 +270,8 @@ class GpuGroup:
 
 def _content(operator: Operator) -> Hashable:
     """What an operator is, as a key: of sizes that differ from pass to pass their bytes."""
-    fields = (getattr(operator, name) for name in operator.__slots__)
-    return type(operator), *(value.tobytes() if isinstance(value, np.ndarray) else value for value in fields)
+    values = (getattr(operator, each.name) for each in fields(operator))
+    return type(operator), *(value.tobytes() if isinstance(value, np.ndarray) else value for value in values)
 
 
 @lru_cache(MOST_GROUPS)

@@ -24,6 +24,7 @@ from scenarios.strategies.segments import run_segment
 from scenarios.workload.operators import (
     Attention,
     Collective,
+    Conversion,
     Decoder,
     Elementwise,
     MatrixProduct,
@@ -188,8 +189,8 @@ class _Kernels:
     def of(self, segment: Segment) -> Iterator[tuple[Operator, list[Operator]]]:
         """The kernels of a segment: each an operator, and those that ride in it."""
         waiting: list[Operator] = []
-        for operator in segment.operators:
-            if self._rides(operator, segment):
+        for place, operator in enumerate(segment.operators):
+            if self._rides(operator, segment, place):
                 waiting.append(operator)
             else:
                 yield operator, waiting
@@ -197,10 +198,16 @@ class _Kernels:
         for operator in waiting:
             yield operator, []
 
-    def _rides(self, operator: Operator, segment: Segment) -> bool:
+    def _rides(self, operator: Operator, segment: Segment, place: int) -> bool:
         """Whether an operator is part of the kernel beside it: of a product, or of the AllReduce before it."""
         framework, norm = self.group.framework, operator.role == "norm"
-        if framework.collective_mode == "fused" and norm and self.group.cluster.count > 1:
+        if framework.fuses_conversion and operator.role == "cast" and not self.by_host:
+            # What needs a maximum over all tokens waits for all of the kernel before it.
+            return isinstance(operator, Conversion) and operator.scales != "tensor"
+        # Before the first operator of a decoder is the last of another. What stands between keeps a norm apart.
+        before = segment.operators[place - 1]
+        after_collective = isinstance(before, Collective) or not isinstance(segment, Decoder)
+        if framework.collective_mode == "fused" and norm and self.group.cluster.count > 1 and after_collective:
             return True
         inside = isinstance(operator, Elementwise) and (isinstance(segment, Decoder) or norm)
         return framework.fusion == "products" and inside

@@ -23,7 +23,7 @@ from scenarios.strategies.gpu.per_operator import launched_ahead, prepare
 from scenarios.strategies.label import DEPENDENCY, DRAIN, HBM, HOST, LAUNCH, LINK, RAMP, Label
 from scenarios.strategies.registry import strategy
 from scenarios.strategies.segments import run_segment
-from scenarios.workload.operators import Attention, Collective, Elementwise, MatrixProduct, Operator, Step
+from scenarios.workload.operators import Attention, Collective, Conversion, Elementwise, MatrixProduct, Operator, Step
 
 PAGE_BYTES = 16384
 """Of shared memory, in which weights come: a page of Hazy Research's interpreter, a stage of CUTLASS's pipelines."""
@@ -97,9 +97,14 @@ def waits_of_step(group: GpuGroup, step: Step) -> int:
     """How many times in one pass an operator waits for another one's results."""
     compiled = group.framework.synchronization in ("compiled", "tile")
     return sum(
-        segment.times * sum(compiled or not isinstance(operator, Elementwise) for operator in segment.operators)
+        segment.times * sum(compiled or not rides(operator) for operator in segment.operators)
         for segment in step.segments
     )
+
+
+def rides(operator: Operator) -> bool:
+    """Whether an operator is part of the one before or after it: element-wise, so that no row waits for another."""
+    return isinstance(operator, Elementwise) and not (isinstance(operator, Conversion) and operator.searches)
 
 
 def _run_stages(clock: Timeline, group: GpuGroup, stages: Sequence[PersistentStage], ready: Time) -> Time:
@@ -116,7 +121,7 @@ def _by_counters(clock: Timeline, group: GpuGroup, stage: PersistentStage, ready
     """Loads run ahead of ``ready`` by what shared memory holds; the result is there when its counter has been seen."""
     costs, compiled = group.chip.generation.launch, group.framework.synchronization == "compiled"
     operator, name = stage.operator, stage.operator.name
-    if isinstance(operator, Elementwise) and not compiled:  # it rides with the operator before or after it
+    if rides(operator) and not compiled:
         return clock.task(clock.engine("compute"), stage.compute, (ready,), stage.label, name, operator)
     memory = clock.engine(HBM)
     held = seconds_to_ps(costs.compiled_dispatch if compiled else costs.hand_dispatch)
@@ -146,7 +151,7 @@ def _in_order(clock: Timeline, group: GpuGroup, stage: PersistentStage, ready: T
     if group.framework.synchronization == "tile":
         vector = chip.generation.vector
         row = seconds_to_ps((vector.reduction_cycles + vector.l2_latency_cycles) / chip.compute.clock_hz)
-    elif isinstance(operator, Elementwise):  # it rides with the operator before or after it
+    elif rides(operator):
         return clock.task(engine, stage.compute, (ready,), stage.label, name, operator)
     else:
         tiles, wait = 1, seconds_to_ps(chip.generation.launch.barrier)

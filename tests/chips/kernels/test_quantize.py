@@ -39,16 +39,16 @@ def test_stored_weights_stream_in_fewer_bytes_and_multiply_no_faster(name: str) 
     chip = load_gpu(name)
     unlimited = chip.model_copy(update={"power_watts": 1e6})
     few, many = (
-        [price_matmul(unlimited, m, 8192, 8192, stored=stored) for m in (1, 8192)] for stored in (None, "int4")
+        [price_matmul(unlimited, m, 8192, 8192, stored_bits=bits) for m in (1, 8192)] for bits in (None, 4.125)
     )
     assert few[0].seconds > many[0].seconds
     if name != "l40s":  # whose L2 holds large products up, as far as operands are 16 bits
         assert few[1].seconds <= many[1].seconds * 1.02
     assert not any(time.beats_bound.any() for time in many)
-    eight = price_matmul(unlimited, 1, 8192, 8192, stored="int8").seconds
+    eight = price_matmul(unlimited, 1, 8192, 8192, stored_bits=8.125).seconds
     assert many[0].seconds < eight < few[0].seconds
 
 
 def test_stored_weights_are_multiplied_in_16_bits_only() -> None:
-    with pytest.raises(ValueError, match="int4 weights become 16-bit ones"):
-        price_matmul(load_gpu("h100"), 1, 64, 64, precision="fp8", stored="int4")
+    with pytest.raises(ValueError, match="weights of 4.125 bits become 16-bit ones"):
+        price_matmul(load_gpu("h100"), 1, 64, 64, precision="fp8", stored_bits=4.125)

@@ -29,7 +29,7 @@ def group(name: str, count: int = 1) -> DataflowGroup:
 
 def decoder(model: str, count: int, phase: str, batch: int, context: int) -> Decoder:
     loaded = load_model(model)
-    step = forward(loaded, shard(loaded, count), batch, 1 if phase == "decode" else context, context, "bf16")
+    step = forward(loaded, shard(loaded, count), batch, 1 if phase == "decode" else context, context)
     return step.decoders[0]
 
 

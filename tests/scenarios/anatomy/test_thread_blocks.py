@@ -20,7 +20,7 @@ assert isinstance(H100, Gpu)
 
 def tile(rows: int, model: str = "llama-2-7b", count: int = 1) -> FusedProgram:
     loaded = load_model(model)
-    return token_tile(H100, forward(loaded, shard(loaded, count), 1, 4096, 4096, "bf16").decoders[0], rows)
+    return token_tile(H100, forward(loaded, shard(loaded, count), 1, 4096, 4096).decoders[0], rows)
 
 
 def names(kernels: list[ClusterKernel]) -> list[str]:

@@ -54,7 +54,7 @@ def test_other_names_take_as_long_and_move_as_much(chip, phase, options, monkeyp
         others = [renamed(step, numbers) for step in trained(precision, **options)]
     else:
         tokens = 1 if phase == "decode" else 1024
-        steps = [forward(MODEL, SHARD, 2, tokens, 1024, "bf16", fused_attention=options["fused_attention"])]
+        steps = [forward(MODEL, SHARD, 2, tokens, 1024, fused_attention=options["fused_attention"])]
         others = [renamed(step, numbers) for step in steps]
     point = make_point(MODEL, chip, RANKS)
     for strategy in STRATEGIES:

@@ -16,7 +16,7 @@ from scenarios.workload.model import load_model, shard
 from scenarios.workload.operators import Step
 
 MODEL = load_model("llama-3.2-1b")
-WHOLE = forward(MODEL, shard(MODEL, 4), 1, 1, 4096, "bf16")
+WHOLE = forward(MODEL, shard(MODEL, 4), 1, 1, 4096)
 BEFORE, DECODER, AFTER = WHOLE.segments
 
 

@@ -32,5 +32,5 @@ def test_the_passes_of_inference_compute_what_the_model_needs(model, phase):
 @pytest.mark.parametrize("model", MODELS)
 def test_a_training_step_needs_three_times_its_forward_pass(model):
     shape = load_model(model)
-    ahead = forward(shape, shard(shape, 1), 2, 512, 512, "bf16", every_logit=True)
+    ahead = forward(shape, shard(shape, 1), 2, 512, 512, every_logit=True)
     assert model_flops(shape, "train", 2, 512) == pytest.approx(3 * computed(ahead), rel=1e-12)

@@ -20,7 +20,7 @@ def matrix_flops(step):
 @pytest.mark.parametrize("ranks", [1, 2, 8])
 def test_products_of_all_chips_are_two_flops_a_parameter_and_token(name, ranks):
     model = load_model(name)
-    step = forward(model, shard(model, ranks), 3, 16, 16, "bf16", every_logit=True)
+    step = forward(model, shard(model, ranks), 3, 16, 16, every_logit=True)
     embedded = model.vocabulary * model.hidden * (0 if model.tied_embeddings else 1)
     positions = 0 if model.rotary else model.max_context * model.hidden
     expected = 2.0 * (model.parameters - embedded - positions) * 3 * 16
@@ -31,7 +31,7 @@ def test_products_of_all_chips_are_two_flops_a_parameter_and_token(name, ranks):
 @pytest.mark.parametrize("name", MODELS)
 def test_weights_of_all_chips_are_the_models(name):
     model = load_model(name)
-    step = forward(model, shard(model, 4), 1, 1, 64, "bf16")
+    step = forward(model, shard(model, 4), 1, 1, 64)
     streamed = step.total(lambda operator: operator.stream_bytes if isinstance(operator, MatrixProduct) else 0.0)
     read = model.layers * model.decoder_parameters + model.vocabulary * model.hidden
     assert 4 * streamed == pytest.approx(2.0 * read, rel=0.01)
@@ -39,7 +39,7 @@ def test_weights_of_all_chips_are_the_models(name):
 
 def test_kv_cache_read_by_a_decode_step_is_the_whole_cache():
     model = load_model("llama-3.1-8b")
-    step = forward(model, shard(model, 8), 5, 1, 1000, "bf16")
+    step = forward(model, shard(model, 8), 5, 1, 1000)
     read = step.total(lambda operator: operator.stream_bytes if isinstance(operator, Attention) else 0.0)
     assert 8 * read == 5 * 1000 * model.kv_bytes_per_token
 

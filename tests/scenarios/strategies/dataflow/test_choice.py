@@ -134,7 +134,7 @@ def test_every_plan_takes_what_it_says_on_the_clock(
     spec = load_model(model)
     point = make_point(model, chip, 1)
     group = DataflowGroup(point.chip, Cluster(point.chip, 1))
-    for segment in forward(spec, shard(spec, 1), batch, tokens, 700, "bf16").segments:
+    for segment in forward(spec, shard(spec, 1), batch, tokens, 700).segments:
         plans = choice._streams(group, segment, point.launch, looped)
         plans += choice._others(group, segment, point.launch, looped, plans)
         took = [choice._clocked(group, segment, point.launch, plan) for plan in plans]
