@@ -50,5 +50,5 @@ def test_stored_weights_stream_in_fewer_bytes_and_multiply_no_faster(name: str) 
 
 
 def test_stored_weights_are_multiplied_in_16_bits_only() -> None:
-    with pytest.raises(ValueError, match="weights of 4.125 bits become 16-bit ones"):
+    with pytest.raises(ValueError, match=r"weights of 4\.125 bits become 16-bit ones"):
         price_matmul(load_gpu("h100"), 1, 64, 64, precision="fp8", stored_bits=4.125)
