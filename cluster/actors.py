@@ -26,6 +26,7 @@ from cluster.launchers import shell_command_of_another_launcher
 from cluster.mpiexec import mpiexec_command, rank_environment
 from cluster.news import News, Watch, results_told
 from cluster.ray_session import first_line, session, within
+from cluster.remains import forget_shared_memory
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -47,6 +48,7 @@ class ChipActor:
         """Where a group of actors can connect to the one that this actor leads; its process's number, to name it by."""
         from mpi4py import MPI
 
+        forget_shared_memory()  # no other process has it, and an actor is killed at the end
         self._world: MPI.Intracomm = MPI.COMM_SELF
         return MPI.Open_port(), os.getpid()
 

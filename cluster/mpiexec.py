@@ -1,15 +1,15 @@
 """Ranks as processes of this machine under ``mpiexec`` (from the ``mpich`` wheel): the driver's end.
 
 The driver leaves the task in a folder of its own, and each rank (``cluster.process``) tells through a named pipe there
-that it lives, what it reports, and what it returns or raises. When a rank is lost or silent, the driver ends the
-others; when the driver dies, the pipes break and the ranks end themselves. The folder goes with the driver.
+that it lives, what it reports, and what it returns or raises; how a rank that told none of that has ended is noted
+there. When a rank is lost or silent, the driver ends the others; when the driver dies, the pipes break and the ranks
+end themselves. The folder goes with the driver.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-import re
 import shutil
 import subprocess
 import sys
@@ -18,19 +18,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
 from cluster.errors import ClusterError, RankLost
 from cluster.launchers import environment_for_another_launcher
 from cluster.news import ALLOWED_SECONDS, News, Watch, results_told
-from cluster.remains import end_all, note_memory, run_folder
+from cluster.remains import end_all, note_memory, noted_end, run_folder
 from cluster.world import late
 
 Result = TypeVar("Result")
 START_SECONDS_A_RANK = 1.0  # what a process may take to come up where many share few cores, beside the time-out
-LAST_WORDS_SECONDS = 1.0  # for a rank to have told why others end
 LEAVE_SECONDS = 5.0  # for ranks that have told all to leave MPI
 
 
@@ -136,41 +135,11 @@ def _results(
         elif told.kind == "up":
             up.add(told.rank)
         elif told.kind == "gone":
-            _raise_what_others_raised(news)
-            who = watch.name(told.rank)
-            raise RankLost(f"{who} was lost: {_how(folder, process, watch.processes.get(told.rank))}.")
+            raise RankLost(f"{watch.name(told.rank)} was lost: {noted_end(folder, told.rank)}.")
 
     return results_told(news, watch, on_report, look, hear)
 
 
-def _raise_what_others_raised(news: SimpleQueue[News]) -> None:
-    """One that raises ends all the others: what it said may still be on its way."""
-    until = time.monotonic() + LAST_WORDS_SECONDS
-    with suppress(Empty):
-        while True:
-            _, kind, item = news.get(timeout=max(0.0, until - time.monotonic()))
-            if kind == "raised":
-                raise item
-
-
-def _how(folder: Path, process: subprocess.Popen[bytes], lost: int | None) -> str:
-    """How a process ended, if ``mpiexec`` says so."""
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(LAST_WORDS_SECONDS)
-    number, how = _ended(folder)
-    return how if number is not None and number == lost else "its process ended without a result"
-
-
 def _never_came(folder: Path, count: int) -> str:
-    number, how = _ended(folder)
-    if number is not None:
-        return f"One of {count} ranks (process {number}) was lost: {how}."
     said = " ".join((folder / "output").read_text(encoding="utf-8", errors="replace").split())[-300:]
     return f"mpiexec could not run {count} ranks: {said or 'it said nothing'}."
-
-
-def _ended(folder: Path) -> tuple[int | None, str]:
-    """Which process ended and how, as ``mpiexec`` of MPICH tells it."""
-    said = (folder / "output").read_text(encoding="utf-8", errors="replace")
-    number, how = re.search(r"PID (\d+) RUNNING", said), re.search(r"EXIT STRING: (.+)", said)
-    return (int(number[1]), how[1]) if number and how else (None, "")

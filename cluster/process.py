@@ -1,7 +1,12 @@
-"""One rank as a process under ``mpiexec``: what ``cluster.mpiexec`` starts, with the folder of its driver."""
+"""One rank as a process under ``mpiexec``: what ``cluster.mpiexec`` starts, with the folder of its driver.
+
+The rank is a child of the process that ``mpiexec`` knows. Where that ends, ``mpiexec`` ends all others, and nobody can
+say which was lost first; so it notes how its child has ended, and stays.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import shutil
@@ -16,7 +21,7 @@ from threading import Lock, Thread
 from cluster.errors import ClusterError, check_sendable, raised_by
 from cluster.launchers import rank_here
 from cluster.news import BEAT_SECONDS
-from cluster.remains import forget_shared_memory
+from cluster.remains import forget_shared_memory, note_end
 from cluster.world import ending_after, start_mpi
 
 DRIVER_SECONDS = 10.0  # for the driver to listen, which it does before it starts any rank
@@ -43,13 +48,35 @@ class Teller:
 
 
 def main(folder: Path) -> None:
-    """Be the rank that the launcher says this process is, and run the task of the driver."""
+    """Be the rank that the launcher says this process is, in a child, and stay until nobody asks how that ended."""
     rank = rank_here() or 0
     pipe = _opened(folder / f"rank.{rank}")
+    finished, finish = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(finished)
+        _be_rank(rank, pipe, finish, folder)
+        os.write(finish, b".")
+        return
+    os.close(finish)
+    told = os.read(finished, 1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if told and code == 0:
+        return
+    with suppress(OSError):  # the driver has ended, and the folder with it
+        note_end(folder, rank, code)
+        with (folder / "driver").open(encoding="utf-8") as lock:
+            os.close(pipe)  # the driver notices, and finds the note
+            fcntl.flock(lock, fcntl.LOCK_SH)  # which the driver holds as long as it lives
+    os._exit(1)
+
+
+def _be_rank(rank: int, pipe: int, parent: int, folder: Path) -> None:
+    """Run the task of the driver, and tell it what comes of it. ``parent``: a pipe that breaks when the parent ends."""
     tell = Teller(pipe)
     tell("process", os.getpid())
     Thread(target=tell.beat, daemon=True).start()
-    Thread(target=_end_with_the_driver, args=(pipe, folder), daemon=True).start()
+    Thread(target=_end_with_others, args=(pipe, parent, folder), daemon=True).start()
     task = pickle.loads((folder / "task").read_bytes())
     try:
         result = _run(tell, rank, **task)
@@ -99,13 +126,18 @@ def _run(
     return result
 
 
-def _end_with_the_driver(pipe: int, folder: Path) -> None:
-    """Wait until nobody can read the pipe any more; then nobody waits for this rank or clears up after it either."""
+def _end_with_others(driver: int, parent: int, folder: Path) -> None:
+    """Wait until nobody can read one of these pipes any more; then nobody waits for this rank.
+
+    Without a driver, nobody clears up after it either.
+    """
     watched = poll()
-    watched.register(pipe, 0)  # errors are always told: the last reader is gone
-    watched.poll()
+    for pipe in (driver, parent):
+        watched.register(pipe, 0)  # errors are always told: the last reader is gone
+    broken = [pipe for pipe, _ in watched.poll()]
     forget_shared_memory()
-    shutil.rmtree(folder, ignore_errors=True)
+    if driver in broken:
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 

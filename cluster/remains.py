@@ -45,6 +45,20 @@ def note_memory(run: Path, mpiexec: subprocess.Popen[bytes]) -> None:
         (run / "memory").write_text("\n".join(sorted(shared)), encoding="utf-8")
 
 
+def note_end(run: Path, rank: int, code: int) -> None:
+    """Note in the folder of a run how a rank's process has ended: its exit code, or minus the signal."""
+    (run / f"ended.{rank}").write_text(str(code), encoding="utf-8")
+
+
+def noted_end(run: Path, rank: int) -> str:
+    """How the process of a rank that gave no result has ended, in words, as far as that was noted."""
+    noted = run / f"ended.{rank}"
+    code = int(noted.read_text(encoding="utf-8")) if noted.exists() else 0
+    if code < 0:
+        return f"{signal.strsignal(-code) or 'ended'} (signal {-code})"
+    return "its process ended without a result" + (f" (exit code {code})" if code else "")
+
+
 def forget_shared_memory() -> None:
     """Take the names off the memory that this process shares with others, all of whom have it: it ends with them."""
     for name in _shared_by([os.getpid()]):

@@ -68,9 +68,10 @@ def test_an_mpi_rank_that_always_dies_is_named(tmp_path, temporary):
     assert ended(ranks_with(str(temporary)))
 
 
-@pytest.mark.parametrize("code", [0, 3])
-def test_an_mpi_rank_whose_process_ends_is_named(code):
-    with pytest.raises(ClusterError, match=r"Rank 1 of 3 \(process \d+\) was lost: "):
+@pytest.mark.parametrize(("code", "how"), [(0, r"\."), (3, r" \(exit code 3\)\.")])
+def test_an_mpi_rank_whose_process_ends_is_named(code, how):
+    said = r"Rank 1 of 3 \(process \d+\) was lost: its process ended without a result" + how
+    with pytest.raises(ClusterError, match=said):
         run_ranks(vanishes, code, count=3, executor=Executor("mpi", retries=0))
 
 

@@ -43,8 +43,9 @@ def temporary(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_ranks_that_are_up_share_no_memory_by_a_name():
-    for names, lines in run_ranks(shared_names, count=2, executor=Executor("mpi")):
+@pytest.mark.parametrize("name", ["mpi", "ray"])
+def test_ranks_that_are_up_share_no_memory_by_a_name(name):
+    for names, lines in run_ranks(shared_names, count=2, executor=Executor(name)):
         assert names == []
         assert any("mpich_shm_" in line for line in lines)  # which they do share
 
