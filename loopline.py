@@ -6,6 +6,7 @@ Ask
     boundaries         what a kernel boundary costs in each way to launch kernels, a record each
     sweep              all points of a scenario into a folder, which may be stopped at any moment and goes on
     make_point         a checked request, for what takes one
+    plan               the best layouts to train a model, the best chips to serve it
     serve              time to first token and per output token of servers under load, a record each
     serving_times      the same of one server, for a point
     price_allreduce    what an AllReduce costs, as libraries run it or as a schedule, for every payload
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from scenarios import llama
     from scenarios.anatomy.boundary import boundaries
     from scenarios.evidence.validation import validate
+    from scenarios.planning.plan import plan
     from scenarios.point import make_point
     from scenarios.pricing import compare, simulate
     from scenarios.serving.load import serving_times
@@ -95,6 +97,7 @@ __all__ = [
     "pareto_front",
     "pipeline",
     "pivot",
+    "plan",
     "plot",
     "price_allreduce",
     "report",
@@ -130,6 +133,7 @@ _FUNCTIONS = {
     "results.store": ("load", "save"),
     "scenarios.anatomy.boundary": ("boundaries",),
     "scenarios.evidence.validation": ("validate",),
+    "scenarios.planning.plan": ("plan",),
     "scenarios.point": ("make_point",),
     "scenarios.pricing": ("compare", "simulate"),
     "scenarios.serving.load": ("serving_times",),

@@ -25,7 +25,7 @@ OURS = {*BELOW, "loopline"}  # the front door, which no package imports
 ROOMS = (
     *("errors", "quantities", "framework", "workload", "strategies", "inputs"),
     *("point", "assignment", "memory", "bands", "outcome", "training", "passes", "running", "shared_clocks", "pricing"),
-    *("anatomy", "serving", "sweeps", "llama", "evidence", "commands"),
+    *("anatomy", "serving", "sweeps", "planning", "llama", "evidence", "commands"),
 )
 
 

@@ -37,7 +37,7 @@ app = typer.Typer(
 # Options that take one or more values after a single mention, beside those of inputs.
 MORE_SEVERAL = (
     *("--ranks", "--concurrency", "--shape", "--hidden", "--where"),
-    *("--bytes", "--algorithm", "--late", "--set"),
+    *("--bytes", "--algorithm", "--late", "--set", "--batches", "--precisions"),
 )
 
 

@@ -45,6 +45,11 @@ COMMANDS = {
         ASK,
         "Price all points of a scenario and print them. Many points: `loopline sweep`, which can be stopped.",
     ),
+    "plan": Registered(
+        "scenarios.commands.questions.plan",
+        ASK,
+        "Which layouts train a model fastest, and which chips serve it best?",
+    ),
     "serve": Registered(
         "scenarios.commands.questions.serve",
         ASK,

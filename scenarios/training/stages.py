@@ -25,6 +25,7 @@ from scenarios.framework import Framework
 from scenarios.point import ALIKE, Point
 from scenarios.strategies import run_strategy, strategy_on
 from scenarios.strategies.label import LINK, Label
+from scenarios.strategies.one_pass import pass_parts
 from scenarios.training.clock import Bucket, Run, Stage
 from scenarios.workload.operators import ACTIVATION_BYTES, Step
 from scenarios.workload.parallel import Parallel
@@ -156,7 +157,7 @@ class TrainingStages:
         point, ranks = self.point, self.layout.tensor
         if not self.differ:
             assert not isinstance(point.chip, Systolic)
-            return _spent_alike(point.chip, ranks, point.strategy, point.launch, point.framework, step)
+            return spent_alike(point.chip, ranks, point.strategy, point.launch, point.framework, step)
         clusters, places = self.assignment.clusters_of_groups(self.chips[stage].reshape(-1, ranks))
         found: dict[Hashable, IntArray] = {}
         groups = sum(cluster.passes for cluster in clusters)
@@ -227,14 +228,11 @@ class TrainingStages:
 
 
 @lru_cache(MOST_REMEMBERED)
-def _spent_alike(
+def spent_alike(
     chip: Gpu | Dataflow, ranks: int, strategy: str, launch: str, framework: Framework, step: Step
 ) -> Spent:
     """Picoseconds of one pass by label on a tensor-parallel group of chips that are all as their datasheet says."""
-    cluster = Cluster(chip, ranks)
-    clock = cluster.start_clock()
-    finish = run_strategy(clock, cluster, strategy, step, launch, framework)
-    return {label: int(np.max(ps)) for label, ps in cluster.meet(clock, finish).parts.items()}
+    return dict(pass_parts(chip, ranks, strategy, launch, framework, step))
 
 
 @lru_cache(MOST_REMEMBERED)

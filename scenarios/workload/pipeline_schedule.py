@@ -7,6 +7,7 @@ on. With one chunk it is PipeDream-Flush (Narayanan et al. 2021, arXiv 2104.0447
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from scenarios.workload.model import Model
@@ -84,8 +85,9 @@ def most_kept(stages: int, chunks: int, micro_batches: int, stage: int, decoders
     ahead = min(_warm_up(stages, chunks, total, stage) + 1, total)
     if chunks == 1:
         return ahead * decoders[stage]
-    chunk_of = (number % (stages * chunks) // stages for number in range(ahead))
-    return sum(decoders[chunk * stages + stage] for chunk in chunk_of)
+    groups, rest = divmod(ahead, stages * chunks)
+    through = [groups * stages + min(max(rest - chunk * stages, 0), stages) for chunk in range(chunks)]
+    return sum(times * decoders[chunk * stages + stage] for chunk, times in enumerate(through))
 
 
 def _warm_up(stages: int, chunks: int, total: int, stage: int) -> int:
@@ -95,7 +97,8 @@ def _warm_up(stages: int, chunks: int, total: int, stage: int) -> int:
     return min(ahead, total)
 
 
-def decoders_of(layers: int, runs: int) -> list[int]:
+@lru_cache
+def decoders_of(layers: int, runs: int) -> tuple[int, ...]:
     """How many decoders each of ``runs`` runs has: as equal as can be, fewer at the ends.
 
     The first and the last also have the embedding and the logits (as Llama 3 was split: Grattafiori et al. 2024, arXiv
@@ -105,10 +108,11 @@ def decoders_of(layers: int, runs: int) -> list[int]:
     held = [most] * runs
     for lack in range(most * runs - layers):
         held[-1 - lack // 2 if lack % 2 == 0 else lack // 2] -= 1
-    return held
+    return tuple(held)
 
 
-def parameters_of(model: Model, runs: int) -> list[int]:
+@lru_cache
+def parameters_of(model: Model, runs: int) -> tuple[int, ...]:
     """Parameters of each run of decoders; the first with the embedding, the last with the head.
 
     Where a tied embedding is on two stages, each has a copy.
@@ -121,4 +125,4 @@ def parameters_of(model: Model, runs: int) -> list[int]:
     head = vocabulary if runs > 1 or not model.tied_embeddings else 0
     held[0] += around - head
     held[-1] += head
-    return held
+    return tuple(held)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from chips.clock.timeline import Picoseconds, Time, Timeline, seconds_to_ps
 from results.words import HOST_LAUNCHES
 from scenarios.errors import DoesNotFit
+from scenarios.framework import Framework
 from scenarios.strategies.gpu.exchange import issue_overlapped
 from scenarios.strategies.gpu.kernel_prices import GpuGroup, KernelPrice
 from scenarios.strategies.label import DEPENDENCY, DRAIN, HOST, LAUNCH, LINK, RAMP
@@ -47,6 +48,11 @@ def per_operator(clock: Timeline, group: GpuGroup, step: Step, launch: str) -> T
     for segment in step.segments:
         ready = run_segment(clock, segment, partial(kernels.run, segment), ready)
     return ready
+
+
+def one_after_another(strategy: str, launch: str, framework: Framework) -> bool:
+    """Whether each kernel of a pass starts when the one before it has ended: nothing is issued or runs ahead."""
+    return strategy == per_operator.__name__ and launch == "graph" and framework.collective_mode != "overlapped"
 
 
 def prepare(clock: Timeline, group: GpuGroup, step: Step) -> Time:

@@ -120,7 +120,7 @@ def test_decoders_are_dealt_evenly_with_fewer_at_the_ends(layers, runs):
 
 def test_llama_405b_is_dealt_as_it_was():
     """126 decoders in 16 stages of eight, less one in the first and in the last (Llama 3, arXiv 2407.21783)."""
-    assert decoders_of(126, 16) == [7, *[8] * 14, 7]
+    assert decoders_of(126, 16) == (7, *[8] * 14, 7)
 
 
 @pytest.mark.parametrize("model", ["llama-2-7b", "llama-3.2-1b", "gpt-175b"])

@@ -1,0 +1,120 @@
+"""``loopline plan``: of all ways to train or to serve a model on given chips, the best."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scenarios.commands.input_options import takes
+from scenarios.commands.output import Json, Output, check_files, output_form, show, write
+from scenarios.commands.progress import points_bar
+
+
+@takes(
+    *("model", "chip", "strategy", "context", "launch", "framework", "collectives"),
+    one=("launch",),
+    help={
+        "strategy": "per_operator | fused_decoder | kernel_loop (default: in training per_operator, else all)",
+        "context": "Tokens of a sequence.",
+    },
+)
+def plan(
+    count: Annotated[
+        list[int] | None,
+        typer.Option("--count", help="Chips in all; in serving of a group (default: all that links join)."),
+    ] = None,
+    global_batch: Annotated[
+        int | None, typer.Option(help="Sequences of a training step; without it, the model is served.")
+    ] = None,
+    batches: Annotated[
+        list[int] | None, typer.Option(help="Sequences side by side in serving (default: 1, 2, 4, ... 1024).")
+    ] = None,
+    precisions: Annotated[
+        list[str] | None, typer.Option(help="Of weights and matrix products: bf16 | fp8 | ... (default: bf16)")
+    ] = None,
+    goal: Annotated[str, typer.Option(help="time | throughput | chips (docs/plan.md)")] = "time",
+    tokens_per_s_user: Annotated[float, typer.Option(help="Only what gives each user at least so many.")] = 0.0,
+    keep: Annotated[int, typer.Option(help="How many of the best to list.")] = 10,
+    folder: Annotated[
+        Path | None, typer.Option(help="Keep what is priced in this folder; the same command goes on after a stop.")
+    ] = None,
+    executor: Annotated[str, typer.Option(help="Who prices into the folder: processes | ray")] = "processes",
+    address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a Ray cluster (default: RAY_ADDRESS, or this machine).")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="At once (default: one for each CPU).")] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh/--resume", help="Start over, or go on with what the folder holds of this plan.")
+    ] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    json: Json = False,
+    output: Output = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw speed against memory or chips: .png or .svg")] = None,
+    **asked: Any,
+) -> None:
+    """Which layouts train a model fastest, and which chips serve it best?
+
+    loopline plan llama-3.1-70b --chips h100 --count 512 --global-batch 1024 --context 8192
+
+    loopline plan llama-3.1-70b --chips h100 h200 --goal chips --tokens-per-s-user 50
+
+    loopline plan llama-3.1-8b --chips h100 sn40l --goal throughput --plot serving.png
+    """
+    from results.store import save
+    from results.table import print_comparison
+    from scenarios.errors import ScenarioError
+    from scenarios.planning.plan import Storage
+    from scenarios.planning.plan import plan as planned
+
+    form = output_form(csv=csv, json=json)
+    check_files(output=output, plot=plot)
+    if folder is None and (executor != "processes" or address is not None or workers is not None or fresh):
+        raise ScenarioError("--executor, --address, --workers and --fresh say how a --folder is filled; name one.")
+    storage = None if folder is None else Storage(folder, executor, workers, address, fresh)
+    with points_bar() as advance:
+        found = planned(
+            **asked,
+            precision=precisions or "bf16",
+            count=count,
+            global_batch=global_batch,
+            batch=batches,
+            goal=goal,
+            tokens_per_s_user=tokens_per_s_user,
+            keep=keep,
+            storage=storage,
+            on_progress=advance,
+        )
+    best = found.frame.head(keep)
+    if form == "table":
+        show(_readable(best, trains=global_batch is not None), json=False)
+        print(f"{found.considered:,} points, {found.fitting:,} fit, {len(found.frame):,} priced and able.")
+    else:
+        print_comparison(best, sys.stdout, form=form)
+    write(output, partial(save, found.frame))
+    if plot is not None:
+        from results.pictures.plan import plan as draw
+
+        write(plot, draw(found.frame, keep).save)
+
+
+def _readable(rows: Any, *, trains: bool) -> list[dict[str, object]]:
+    """The rows as a terminal shows them: what was chosen, and what comes of it."""
+    from results.units import format_seconds, percent
+
+    chosen = ("chip", "count", "parallel") if trains else ("chip", "count", "strategy", "precision", "batch")
+    told = []
+    for row in rows.to_dict("records"):
+        reached = {
+            "time of a step" if trains else "time per token": format_seconds(row["seconds"]),
+            "MFU" if trains else "tokens/s a user": percent(row["mfu"])
+            if trains
+            else f"{row['tokens_per_s_user']:,.1f}",
+            "GB a chip": f"{row['needed_bytes'] / 1e9:.1f}",
+            "tokens/s a chip": f"{row['tokens_per_s_chip']:,.0f}",
+        }
+        told.append({name: row[name] for name in chosen} | reached)
+    return told

@@ -1,0 +1,30 @@
+"""What a plan can be best at: of each goal a score of what a point reaches, of which the smaller is the better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from scenarios.planning.search import Score
+
+
+class Reached(NamedTuple):
+    """What scores are made of: chips, and tokens a second of one sequence and of all of them."""
+
+    chips: int
+    user: float
+    tokens: float
+
+
+class Goal(NamedTuple):
+    """What it means, and its score."""
+
+    meaning: str
+    score: Callable[[Reached], Score]
+
+
+GOALS = {
+    "time": Goal("the shortest step or token", lambda each: (-each.user, each.chips)),
+    "throughput": Goal("the most tokens a second from each chip", lambda each: (-each.tokens / each.chips, each.chips)),
+    "chips": Goal("the fewest chips, and with these the most tokens a second", lambda each: (each.chips, -each.tokens)),
+}
