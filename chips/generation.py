@@ -95,8 +95,20 @@ class CollectiveCoefficients(Coefficients):
     """payloads up to which TensorRT-LLM takes its own kernel; None: wherever it is the faster."""
     link_efficiency: Fraction
     """what large transfers reach of the link's bandwidth."""
+    host_efficiency: Fraction
+    """what large transfers between cards reach of the bandwidth of their PCIe slots."""
     peer_efficiency: Fraction
     """what the direct loads of a one-shot or two-shot kernel, 16 bytes each, reach of it."""
+    stage_peer: SecondsOrNone
+    """what every peer adds to the barrier between the stages of a two-shot kernel: behind its fence, all sums of the
+    first stage are seen."""
+    barrier_bytes: Annotated[Bytes, Source("buffers of 8 MiB: vLLM and SGLang, custom_all_reduce.py")] = 8388608
+    """payloads below which vLLM takes its own kernels with barriers."""
+    symmetric_bytes: Annotated[Bytes, Source("vLLM, symm_mem.py, for Hopper")] = 67108864
+    """payloads up to which vLLM reduces in the switch, between six chips and more."""
+    symmetric_two_shot_bytes: Bytes | None = None
+    """payloads up to which vLLM takes PyTorch's two-shot kernel on symmetric memory between four chips, beyond its own
+    kernels; None: it does not."""
     multicast_efficiency: Fraction
     """rate of a kernel that reduces in the switch over the link's bandwidth."""
     copy_bandwidth: Bandwidth
@@ -105,6 +117,13 @@ class CollectiveCoefficients(Coefficients):
     """bytes/s of the one channel that NCCL gives a peer in point-to-point exchanges with LL."""
     window_bytes: Bytes
     """what NCCL's channels hold in flight a step, which has to fill once."""
+    staged_ll_share: Annotated[Fraction, Source("fitted to measured/l40s_collectives")] = 0.9
+    """payload of what LL sends through the memory of a host, over what Simple sends: half of it is flags, but its small
+    buffers stay in the CPU's cache."""
+    host_window_bytes: Annotated[
+        Bytes, Source("2 channels x 128 KiB a step: NCCL's chunk between peers over PCIe, a quarter of NVLink's")
+    ] = 262144
+    """the same over PCIe."""
     host_detour: Seconds
     """what a hop costs more when it goes through the host (PCIe) instead of NVLink."""
     network_software: Seconds

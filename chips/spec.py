@@ -86,6 +86,20 @@ class Link(Frozen):
     """any pair at full rate, each pair with its own share of the bandwidth, neighbours, or PCIe through the host."""
     domain: Count
     """chips that reach each other at this bandwidth."""
+    host: Literal["switch", "dual-socket"] = "switch"
+    """where the cards of a ``host`` meet: in PCIe switches, or half of them at each of two CPUs."""
+    peers: Count | None = None
+    """cards of a ``host`` that reach each other peer to peer; a larger group's bytes pass through the host's memory.
+    None: all of the domain."""
+    staging_bandwidth: Annotated[Bandwidth, Source("one PCIe 4 x16 slot's worth")] = 32e9
+    """bytes/s one way that pass through the memory of a ``host``, for all its cards together."""
+    socket_share: Annotated[
+        Fraction,
+        Source("rings over two sockets, 22 to 38 of the 41 GB/s of rings over switches (rtx6kpro, NVIDIA/nccl#1639)"),
+    ] = 0.75
+    """of a slot's rate, what passes between two sockets."""
+    bridge_bandwidth: Bandwidth | None = None
+    """bytes/s one way of the NVLink bridge that joins pairs of a ``host``'s cards; None: no bridge."""
     in_switch_reduction: Annotated[bool, Source("no reduction in a switch")] = False
     network_bandwidth: Annotated[Bandwidth, Source("one 400 Gb/s InfiniBand adapter a chip (NDR)")] = 50e9
     """bytes/s one way of a chip beyond the domain."""
@@ -205,7 +219,8 @@ class Gpu(ChipBase):
     @property
     def link_efficiency(self) -> float:
         """What large transfers reach of the link's bandwidth, a fraction."""
-        return self.generation.collective.link_efficiency
+        collective = self.generation.collective
+        return collective.host_efficiency if self.link.topology == "host" else collective.link_efficiency
 
     @property
     def events(self) -> Events:

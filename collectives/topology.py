@@ -106,7 +106,10 @@ def every_nth(link: Link, stride: int) -> Link:
     if local == link.domain:
         return link
     bandwidth = link.bandwidth if link.topology in ("switch", "host") else rank_bandwidth(link, local)
-    return link.model_copy(update={"domain": local, "bandwidth": bandwidth or link.bandwidth})
+    # A bridge joins neighbours, and so do the switches behind which cards are peers.
+    peers = None if link.peers is None else max(1, link.peers // stride)
+    seen = {"domain": local, "bandwidth": bandwidth or link.bandwidth, "peers": peers, "bridge_bandwidth": None}
+    return link.model_copy(update=seen)
 
 
 @cache

@@ -29,8 +29,8 @@ ROOMS = (
 )
 
 
-# Measured tables, whose names say chip and kernel.
-FOLDERS_OF_DATA = {"scenarios/evidence/data/measured"}
+# Measured tables, whose names say chip and kernel; datasheets, whose names users type.
+FOLDERS_OF_DATA = {"scenarios/evidence/data/measured", "chips/catalog"}
 
 
 def modules(package: str) -> dict[str, Path]:

@@ -8,7 +8,8 @@ and ``direct`` (one-shot, two-shot and in-switch kernels).
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
+from functools import cache
+from typing import TypeVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,9 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 from chips.spec import Dataflow, Gpu
 from collectives.bound import bound_seconds
 from collectives.collective_time import HOST, LATENCY, CollectiveTime, Library, Mode, Operation
+from collectives.host import group_link
 from collectives.libraries.candidate import Candidate, Seconds
 from collectives.libraries.direct import direct_candidates, streamed_all_reduce, streamed_candidates
 from collectives.libraries.nccl import nccl_candidates
+
+SomeChip = TypeVar("SomeChip", Gpu, Dataflow)
 
 __all__ = ["CollectiveTime", "measured_seconds", "price_collective", "streamed_all_reduce"]
 
@@ -40,8 +44,9 @@ def price_collective(
     the one of the chip's serving stack. ``algorithm`` restricts the choice to candidates whose name begins so.
 
     ``mode``: ``graph`` is the kernel alone, without the gap before it (the caller adds ``launch.graph_gap``);
-    ``stream`` adds ``launch.stream_gap``, as back-to-back calls on a stream read; ``eager`` is what one out-of-place
-    call of a framework takes: the host issuing it, or the device copying the input and running it, whichever is longer.
+    ``stream`` adds ``launch.stream_gap``, as back-to-back calls on a stream read; ``eager`` is what one call of a
+    framework takes: the host issuing it, or the device running it, whichever is longer. Serving stacks reduce out of
+    place and copy the input first, ``nccl`` (torch.distributed) in place.
     One rank costs nothing. Raises ValueError for a count below 1, a negative payload or a name that is not known.
     """
     for name, known in ((operation, Operation), (library or "nccl", Library), (mode, Mode)):
@@ -55,6 +60,7 @@ def price_collective(
     if ranks == 1:
         nothing = np.zeros_like(payload)
         return CollectiveTime(nothing, nothing, np.full(payload.shape, "none"), np.full(payload.shape, LATENCY))
+    chip = _in_group(chip, ranks)
     if isinstance(chip, Dataflow):
         candidates = streamed_candidates(chip, operation, ranks, payload)
     else:
@@ -69,7 +75,8 @@ def price_collective(
         seconds = seconds + chip.generation.launch.stream_gap
     if isinstance(chip, Gpu) and mode == "eager":
         issues = np.asarray([candidate.host_issues for candidate in candidates])[chosen]
-        seconds, limiter = _eager(chip, payload, seconds, limiter, issues)
+        copied = np.zeros_like(payload) if library == "nccl" else payload
+        seconds, limiter = _eager(chip, copied, seconds, limiter, issues)
     names = np.asarray([candidate.name for candidate in candidates])[chosen]
     return CollectiveTime(seconds, bound_seconds(chip, operation, ranks, payload), names, limiter)
 
@@ -86,6 +93,13 @@ def measured_seconds(
     """What a benchmark of back-to-back calls reads: ``price_collective``, and between graph nodes their gap."""
     seconds = price_collective(chip, operation, ranks, payload_bytes, library=library, mode=mode).seconds
     return seconds + chip.generation.launch.graph_gap if mode == "graph" else seconds
+
+
+@cache
+def _in_group(chip: SomeChip, ranks: int) -> SomeChip:
+    """``chip`` with its link as a group of ``ranks`` uses it."""
+    link = group_link(chip.link, ranks)
+    return chip if link == chip.link else chip.model_copy(update={"link": link})
 
 
 def _gpu_candidates(chip: Gpu, operation: Operation, ranks: int, payload: Seconds, library: Library) -> list[Candidate]:
@@ -108,10 +122,10 @@ def _restricted(candidates: list[Candidate], algorithm: str) -> list[Candidate]:
 
 
 def _eager(
-    chip: Gpu, payload: Seconds, seconds: Seconds, limiter: NDArray[np.str_], issues: NDArray[np.int64]
+    chip: Gpu, copied: Seconds, seconds: Seconds, limiter: NDArray[np.str_], issues: NDArray[np.int64]
 ) -> tuple[Seconds, NDArray[np.str_]]:
-    """An out-of-place call: the device copies the input and runs the kernel while the host issues the next call."""
+    """The device copies ``copied`` bytes of the input and runs the kernel while the host issues the next call."""
     launch = chip.generation.launch
-    device = seconds + 2 * payload / chip.memory.bandwidth + 2 * launch.stream_gap
+    device = seconds + 2 * copied / chip.memory.bandwidth + 2 * launch.stream_gap
     host = issues * launch.host_collective
     return np.maximum(device, host), np.where(host > device, HOST, limiter)

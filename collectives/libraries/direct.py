@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from chips.spec import Dataflow, Gpu
 from collectives.algorithms import in_switch, one_shot, two_shot
 from collectives.collective_time import Library, Operation
+from collectives.host import PAIR
 from collectives.libraries.candidate import Candidate, Seconds
 from collectives.price import linear_cost
 from collectives.schedule import Schedule
-from collectives.topology import topology_of
+from collectives.topology import rank_bandwidth, topology_of
 
 Mask = NDArray[np.bool_]
 Offer = tuple[str, Callable[[int], Schedule], int, float, int, float]
@@ -26,44 +27,89 @@ KIB, MIB = 2**10, 2**20
 # vLLM csrc/custom_all_reduce.cuh: one-shot below these payloads a rank (always for 2 ranks), two-shot above
 ONE_SHOT_BELOW = {4: 512 * KIB, 8: 256 * KIB}
 KERNEL_RANKS = (2, 4, 6, 8)  # group sizes for which the kernels are compiled
-BARRIER_KERNEL_BYTES = 8 * MIB  # buffers that vLLM and SGLang register; larger payloads go to NCCL
-SYMMETRIC_MEMORY_BYTES = 64 * MIB  # vLLM symm_mem_all_reduce for 6 and 8 chips with in-switch reduction
-SYMMETRIC_MEMORY_RANKS = 6
+BARRIER_KERNEL_BYTES = 8 * MIB  # buffers that SGLang registers; larger payloads go to NCCL
+SYMMETRIC_MEMORY_RANKS = 6  # vLLM reduces in the switch from so many chips on
+SYMMETRIC_TWO_SHOT_RANKS = 4
+LOADING_THREADS = 36 * 512  # of vLLM's and SGLang's kernels: blocks x threads, csrc/custom_all_reduce.cuh
+LOAD_BYTES = 16  # of one load of a thread
 
 
 def direct_candidates(chip: Gpu, ranks: int, payload: Seconds, library: Library) -> list[Candidate]:
     """AllReduce kernels of a serving stack beside NCCL, with the payloads for which it takes each."""
-    reachable = chip.link.topology in ("switch", "fully_connected") or ranks == 2
-    if library == "nccl" or ranks not in KERNEL_RANKS or ranks > chip.link.domain or not reachable:
+    if (
+        library == "nccl"
+        or ranks not in KERNEL_RANKS
+        or ranks > chip.link.domain
+        or not _reachable(chip, ranks, library)
+    ):
         return []
-    everywhere = np.ones(payload.shape, dtype=np.bool_)
+    coefficients = chip.generation.collective
     if library == "trtllm":
-        syncs = 1 if chip.generation.collective.flagged_words else 2
-        most = chip.generation.collective.direct_bytes
-        taken = everywhere if most is None else payload <= most
-        return [_direct(chip, one_shot, ranks, payload, syncs, taken)]
-    within = payload < BARRIER_KERNEL_BYTES if library == "vllm" else payload <= BARRIER_KERNEL_BYTES
+        syncs, most = 1 if coefficients.flagged_words else 2, coefficients.direct_bytes
+        taken = np.ones(payload.shape, dtype=np.bool_) if most is None else payload <= most
+        return [_pushed(chip, one_shot, ranks, payload, syncs, taken)]
+    within = payload < coefficients.barrier_bytes if library == "vllm" else payload <= BARRIER_KERNEL_BYTES
     limit = next(size for most, size in ONE_SHOT_BELOW.items() if ranks <= most)
-    small = within if ranks == 2 else payload < limit
+    small = within if ranks == PAIR else payload < limit
     if library == "vllm" and chip.link.in_switch_reduction and ranks >= SYMMETRIC_MEMORY_RANKS:
-        large = ~small & (payload <= SYMMETRIC_MEMORY_BYTES)
+        large = ~small & (payload <= coefficients.symmetric_bytes)
         return [
-            _direct(chip, one_shot, ranks, payload, 2, small),
-            _direct(chip, in_switch, ranks, payload, 1, large),
+            _loaded(chip, one_shot, ranks, payload, small),
+            _pushed(chip, in_switch, ranks, payload, 1, large),
         ]
-    return [
-        _direct(chip, one_shot, ranks, payload, 2, small),
-        _direct(chip, two_shot, ranks, payload, 2, within & ~small),
+    own = [
+        _loaded(chip, one_shot, ranks, payload, small),
+        _loaded(chip, two_shot, ranks, payload, within & ~small),
     ]
+    if library == "vllm" and ranks == SYMMETRIC_TWO_SHOT_RANKS and coefficients.symmetric_two_shot_bytes:
+        large = ~within & (payload <= coefficients.symmetric_two_shot_bytes)
+        own.append(_pushed(chip, two_shot, ranks, payload, 2, large))
+    return own
 
 
-def _direct(
+def _reachable(chip: Gpu, ranks: int, library: Library) -> bool:
+    """Whether the stack takes its own kernels on these links: between all pairs, or for a pair.
+
+    Over PCIe only vLLM does, for two cards (``custom_all_reduce.py``); the other two then run NCCL.
+    """
+    match chip.link.topology:
+        case "switch" | "fully_connected":
+            return True
+        case "host":
+            return ranks == PAIR and library == "vllm"
+        case _:
+            return ranks == PAIR
+
+
+def _loaded(chip: Gpu, algorithm: Callable[[int], Schedule], ranks: int, payload: Seconds, allowed: Mask) -> Candidate:
+    """``algorithm`` by threads that load from peers behind barriers, two exchanges of flags a stage.
+
+    They are few, so that the bytes of their loads in flight bound the rate (Little's law), for what a hop takes: in a
+    stage that sums, a thread loads from all peers at once; in one that gathers, from one after the other.
+    """
+    coefficients = chip.generation.collective
+    cost = linear_cost(algorithm, ranks, topology_of(chip.link, ranks, 2 * (coefficients.sync + chip.hop_detour)))
+    links = rank_bandwidth(chip.link, ranks)
+    thread = LOADING_THREADS * LOAD_BYTES / (coefficients.ll.hop + chip.hop_detour)
+    in_flight = (thread * (ranks - 1), thread) if algorithm is two_shot else (thread * (ranks - 1),)
+    rates = [min(coefficients.peer_efficiency * links, bound) for bound in in_flight]
+    wire = cost.seconds_per_byte * links / len(rates)
+    fences = (len(rates) - 1) * (ranks - 1) * coefficients.stage_peer
+    return Candidate(
+        algorithm.__name__,
+        latency=np.full_like(payload, coefficients.kernel_start + cost.latency_seconds + fences),
+        transfer=sum(wire / rate for rate in rates) * payload,
+        network=np.zeros_like(payload),
+        allowed=allowed,
+    )
+
+
+def _pushed(
     chip: Gpu, algorithm: Callable[[int], Schedule], ranks: int, payload: Seconds, syncs: int, allowed: Mask
 ) -> Candidate:
-    """``algorithm`` with ``syncs`` exchanges of flags a step, at the rate of direct loads or of multicast."""
+    """``algorithm`` with ``syncs`` exchanges of flags a step, at the rate of direct stores or of multicast."""
     coefficients = chip.generation.collective
-    sync = coefficients.sync + (coefficients.host_detour if chip.link.topology == "host" else 0.0)
-    cost = linear_cost(algorithm, ranks, topology_of(chip.link, ranks, syncs * sync))
+    cost = linear_cost(algorithm, ranks, topology_of(chip.link, ranks, syncs * (coefficients.sync + chip.hop_detour)))
     multicast = algorithm is in_switch
     efficiency = coefficients.multicast_efficiency if multicast else coefficients.peer_efficiency
     return Candidate(

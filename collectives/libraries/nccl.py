@@ -15,6 +15,7 @@ import numpy as np
 
 from chips.spec import Gpu
 from collectives.collective_time import Operation
+from collectives.host import is_staged
 from collectives.libraries.candidate import Candidate, Seconds
 from collectives.topology import rank_bandwidth
 
@@ -73,13 +74,13 @@ def _pace(chip: Gpu, ranks: int, name: str, algorithm: str = "ring") -> Pace:
     """The slower of the protocol's channels and its share of the link."""
     coefficients = chip.generation.collective
     protocols = {"ll": coefficients.ll, "ll128": coefficients.ll128, "simple": coefficients.simple}
-    link = LINK_SHARE[name] * coefficients.link_efficiency * rank_bandwidth(chip.link, ranks)
+    share = coefficients.staged_ll_share if name == "ll" and is_staged(chip.link, ranks) else LINK_SHARE[name]
+    link = share * chip.link_efficiency * rank_bandwidth(chip.link, ranks)
     protocol = protocols[name]
-    detour = coefficients.host_detour if chip.link.topology == "host" else 0.0
     software = (TREE_NETWORK_STEP if algorithm == "tree" else RING_NETWORK_STEP)[name] * coefficients.network_software
     return Pace(
         protocol.startup,
-        protocol.hop + detour,
+        protocol.hop + chip.hop_detour,
         software + chip.link.network_latency,
         min(protocol.bandwidth or link, link),
         LINK_SHARE[name] * NETWORK_EFFICIENCY * chip.link.network_bandwidth,
@@ -119,7 +120,9 @@ def _candidate(
 ) -> Candidate:
     """``channel``: seconds that one channel alone takes for what it carries, where the links would be faster."""
     coefficients = chip.generation.collective
-    filling = np.minimum(traffic.chunk * payload, coefficients.window_bytes)
+    over_host = chip.link.topology == "host"
+    window = coefficients.host_window_bytes if over_host else coefficients.window_bytes
+    filling = np.minimum(traffic.chunk * payload, window)
     # A copy reads and writes every byte, so it has half of the memory's bandwidth at most.
     kept = traffic.kept * payload / min(coefficients.copy_bandwidth, chip.memory.bandwidth / 2)
     inside = np.maximum((traffic.wire * payload + filling) / pace.bandwidth + kept, channel)

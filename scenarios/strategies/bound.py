@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from chips.spec import ChipBase
+from collectives.host import group_link
 from scenarios.workload.operators import Attention, Collective, MatrixProduct, Operator, Quantity, Step
 
 
@@ -31,5 +32,5 @@ def lower_bound(chip: ChipBase, ranks: int, step: Step) -> Quantity:
         return (2.0 if twice else 1.0) * (ranks - 1) / ranks * operator.payload_bytes
 
     memory = step.total(lambda operator: operator.stream_bytes) / chip.memory.bandwidth
-    links = step.total(sent_bytes) / chip.link.bandwidth
+    links = step.total(sent_bytes) / group_link(chip.link, ranks).bandwidth
     return np.maximum(np.maximum(memory, step.total(matrix_seconds)), links)

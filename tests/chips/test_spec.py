@@ -156,7 +156,7 @@ def test_precision_without_a_matrix_unit_is_refused() -> None:
         load_chip("a100").peak_flops("fp8")
 
 
-@pytest.mark.parametrize(("name", "older"), [("b200", "h100"), ("l40s", "a100"), ("v100", "a100")])
+@pytest.mark.parametrize(("name", "older"), [("b200", "h100"), ("rtx-pro-6000", "l40s"), ("v100", "a100")])
 def test_unmeasured_generations_inherit_what_a_launch_costs_the_device(name: str, older: str) -> None:
     chip, measured = load_chip(name), load_chip(older)
     assert isinstance(chip, Gpu)

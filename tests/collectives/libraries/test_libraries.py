@@ -34,15 +34,23 @@ def errors(chip: str) -> pd.DataFrame:
     return rows
 
 
-@pytest.mark.parametrize("chip", ["h100", "a100"])
-def test_measured_rows_are_predicted(chip):
+@pytest.mark.parametrize(
+    ("chip", "stream", "graph", "eager", "others"),
+    [
+        ("h100", 0.04, 0.05, 0.05, 0.08),
+        ("a100", 0.05, 0.08, 0.06, 0.09),
+        ("b200", 0.06, 0.08, 0.15, 0.09),
+        ("l40s", 0.12, 0.17, 0.20, 0.19),
+    ],
+)
+def test_measured_rows_are_predicted(chip, stream, graph, eager, others):
     rows = errors(chip)
     all_reduce = rows[rows.op == "all_reduce"]
     by_mode = all_reduce.groupby("mode").error.mean()
-    assert by_mode["stream"] < 0.06
-    assert by_mode["graph"] < 0.11
-    assert by_mode["eager"] < 0.08
-    assert rows[rows.op != "all_reduce"].error.mean() < 0.10
+    assert by_mode["stream"] < stream
+    assert by_mode["graph"] < graph
+    assert by_mode["eager"] < eager
+    assert rows[rows.op != "all_reduce"].error.mean() < others
 
 
 @settings(max_examples=150)
@@ -200,11 +208,62 @@ def test_published_all_reduces_between_nodes_of_h100(ranks, payload, microsecond
     assert float(seconds) * 1e6 == pytest.approx(microseconds, rel=off)
 
 
-@pytest.mark.parametrize(("payload", "microseconds"), [(2**20, 124), (2**24, 1120), (2**26, 4268)])
-def test_published_all_reduces_over_pcie(payload, microseconds):
-    """Not fitted: four A100s whose ring passes the host (microsoft/vidur), as L40S have it."""
-    seconds = price_collective(load_chip("l40s"), "all_reduce", 4, payload, library="nccl", mode="stream").seconds
-    assert float(seconds) * 1e6 == pytest.approx(microseconds, rel=0.12)
+@pytest.mark.parametrize(
+    ("chip", "ranks", "payload", "microseconds", "off"),
+    [
+        ("a100-pcie", 4, 2**20, 124, 0.05),  # two bridged pairs, joined by PCIe: microsoft/vidur
+        ("a100-pcie", 4, 2**26, 4268, 0.05),
+        ("a100-pcie", 2, 2**26, 384, 0.10),
+        ("h100-pcie", 4, 2**26, 2063, 0.05),
+        ("h100-pcie", 2, 2**26, 352, 0.05),
+        ("rtx-pro-6000", 8, 1024, 24.1, 0.05),  # PCIe 5, switches at one CPU: voipmonitor/rtx6kpro
+        ("rtx-pro-6000", 8, 32_768, 24.5, 0.12),
+        ("rtx-pro-6000", 8, 2**25, 1464, 0.05),
+        ("v100-pcie", 4, 32_768, 24.2, 0.10),  # one PLX switch, PCIe 3: haohervchb/sglang-V100
+        ("v100-pcie", 4, 131_072, 51.8, 0.10),
+    ],
+)
+def test_published_all_reduces_over_pcie(chip, ranks, payload, microseconds, off):
+    seconds = price_collective(load_chip(chip), "all_reduce", ranks, payload, library="nccl", mode="stream").seconds
+    assert float(seconds) * 1e6 == pytest.approx(microseconds, rel=off)
+
+
+@pytest.mark.parametrize(("ranks", "ring", "chosen"), [(4, 674, 673), (6, 678, 778), (8, 682, 838)])
+def test_published_all_reduces_of_8_gib_between_b200(ranks, ring, chosen):
+    """Bus bandwidth in GB/s, by rings and as NCCL chooses, in the switch from six on (stas00/ml-engineering)."""
+    for algorithm, busbw in (("ring", ring), (None, chosen)):
+        time = price_collective(
+            load_chip("b200"), "all_reduce", ranks, 2.0**33, library="nccl", mode="stream", algorithm=algorithm
+        )
+        assert 2**33 / float(time.seconds) * 2 * (ranks - 1) / ranks / 1e9 == pytest.approx(busbw, rel=0.08)
+
+
+def test_cards_over_pcie_run_nccl_but_for_a_pair_in_vllm():
+    """vLLM takes its own kernels for two PCIe cards at most; SGLang and TensorRT-LLM need NVLink."""
+
+    def runs(chip, ranks, library):
+        return str(price_collective(load_chip(chip), "all_reduce", ranks, 8192, library=library).algorithm)
+
+    assert runs("l40s", 2, "vllm") == "one_shot"
+    assert {runs("l40s", ranks, "vllm") for ranks in (4, 8)} == {"ring ll"}
+    assert {runs("l40s", ranks, library) for ranks in (2, 4) for library in ("sglang", "trtllm")} == {"ring ll"}
+    assert runs("a100-pcie", 2, "sglang") == "one_shot", "a bridge is NVLink"
+    assert runs("a100-pcie", 4, "sglang") == "ring ll"
+
+
+def test_few_loading_threads_bound_the_rate_of_a_pair_where_hops_are_long():
+    """Two B200 exchange what 36 x 512 loads in flight carry a hop, four what their links do."""
+    b200 = load_chip("b200")
+    payload = np.array([2.0**19, 2.0**20])
+
+    def rate(ranks):
+        before, after = price_collective(b200, "all_reduce", ranks, payload / 2, library="vllm").seconds
+        return (ranks - 1) * np.diff(payload / 2)[0] / (after - before)
+
+    coefficients = b200.generation.collective
+    assert rate(2) == pytest.approx(36 * 512 * 16 / coefficients.ll.hop)
+    loads = price_collective(b200, "all_reduce", 4, [2.0**17, 2.0**18], library="vllm").seconds
+    assert 3 * 2**17 / np.diff(loads)[0] == pytest.approx(coefficients.peer_efficiency * b200.link.bandwidth)
 
 
 @pytest.mark.parametrize("operation", ["all_reduce", "all_gather", "reduce_scatter", "broadcast"])
