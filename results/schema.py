@@ -78,6 +78,7 @@ SETTING = tuple(name for name in INPUTS if name not in ("chip", "count", "strate
 # Inputs that only sweeps write down, beside the schema's columns.
 SWEPT = {
     "output_tokens": Column("output tokens of a request; 0 in other phases", "tokens", "int64"),
+    "beyond_context": Column("whether a context may be longer than what the model was trained for", "", "bool"),
     "framework": Column("the software that runs the model on GPUs; empty where the chip is none", "", "str"),
     "collectives": Column("how collectives meet the operators around them; empty where the chip is no GPU", "", "str"),
     "synchronization": Column(

@@ -20,17 +20,17 @@ from results.words import KV_PRECISIONS, LAUNCH_NAMES, PHASES, PRECISIONS
 from scenarios.errors import ScenarioError
 from scenarios.quantities import check_count
 
-Option = str | int | None
+Option = str | int | bool | None
 Function = TypeVar("Function", bound=Callable[..., object])
 REQUIRED = ...
 
 
 @dataclass(frozen=True)
 class Input:
-    """An input of a point: a text, or a whole number from 1 up."""
+    """An input of a point: a text, a whole number from 1 up, or whether something is so."""
 
     name: str
-    kind: type[str] | type[int]
+    kind: type[str] | type[int] | type[bool]
     default: Any
     """REQUIRED, or None where a point may be without."""
     meaning: str
@@ -77,6 +77,9 @@ class Input:
             return None
         if self.kind is int:
             check_count(self.option, value)
+        elif self.kind is bool:
+            if not isinstance(value, bool):
+                raise ScenarioError(f"{self.option} is {value!r:.40}; expected true or false.")
         elif (choices := self.choices) and value not in choices:
             raise ScenarioError(f"{self.option} '{value}' is unknown; {_expected(value, choices)}")
         if self.parse is None or not isinstance(value, str):
@@ -214,6 +217,14 @@ INPUTS = (
         meaning="tokens of a sequence; a request's prompt and output together; 4096 or the model's most if not given",
         help="Tokens of a sequence; a request's prompt and output (default: 4096, or the model's if it has fewer).",
         axis=5,
+    ),
+    Input(
+        "beyond_context",
+        bool,
+        False,
+        meaning="whether a context may be longer than what the model was trained for",
+        help="Price a context beyond what the model was trained for, too.",
+        axis=16,
     ),
     Input(
         "output_tokens",

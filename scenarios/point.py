@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from warnings import warn
 
 from chips.spec import Dataflow, Gpu, KvPrecision, Systolic
 from cluster import Variation
@@ -55,6 +56,7 @@ class Point:
     parallel: Parallel = WHOLE
     collectives: str | None = None
     synchronization: str | None = None
+    beyond_context: bool = False
 
     @property
     def quantization(self) -> Quantization:
@@ -71,7 +73,7 @@ def make_point(model: str | Model, chip: str, count: int, **options: Option) -> 
     """
     asked = resolved({"model": model, "chip": chip, "count": count, **options})
     known_model, known_chip, phase = (asked[name] for name in ("model", "chip", "phase"))
-    context = _context(asked["context"], known_model)
+    context = _context(asked["context"], known_model, beyond=asked["beyond_context"])
     asked |= {"context": context} | _precisions(asked, known_model)
     if phase == "train" and known_model.window is not None and context > known_model.window:
         raise ScenarioError(
@@ -104,14 +106,19 @@ def _launch(word: str | None, chip: Gpu | Dataflow | Systolic, framework: Framew
     return "graph" if ahead or phase == "train" else framework.launch
 
 
-def _context(given: int | None, model: Model) -> int:
+def _context(given: int | None, model: Model, *, beyond: bool) -> int:
     """The tokens asked for, or the usual ones as far as the model has positions."""
+    most = model.max_context
     if given is None:
-        return min(DEFAULT_CONTEXT, model.max_context)
-    if given > model.max_context:
+        if most < DEFAULT_CONTEXT:
+            warn(f"{model.name} takes in {most} tokens at most, so that --context is {most}.", stacklevel=3)
+        return min(DEFAULT_CONTEXT, most)
+    if given > most and not beyond:
         raise ScenarioError(
-            f"--context {given} is beyond what {model.name} was trained for; at most {model.max_context}."
+            f"--context {given} is beyond what {model.name} was trained for; at most {most}, or --beyond-context."
         )
+    if given > most:
+        warn(f"--context {given} is beyond the {most} tokens that {model.name} was trained for.", stacklevel=3)
     return given
 
 

@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from contextlib import suppress
 from threading import current_thread, main_thread
 from types import FrameType
@@ -66,7 +67,9 @@ def _run(words: list[str]) -> int:
     if ASKED in os.environ:
         spread_words(_spread)
     try:
-        code: int | None = command(args=_spread(_quiet_first(words)), prog_name="loopline", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            code: int | None = command(args=_spread(_quiet_first(words)), prog_name="loopline", standalone_mode=False)
     except SystemExit as ended:  # the parser's, who takes a closed pipe for a code of its own
         if isinstance(ended.__context__, OSError):
             raise ended.__context__ from None
@@ -74,6 +77,11 @@ def _run(words: list[str]) -> int:
     finally:
         sys.stdout.flush()
     return code or 0
+
+
+def _note(message: Warning | str, *where: object, **more: object) -> None:
+    """A warning as a sentence, without the line of code that gave it."""
+    print(f"note: {message}", file=sys.stderr)
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

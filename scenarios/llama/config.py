@@ -12,10 +12,13 @@ from scenarios.errors import ScenarioError
 from scenarios.llama.number_format import Float32
 from scenarios.llama.rotary import DEFAULT_THETA, THETAS, inverse_frequencies, scale_frequencies
 from scenarios.quantities import number_within
+from scenarios.workload.hugging_face import model_type
 from scenarios.workload.model import Model, load_model, model_path
 
 DEFAULT_NORM_EPSILON = 1e-5  # Llama 2 and 3
 NORM_EPSILONS = (0.0, 1.0)
+LIKE_LLAMA = ("llama", "mistral")
+"""Types of models whose values are Llama's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +31,8 @@ class LlamaConfig:
 
     def __post_init__(self) -> None:
         model = self.model
-        traits = (model.norm, model.gated_mlp, model.rotary, model.qk_norm, model.biases)
-        if traits != ("rmsnorm", True, True, False, "none"):
+        traits = (model.norm, model.norms, model.gated_mlp, model.rotary, model.qk_norm, model.biases)
+        if traits != ("rmsnorm", "before", True, True, False, "none"):
             raise ScenarioError(
                 f"{model.name} is not of the Llama family (RMSNorm, SwiGLU, rotary embedding, no biases, no "
                 "normalised queries), which alone is computed; any model can be priced with `loopline compare`."
@@ -51,6 +54,11 @@ def named_config(name: str) -> LlamaConfig:
 
 def _from_hugging_face(model: Model, config: Mapping[str, Any], path: Path) -> LlamaConfig:
     """The keys that ``scenarios.workload.hugging_face`` leaves: what changes values, not shapes."""
+    if model_type(config, path) not in LIKE_LLAMA:
+        raise ScenarioError(
+            f"{path}: a model of type {model_type(config, path)} is not computed here, only priced; expected "
+            f"{' or '.join(LIKE_LLAMA)}."
+        )
     if config.get("hidden_act", "silu") != "silu":
         raise ScenarioError(f"{path}: key 'hidden_act' is '{config['hidden_act']}'; expected silu, as in every Llama.")
     if config.get("mlp_bias"):

@@ -50,10 +50,12 @@ class Generation:
             raise ScenarioError(
                 f"the tokenizer gives token {max(self.prompt)}; {model.name} has tokens 0 to {model.vocabulary - 1}."
             )
-        if len(self.prompt) + self.tokens > model.max_context:
+        most = min(model.max_context, model.window or model.max_context)
+        if len(self.prompt) + self.tokens > most:
+            kind = "tokens of its sliding window" if model.window == most else "tokens that it was trained for"
             raise ScenarioError(
-                f"a prompt of {len(self.prompt)} tokens and --tokens {self.tokens} are beyond the {model.max_context} "
-                f"tokens that {model.name} was trained for."
+                f"a prompt of {len(self.prompt)} tokens and --tokens {self.tokens} are beyond what {model.name} "
+                f"computes here: the {most} {kind}."
             )
 
 

@@ -91,7 +91,7 @@ def serving_times(
     if requests is not None:
         check_count("--requests", requests, LARGEST_LOAD)
     model, framework, length = point.model, point.framework, input_tokens + output_tokens
-    if length > model.max_context:
+    if length > model.max_context and not point.beyond_context:
         raise ScenarioError(
             f"--input-tokens {input_tokens} and --output-tokens {output_tokens} are beyond the {model.max_context} "
             f"tokens that {model.name} was trained for."

@@ -33,6 +33,7 @@ Inputs = dict[str, dict[str, str]]  # by key of a scenario and name: a hash of w
 PACKAGES = ("chips", "cluster", "collectives", "scenarios")
 DATA_SUFFIXES = (".py", ".toml")
 LARGEST_HELD = 2**63 - 1
+KEPT_AS = {str: "str", int: "int64", bool: "bool"}
 
 
 @cache
@@ -146,7 +147,7 @@ def price_part(requests: Sequence[Request], version: str) -> pd.DataFrame:
     results["key"] = pd.array(keys, dtype="str")
     for row in _beside_the_schema():
         held = [row.asked_of(point) if isinstance(point, Point) else row.kind() for point in made]
-        results[row.name] = pd.Series(held, dtype="str" if row.kind is str else "int64")
+        results[row.name] = pd.Series(held, dtype=KEPT_AS[row.kind])
     return results
 
 

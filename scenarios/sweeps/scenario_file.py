@@ -87,6 +87,9 @@ Numbers = Annotated[
     PositiveInt | Annotated[list[PositiveInt], Field(min_length=1)] | Range,
     Field(description="a whole number from 1 up, a list of them, or a range such as { from = 1, to = 16, times = 2 }"),
 ]
+Truths = Annotated[
+    bool | Annotated[list[bool], Field(min_length=1)], Field(description="true or false, or a list of both")
+]
 
 
 class Question(BaseModel):
@@ -107,7 +110,7 @@ def _key_of(row: Input) -> tuple[Any, Any]:
             Field(description=f"a text such as '{row.example}', or a list"),
         ]
     else:
-        held = Numbers if row.kind is int else Texts
+        held = {int: Numbers, bool: Truths}.get(row.kind, Texts)
     return held if row.default is not None else held | None, tuple(row.choices) if row.every else row.default
 
 

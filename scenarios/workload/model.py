@@ -183,7 +183,7 @@ def model_path(name: str) -> Path:
     Raises CatalogError for an unknown name, and for a file of another kind.
     """
     given = Path(name)
-    if name.lower().endswith((".toml", ".json")) and not given.is_dir():
+    if name.lower().endswith((".toml", ".json", ".gguf")) and not given.is_dir():
         return given
     short = catalog_name(name)
     for path in CATALOG.rglob(f"{glob.escape(short)}.toml"):
@@ -191,20 +191,29 @@ def model_path(name: str) -> Path:
     if given.is_dir():
         return given / "config.json"
     if given.exists():
-        raise CatalogError(f"{name} is no model's shape: a config.json, its folder, or a TOML file.")
+        raise CatalogError(f"{name} is no model's shape: a config.json, its folder, a GGUF or a TOML file.")
     known = nearest_names(short, model_names())
     raise CatalogError(f"unknown model '{name}'; {known}, and no file or folder is called so.")
 
 
 @cache
 def load_model(name: str) -> Model:
-    """A model of the catalog by its name or its Hugging Face repository's, or a ``config.json`` or TOML file by path.
+    """A model of the catalog by its name or its Hugging Face repository's, or a ``config.json``, GGUF or TOML file by
+    path.
 
     Raises CatalogError in one sentence: unknown name (with the nearest ones), or file, key and what was expected;
     ReadError for what is no text, JSON or TOML.
     """
     path = model_path(name)
-    fields = read_config(path) if path.suffix.lower() == ".json" else {"name": name_from(path.stem)} | read_toml(path)
+    match path.suffix.lower():
+        case ".json":
+            fields = read_config(path)
+        case ".gguf":
+            from scenarios.workload.gguf_shape import read_gguf  # gguf-py takes long to import
+
+            fields = read_gguf(path)
+        case _:
+            fields = {"name": name_from(path.stem)} | read_toml(path)
     return checked_model(fields, path)
 
 
@@ -255,6 +264,8 @@ def model_card(name: str) -> list[dict[str, object]]:
         "kv_bytes_per_token (bf16)": round(model.kv_bytes_per_token),
         "tensor-parallel counts": ", ".join(map(str, tensor_parallel_counts(model))),
     }
-    fields = {key: getattr(model, key) for key in Model.model_fields}
+    fields = {key: getattr(model, key) for key in Model.model_fields if key != "quantization"}
+    if model.quantization is not None:
+        fields |= {f"quantization.{key}": value for key, value in model.quantization.model_dump().items()}
     stated = [{"key": key, "value": value, "source": sources.get(key, path.name)} for key, value in fields.items()]
     return stated + [{"key": key, "value": value, "source": "computed"} for key, value in derived.items()]

@@ -12,7 +12,8 @@ from scenarios.commands.output import Json, check_files, show, write
 
 
 @takes(
-    *("model", "chip", "count", "phase", "batch", "context", "precision"),
+    *("model", "chip", "count", "phase", "batch", "context", "precision", "kv_precision"),
+    "beyond_context",
     one=("count",),
     help={"count": "Chips in the tensor-parallel group.", "context": "Tokens of a sequence."},
 )

@@ -13,6 +13,7 @@ from scenarios.commands.output import Json, check_files, show, write
 
 @takes(
     *("model", "chip", "count", "batch", "context", "parallel", "strategy", "launch", "framework", "precision"),
+    "beyond_context",
     "variation",
     one=("chip", "count", "strategy"),
     help={

@@ -11,12 +11,12 @@ from gguf import Keys, dequantize
 
 from chips.quantity import name_from
 from scenarios.errors import ScenarioError
-from scenarios.llama.checkpoints.gguf_file import GgufFile, StoredTensor
 from scenarios.llama.config import DEFAULT_NORM_EPSILON, NORM_EPSILONS, LlamaConfig
 from scenarios.llama.number_format import Float32
 from scenarios.llama.rotary import DEFAULT_THETA, FACTORS, THETAS, inverse_frequencies
 from scenarios.llama.weights import tensor_shape
 from scenarios.quantities import number_within
+from scenarios.workload.gguf_file import GgufFile, StoredTensor
 from scenarios.workload.model import checked_model
 
 NAMES = {

@@ -14,9 +14,9 @@ from llama_examples import LargeRandomWeights, tiny_config, write_folder, write_
 from results.errors import LooplineError
 from scenarios.errors import ScenarioError
 from scenarios.llama import open_vocabulary, open_weights
-from scenarios.llama.checkpoints.gguf_file import GgufFile
 from scenarios.llama.vocabularies.bounded import bounded
 from scenarios.llama.weights import WeightSource
+from scenarios.workload.gguf_file import GgufFile
 from scenarios.workload.model import load_model, tensor_parallel_counts
 
 SMALL = LargeRandomWeights(tiny_config(vocabulary=256))

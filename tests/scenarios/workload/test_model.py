@@ -163,11 +163,6 @@ def test_gpt2_config_is_read(tmp_path: Path) -> None:
     assert load_model(str(tmp_path / "gpt2.json")).parameters == 124_439_808
 
 
-def test_sliding_window_limits_the_context(tmp_path: Path) -> None:
-    window = {"architectures": ["MistralForCausalLM"], "sliding_window": 4096}
-    assert load_model(write_config(tmp_path, **window)).max_context == 4096
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

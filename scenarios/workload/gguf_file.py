@@ -1,7 +1,8 @@
 """GGUF files (llama.cpp's format) as they are stored: metadata by key, and tensors as mapped arrays.
 
 A file comes from anywhere, so every count in it is held against the bytes that are there before anything is read or
-made by it; gguf-py's own reader believes them. What the keys mean is in ``gguf_weights``.
+made by it; gguf-py's own reader believes them. What the keys mean is in ``gguf_shape`` and in
+``scenarios.llama.checkpoints.gguf_weights``.
 """
 
 from __future__ import annotations
