@@ -89,9 +89,11 @@ def measured_seconds(
     *,
     library: Library,
     mode: Mode,
+    algorithm: str | None = None,
 ) -> Seconds:
     """What a benchmark of back-to-back calls reads: ``price_collective``, and between graph nodes their gap."""
-    seconds = price_collective(chip, operation, ranks, payload_bytes, library=library, mode=mode).seconds
+    time = price_collective(chip, operation, ranks, payload_bytes, library=library, mode=mode, algorithm=algorithm)
+    seconds = time.seconds
     return seconds + chip.generation.launch.graph_gap if mode == "graph" else seconds
 
 

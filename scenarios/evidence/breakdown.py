@@ -34,6 +34,7 @@ FAMILIES = (
     Family("attention, decode", r".*_attention_decode_.*", ("batch_size", "context", "head_dim", TIME)),
     Family("AllReduce", r".*_collectives, AllReduce .*", ("library", "n_chips", "bytes", TIME)),
     Family("other collectives", r".*_collectives, other operations", ("op", "n_chips", "bytes")),
+    Family("published collectives", r"collectives_new", ("chip", "topology", "n_chips", "bytes")),
     Family("serving", r"serving_.*", ("concurrency", "tp_size", "input_tokens", "output_tokens")),
     Family("published inference", r"inference", ("chip,model,batch", "tp", "launch", "phase", "context", TIME)),
     Family("published training", r"training", ("model", "what", "recompute")),

@@ -70,6 +70,7 @@ CONSTANTS: dict[str, tuple[str, ...]] = {
     "collectives": (
         "collective.sync",
         "collective.link_efficiency",
+        "collective.host_efficiency",
         "collective.peer_efficiency",
         "collective.multicast_efficiency",
         "collective.copy_bandwidth",

@@ -142,6 +142,15 @@ def _training(path: Path) -> list[Predictions]:
     return [Predictions(path.stem, rows, rows["seconds"].to_numpy(np.float64), predicted[:, 0], reasons)]
 
 
+def _collectives(path: Path) -> list[Predictions]:
+    from scenarios.evidence.published_collectives import predict_collective, published_seconds
+
+    rows = read_columns(path, ("n_chips",), ("chip", "topology", "library", "mode", "op", "bytes", "us", "busbw_gbps"))
+    predicted, reasons = _row_by_row(rows, predict_collective, 1)
+    measured, _ = _row_by_row(rows, published_seconds, 1)
+    return [Predictions(path.stem, rows, measured[:, 0], predicted[:, 0], reasons)]
+
+
 def _serving(path: Path) -> list[Predictions]:
     """Two tables of the same rows: time to first token, and time per output token."""
     from scenarios.serving.load import predict_serving
@@ -171,4 +180,5 @@ READERS: dict[str, Callable[[Path], list[Predictions]]] = {
     r"serving_.+": _serving,
     r"inference": _inference,
     r"training": _training,
+    r"collectives_new": _collectives,
 }
