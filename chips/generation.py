@@ -21,6 +21,7 @@ from chips.quantity import (
     Cycles,
     Few,
     Fraction,
+    FractionOrNone,
     Operations,
     PerClock,
     Seconds,
@@ -197,6 +198,19 @@ class MatmulCoefficients(Coefficients):
 
     tile_sides: Annotated[tuple[Count, ...], Field(min_length=1, max_length=32), BeforeValidator(_as_tuple)]
     """sides of the result tiles that the library has compiled kernels for."""
+    serving_tiles: Annotated[
+        tuple[Annotated[tuple[Count, Count, Count], BeforeValidator(_as_tuple)], ...],
+        Field(min_length=1, max_length=16),
+        BeforeValidator(_as_tuple),
+    ]
+    """of the serving library's own FP8 kernel: up to so many rows of activations, rows and columns of its tile; the
+    last is for more rows as well."""
+    serving_startup_seconds: Seconds
+    """of that kernel, as ``startup_seconds`` of the others."""
+    serving_store_bytes_per_clock: PerClock
+    """what the whole chip takes of that kernel's results, which are scaled on their way."""
+    serving_step_cycles: Cycles
+    """by which a step over k of that kernel outlasts its multiplication: a barrier, and the next operands."""
     instruction_rows: Count
     """of one operand, that one matrix instruction reads with all columns of the other."""
     matrix_efficiency: Fraction
@@ -209,8 +223,11 @@ class MatmulCoefficients(Coefficients):
     """of the HBM bandwidth, writing."""
     activation_share: Fraction
     """of the L2, that still holds the operand which the kernel before has written."""
+    output_share: FractionOrNone
+    """of the L2, that holds a result until the kernel after has read it and others overwrite it; 0: it is written to
+    memory at once."""
     weight_share: Fraction
-    """of the L2, that still holds the weights of a repeated call."""
+    """of the L2, that still holds the weights of a repeated call, all that are used in turn together."""
     startup_seconds: Seconds
     """blocks start, read their arguments, store the last result, and retire."""
     small_product_seconds: SecondsOrNone

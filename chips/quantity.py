@@ -32,6 +32,7 @@ Count = Annotated[int, Ge(1), Le(2**24)]
 Few = Annotated[int, Ge(1), Le(2**10)]
 """of what is tried one by one."""
 Fraction = Annotated[float, Ge(1e-3), Le(1)]
+FractionOrNone = Annotated[float, Ge(0), Le(1)]
 
 
 def name_from(words: str) -> str:

@@ -19,41 +19,97 @@ from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
 Scales = Literal["static", "tensor", "row", "block"]
 """Of activations: one for all tensors, known before; one a tensor; one a row (token); one a block of a row."""
+Library = Literal["vllm", "trtllm"]
+Floats = NDArray[np.float64]
 INPUT_BYTES = 2.0
+ROW_BLOCKS = 8.0
+"""Thread blocks of 256 threads on a streaming multiprocessor, each of which takes a row."""
+ROW_VALUES = 2048.0
+"""Of a row, that its block loads at once: 16 bytes a thread."""
 SEARCH_OPERATIONS = 2.0  # a value: its magnitude, the larger of two
 QUANTIZE_OPERATIONS = 4.0  # a value: scale, two bounds, convert
+SEARCH_KERNELS: dict[Library, int] = {"vllm": 1, "trtllm": 7}
+"""That find one scale. vLLM's reads the tensor and puts the largest value of each row into one word of memory in turn;
+TensorRT-LLM's write all magnitudes before they find the largest, and make a scale of it step by step [inferred: on
+Hopper, Blackwell and Ada alike, the passes of a single row take as long as eight small kernels]."""
 
 
-def price_scale_search(chip: Gpu, rows: ArrayLike, columns: ArrayLike) -> KernelTime:
+def price_scale_search(chip: Gpu, rows: ArrayLike, columns: ArrayLike, *, library: Library = "vllm") -> KernelTime:
     """The largest value of a 16-bit tensor [rows, columns], which becomes its scale: one kernel.
 
-    A block reduces a row, and all blocks put theirs into one word of memory in turn (an atomic maximum a row), as
-    vLLM's kernel does. Raises ValueError on sizes below 1.
+    Where it takes several (``SEARCH_KERNELS``), the gaps between them in a graph are in it. Raises ValueError on sizes
+    below 1.
     """
     rows, columns = _sizes(rows, columns)
-    read = rows * columns * INPUT_BYTES
-    time = price_vector(chip, read, 0.0, rows * columns * SEARCH_OPERATIONS)
-    turns = rows * chip.generation.vector.atomic_cycles / chip.compute.highest_clock_hz
-    limiter = np.where(turns > time.seconds, LATENCY, time.limiter)
-    return replace(time, seconds=np.maximum(time.seconds, time.fill_drain_seconds + turns), limiter=limiter)
+    values = rows * columns
+    read, operations = values * INPUT_BYTES, values * SEARCH_OPERATIONS
+    if library == "vllm":
+        time = _pass(chip, read, 0.0 * values, operations, _turns(chip, rows, columns))
+        turns = rows * chip.generation.vector.atomic_cycles / chip.compute.highest_clock_hz
+        return replace(
+            time, seconds=time.seconds + turns, limiter=np.where(2.0 * turns > time.seconds, LATENCY, time.limiter)
+        )
+    magnitudes, largest = _pass(chip, read, read, operations), _pass(chip, read, 0.0 * values, operations)
+    small = SEARCH_KERNELS[library] - 2
+    gaps = (SEARCH_KERNELS[library] - 1) * chip.generation.launch.graph_gap
+    fill = magnitudes.fill_drain_seconds + largest.fill_drain_seconds * (1 + small) + gaps
+    return replace(
+        magnitudes,
+        seconds=magnitudes.seconds + largest.seconds + small * largest.fill_drain_seconds + gaps,
+        fill_drain_seconds=fill,
+        joules=magnitudes.joules + largest.joules,
+    )
 
 
 def price_quantize(
-    chip: Gpu, rows: ArrayLike, columns: ArrayLike, *, precision: Precision = "fp8", scales: Scales = "tensor"
+    chip: Gpu,
+    rows: ArrayLike,
+    columns: ArrayLike,
+    *,
+    precision: Precision = "fp8",
+    scales: Scales = "tensor",
 ) -> KernelTime:
     """16-bit activations [rows, columns] into ``precision``: one kernel.
 
     With ``scales`` a row or a block, the kernel finds them itself before it writes. With "static" or "tensor" it is
-    told. Raises ValueError on sizes below 1.
+    told. NVFP4's scales are put into the order of the matrix unit's tiles by a small kernel after it, which is in the
+    price [inferred: both and the product take as long as three kernels]. Raises ValueError on sizes below 1.
     """
     rows, columns = _sizes(rows, columns)
     values = rows * columns
     finds = scales in ("row", "block")
     operations = QUANTIZE_OPERATIONS + (SEARCH_OPERATIONS if finds else 0.0)
-    return price_vector(chip, values * INPUT_BYTES, values * ELEMENT_BYTES[precision], values * operations)
+    turns = _turns(chip, rows, columns)
+    time = _pass(chip, values * INPUT_BYTES, values * ELEMENT_BYTES[precision], values * operations, turns)
+    if precision != "nvfp4":
+        return time
+    ordered = time.fill_drain_seconds + chip.generation.launch.graph_gap
+    return replace(time, seconds=time.seconds + ordered, fill_drain_seconds=time.fill_drain_seconds + ordered)
 
 
-def _sizes(rows: ArrayLike, columns: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _turns(chip: Gpu, rows: Floats, columns: Floats) -> Floats:
+    """Dependent loads of the blocks that follow each other in one place of a multiprocessor, a row a block."""
+    turns: Floats = np.ceil(rows / (chip.compute.units * ROW_BLOCKS)) * np.ceil(columns / ROW_VALUES)
+    return turns
+
+
+def _pass(chip: Gpu, read: Floats, written: Floats, operations: Floats, turns: ArrayLike = 1.0) -> KernelTime:
+    """Once over a tensor, read from its start while L2 holds its end: of a large one, nothing is found there.
+
+    It lasts as long as its bytes take, or ``turns`` of loads that wait for each other.
+    """
+    vector, moved = chip.generation.vector, read + written
+    kept = vector.resident_share * chip.on_chip.l2_bytes
+    gone = np.clip(2.0 * (moved - kept), 0.0, moved) - np.maximum(moved - kept, 0.0)
+    time = price_vector(chip, read, written, operations)
+    again = gone / (chip.memory.bandwidth * vector.memory_efficiency)
+    turn = (vector.l2_latency_cycles + vector.reduction_cycles) / chip.compute.highest_clock_hz
+    steady = np.maximum(time.seconds - time.fill_drain_seconds + again, (np.asarray(turns) - 1.0) * turn)
+    joules = time.joules + chip.events.joules(memory_bytes=gone)
+    return replace(time, seconds=time.fill_drain_seconds + steady, joules=joules)
+
+
+def _sizes(rows: ArrayLike, columns: ArrayLike) -> tuple[Floats, Floats]:
     sizes = np.broadcast_arrays(np.asarray(rows, np.float64), np.asarray(columns, np.float64))
     for name, value in zip(("rows", "columns"), sizes, strict=True):
         if not np.all(value >= 1.0):

@@ -26,6 +26,9 @@ from scenarios.errors import ScenarioError, Unpredictable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from chips.kernels.matmul.price import Library as MatmulLibrary
+    from chips.kernels.quantize import Library
+
 Floats = NDArray[np.float64]
 PRECISIONS: dict[str, Precision] = {
     "bf16": "bf16",
@@ -36,6 +39,8 @@ PRECISIONS: dict[str, Precision] = {
 }  # fp16 runs at the rate of bf16
 OPERATIONS = {"alltoall": "all_to_all"}
 SUFFIXES = (".parquet", ".csv")
+WEIGHTS_IN_TURN = 6
+"""That the measured products use one after the other; those in NVFP4 use one again and again."""
 LAUNCH_MODES = ("graph", "stream", "eager")
 
 
@@ -138,11 +143,41 @@ def read_columns(path: Path, numbers: tuple[str, ...], words: tuple[str, ...] = 
 
 
 def _gemm(chip: Gpu, rows: pd.DataFrame, precision: str) -> Floats:
+    """A product of 16 bits, or one alone of fewer, or with a ``library`` its linear layer with all its kernels."""
     from chips.kernels.matmul.price import price_matmul
 
-    shape = (rows[name].to_numpy() for name in ("m", "n", "k"))
-    time = price_matmul(chip, *shape, precision=_precision(precision), resident_weights=True)
-    return time.seconds + chip.generation.launch.graph_gap
+    known = _precision(precision)
+    if "library" not in rows and known != "nvfp4":
+        shape = (rows[name].to_numpy() for name in ("m", "n", "k"))
+        time = price_matmul(chip, *shape, precision=known, weights_in_turn=WEIGHTS_IN_TURN)
+        return time.seconds + chip.generation.launch.graph_gap
+    libraries = rows["library"].astype(str) if "library" in rows else rows["m"].map(lambda _: "trtllm")
+    predicted = np.full(len(rows), np.nan)
+    for library in libraries.unique():
+        same = (libraries == library).to_numpy()
+        predicted[same] = _linear_layer(chip, rows[same], known, library)
+    return predicted
+
+
+def _linear_layer(chip: Gpu, rows: pd.DataFrame, precision: Precision, library: str) -> Floats:
+    """Activations quantized, with one scale of the tensor found before or one a block, and the product."""
+    from chips.kernels.matmul.price import price_matmul
+    from chips.kernels.quantize import SEARCH_KERNELS, price_quantize, price_scale_search
+
+    if library not in SEARCH_KERNELS:
+        raise Unpredictable(f"library '{library}' of matrix products; known are {', '.join(SEARCH_KERNELS)}")
+    m, n, k = (rows[name].to_numpy() for name in ("m", "n", "k"))
+    if precision == "nvfp4":
+        kernels = [price_quantize(chip, m, k, precision=precision, scales="block")]
+        product = price_matmul(chip, m, n, k, precision=precision, library="cutlass", weights_in_turn=1)
+    else:
+        own: Library = "vllm" if library == "vllm" else "trtllm"
+        kernels = [price_scale_search(chip, m, k, library=own), price_quantize(chip, m, k, precision=precision)]
+        runs: MatmulLibrary = "cutlass" if library == "vllm" else "cublas"
+        product = price_matmul(chip, m, n, k, precision=precision, library=runs, weights_in_turn=WEIGHTS_IN_TURN)
+    times = np.array([kernel.seconds for kernel in (*kernels, product)])
+    whole: Floats = times.sum(axis=0) + len(times) * chip.generation.launch.graph_gap
+    return whole
 
 
 def _attention_prefill(chip: Gpu, rows: pd.DataFrame, precision: str) -> Floats:

@@ -45,7 +45,7 @@ def test_faster_memory_is_never_slower(
     ours, theirs = (
         [
             price_matmul(each, m, n, k),
-            price_matmul(each, m, n, k, resident_weights=True),
+            price_matmul(each, m, n, k, weights_in_turn=6),
             price_attention_decode(each, batch, tokens, heads, kv_heads, head_dim),
             price_attention_prefill(each, batch, tokens, tokens, heads, kv_heads, head_dim),
             price_attention_backward(each, batch, tokens, heads, kv_heads, head_dim),
@@ -64,7 +64,7 @@ def test_products_are_faster_in_every_newer_generation(m: int, n: int, k: int, r
     # single row (n = 128, k = 2048), and the clock of the PCIe card is lower.
     short = 1.6 if m == 1 else 1.3
     times = [
-        float(price_matmul(load_gpu(name), m, n, k, resident_weights=resident).seconds)
+        float(price_matmul(load_gpu(name), m, n, k, weights_in_turn=resident).seconds)
         for name in ("b200", "h200", "h100-pcie", "a100-40gb")
     ]
     for newer, older in pairwise(times):
@@ -78,7 +78,7 @@ def test_a_larger_product_is_no_cheaper_and_twice_of_it_no_cliff(
 ) -> None:
     small, large = np.array([m, n, k]), np.array([m, n, k])
     large[axis] = np.ceil(large[axis] * more)
-    before, after = (float(price_matmul(chip, *size, resident_weights=resident).seconds) for size in (small, large))
+    before, after = (float(price_matmul(chip, *size, weights_in_turn=resident).seconds) for size in (small, large))
     # An operand that outgrows its share of the L2 comes from HBM, and its writes may be slower than reads.
     moved = 2.0 * (large[0] * large[2] + large[1] * large[2] + large[0] * large[1])
     spilled = moved / min(chip.streaming_bandwidth, chip.memory.bandwidth * chip.generation.matmul.write_efficiency)

@@ -10,6 +10,8 @@ the highest clock, the clock follows it.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -20,6 +22,7 @@ from chips.kernels.matmul.tiles import (
     OUTPUT_BYTES,
     Floats,
     Tiles,
+    serving_kernels,
     tiles_of,
 )
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
@@ -39,6 +42,7 @@ INSTRUCTION_BYTES = 32.0
 """Of a row of an operand tile, that one matrix instruction takes: 16 elements of 16 bits (mma and wgmma, PTX ISA)."""
 SMALL_PRODUCT = 2.0**21
 """Multiply-adds below which the library takes a slower kernel on an A100: times step down there, whatever the shape."""
+Library = Literal["cublas", "cutlass"]
 _LIMITERS = np.array([MATRIX_UNIT, ON_CHIP_NETWORK, MEMORY, LATENCY])
 
 
@@ -50,20 +54,22 @@ def price_matmul(
     *,
     precision: Precision = "bf16",
     stored_bits: float | None = None,
+    library: Library = "cublas",
     count: ArrayLike = 1,
-    resident_weights: bool = False,
+    weights_in_turn: int = 0,
     exact: bool = False,
 ) -> KernelTime:
     """C[m,n] = A[m,k] B[k,n], ``count`` independent ones in one kernel; C is written in 16 bits.
 
     A, the activations, was written by the kernel before and lies in L2 as far as it fits. B, the weights, comes from
-    HBM. With ``resident_weights`` the same call ran just before (a repeated measurement): small weights are still in
-    L2, and a short call is over before the power limit acts; otherwise the load lasts. ``bound_seconds`` counts no
-    bytes that L2 could hold so. ``exact``: FP8 products are added in fp32, as backward passes have it, and products
+    HBM. ``weights_in_turn``: the call is repeated (a measurement) with so many different weights in turn: small ones
+    are still in L2, and a short call is over before the power limit acts; 0: the load lasts. ``bound_seconds`` counts
+    no bytes that L2 could hold so. ``exact``: FP8 products are added in fp32, as backward passes have it, and products
     with a scale for each block of operands (``tiles_of``).
     ``stored_bits``: weights lie in memory in so many bits each, with their part of scales (AWQ, GPTQ: 4 or 8 and a
     scale of 16 for 128), and become ``precision``, 16 bits, on their way into the product: a kernel of Marlin's kind.
-    FP8 and NVFP4 activations are quantized by kernels of their own (``chips.kernels.quantize``).
+    ``library``: "cutlass" is the serving library's own FP8 kernel, whose tile goes by the rows alone, and which never
+    splits k. FP8 and NVFP4 activations are quantized by kernels of their own (``chips.kernels.quantize``).
     Raises ValueError on a dimension or count below 1, CatalogError on a precision that the chip lacks.
     """
     given = [np.asarray(value, np.float64) for value in (m, n, k, count)]
@@ -78,22 +84,37 @@ def price_matmul(
         )
     shape = np.broadcast_shapes(*(value.shape for value in given))
     flat = np.stack([np.broadcast_to(value, shape).reshape(-1) for value in given])
-    tiles = tiles_of(chip, precision, exact=exact, stored_bits=stored_bits)
     weight_element = ELEMENT_BYTES[precision] if stored_bits is None else stored_bits / 8.0
-    candidates = tiles.rows.size * (FEW_SPLITS.size + FILLING_SPLITS)
-    chunk = max(1, int(ARRAY_BYTES / flat.itemsize / candidates))
-    parts = [
-        _price(chip, flat[:, start : start + chunk], precision, weight_element, resident_weights, tiles)
-        for start in range(0, max(flat.shape[1], 1), chunk)
-    ]
-    *times, limiter, joules = (np.concatenate(field, axis=-1) for field in zip(*parts, strict=True))
+    if library == "cutlass":
+        kernels = list(serving_kernels(chip, precision, flat[0], exact=exact))
+        parts = [
+            _price(chip, flat[:, places], precision, weight_element, weights_in_turn, tiles, splits=False)
+            for places, tiles in kernels
+        ]
+        back = np.argsort(np.concatenate([places for places, _ in kernels]))
+    else:
+        tiles, back = tiles_of(chip, precision, exact=exact, stored_bits=stored_bits), np.arange(flat.shape[1])
+        candidates = tiles.rows.size * (FEW_SPLITS.size + FILLING_SPLITS)
+        chunk = max(1, int(ARRAY_BYTES / flat.itemsize / candidates))
+        parts = [
+            _price(chip, flat[:, start : start + chunk], precision, weight_element, weights_in_turn, tiles)
+            for start in range(0, max(flat.shape[1], 1), chunk)
+        ]
+    *times, limiter, joules = (np.concatenate(field, axis=-1)[..., back] for field in zip(*parts, strict=True))
     seconds, fill, ramp, bound = (time.reshape(shape) for time in times)
     limited = _LIMITERS[limiter.astype(np.intp).reshape(shape)]
     return KernelTime(seconds, fill, ramp, bound, limited, joules.reshape(len(DYNAMIC), *shape))
 
 
 def _price(
-    chip: Gpu, dimensions: Floats, precision: Precision, weight_element: float, resident_weights: bool, tiles: Tiles
+    chip: Gpu,
+    dimensions: Floats,
+    precision: Precision,
+    weight_element: float,
+    weights_in_turn: int,
+    tiles: Tiles,
+    *,
+    splits: bool = True,
 ) -> tuple[Floats, Floats, Floats, Floats, NDArray[np.intp], Floats]:
     """Seconds, fill and drain, the ramp of these, bound, index of the limiter and joules of every shape.
 
@@ -109,7 +130,7 @@ def _price(
 
     result_tiles = count[:, None] * np.ceil(m[:, None] / tiles.rows) * np.ceil(n[:, None] / tiles.columns)
     steps = np.ceil(k * element / coefficients.step_bytes)[:, None, None]
-    split = _splits(chip, result_tiles, steps, tiles.resident)
+    split = _splits(chip, result_tiles, steps, tiles.resident) if splits else np.ones((*result_tiles.shape, 1))
     steps_each = np.ceil(steps / split)
     items = result_tiles[:, :, None] * split
 
@@ -121,21 +142,23 @@ def _price(
     per_unit = np.where(rounds > 1.0, rounds * resident, np.ceil(items / units))
     busiest, store = np.maximum(tiles.multiply, tiles.feed)[:, None], tiles.store[:, None]
     work = per_unit * (steps_each * busiest + store) / clock
-    chain = rounds * (steps_each * np.maximum(busiest, coefficients.step_cycles) + store) / clock
+    chain = rounds * (steps_each * tiles.step[:, None] + store) / clock
     on_unit = np.maximum(work, chain)
 
     # The whole chip: L2 delivers every operand tile, HBM what L2 does not hold, and takes the result. What the kernel
     # before has written still leaves L2 while this one starts, as its own result will.
-    start = coefficients.startup_seconds + coefficients.memory_latency_cycles / clock
+    start = tiles.startup_seconds + coefficients.memory_latency_cycles / clock
     l2_rate = coefficients.l2_bytes_per_clock * clock
     l2 = items * steps_each * tiles.load_bytes[:, None] / l2_rate
+    l2 = l2 + (output_bytes / (tiles.result_rate * clock))[:, None, None]
     kept = coefficients.activation_share * chip.on_chip.l2_bytes
-    kept_weights = coefficients.weight_share * chip.on_chip.l2_bytes if resident_weights else 0.0
+    kept_weights = coefficients.weight_share * chip.on_chip.l2_bytes / weights_in_turn if weights_in_turn else 0.0
     once_bytes = _missing(activation_bytes, kept) + _missing(weight_bytes, kept_weights)
     again_bytes = _panel_bytes(items, count, tiles, units, split) * (k * (element + weight_element) / 2)[:, None, None]
     outgrown = (activation_bytes + weight_bytes > kept)[:, None, None]
     read_bytes = np.maximum(once_bytes[:, None, None], np.where(outgrown, again_bytes, 0.0))
-    write_seconds = output_bytes / (chip.memory.bandwidth * coefficients.write_efficiency)
+    written = _missing(output_bytes, coefficients.output_share * chip.on_chip.l2_bytes)
+    write_seconds = written / (chip.memory.bandwidth * coefficients.write_efficiency)
     hbm = read_bytes / chip.streaming_bandwidth + np.maximum(write_seconds - start, 0.0)[:, None, None]
 
     # Partial sums of a split k are written and read back.
@@ -152,7 +175,7 @@ def _price(
     worked = (flops[:, None, None] * (1.0 - ZEROS) + tile_flops * ZEROS) * element / 2.0
     moved = read_bytes + output_bytes[:, None, None]
     joules = worked * events.flop.sum() + moved * events.memory_byte.sum()
-    whole += events.slower_clock(on_unit, joules, whole, POWER_WINDOW if resident_weights else 0.0)
+    whole += events.slower_clock(on_unit, joules, whole, POWER_WINDOW if weights_in_turn else 0.0)
 
     kernels = tiles.rows.size * split.shape[2]
     best = np.argmin(whole.reshape(m.size, kernels), axis=1)[:, None]
@@ -162,11 +185,11 @@ def _price(
         return np.take_along_axis(every, best, axis=1)[:, 0]
 
     vector_chain, memory, by_tiles = _vector_chain(chip, dimensions, weight_element), chosen(hbm), chosen(whole)
-    vector = start + vector_chain + memory
+    vector = start + vector_chain + memory if splits else np.full(m.size, np.inf)
     by_vector, seconds = vector < by_tiles, np.minimum(vector, by_tiles)
     fill = np.minimum(start + np.where(by_vector, 0.0, chosen(reduction) + chosen(store) / clock), seconds)
     peak = chip.peak_flops(precision) * clock / chip.compute.clock_hz
-    may_rest = output_bytes + activation_bytes + (weight_bytes if resident_weights else 0.0)
+    may_rest = output_bytes + activation_bytes + (weight_bytes if weights_in_turn else 0.0)
     must_move = activation_bytes + weight_bytes + output_bytes - np.minimum(may_rest, chip.on_chip.l2_bytes)
     bound = np.maximum(flops / peak, must_move / chip.memory.bandwidth)
     work, l2, chain = (

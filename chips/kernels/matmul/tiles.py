@@ -8,7 +8,8 @@ what one work item needs from one streaming multiprocessor. How items fill the c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,12 @@ SHARED_BYTES_PER_CLOCK = 128.0
 """What the shared memory of a streaming multiprocessor delivers (127 measured: Luo et al., arXiv 2402.13499)."""
 ACCUMULATOR_BYTES = 4.0
 OUTPUT_BYTES = 2.0
+SCALED_SIDE = 128
+"""Of a tile of the kernel whose operands have a scale for each block: its scales lie in rows of 128 (PTX ISA)."""
+ROWS_TOGETHER = 4.0
+ODD_ROWS = 1.2
+"""By which the serving library's kernel multiplies longer where rows come in no multiple of ``ROWS_TOGETHER``: it is
+another one then [inferred from its times on all three measured generations]."""
 INSTRUCTION_SIDE = 64.0
 """One side of a tile is a multiple of it: what four warps read of one operand in a matrix instruction."""
 NARROW_SIDE = 128.0
@@ -40,7 +47,9 @@ class Tiles:
 
     ``rows``, ``columns``: of the result. ``resident``: tiles side by side on one streaming multiprocessor.
     ``multiply``: the matrix unit, a step over k. ``feed``: shared memory to the matrix unit and L2 to shared memory.
-    ``store``: the tile's result to L2. ``load_bytes``: of both operands a step, as they leave L2.
+    ``step``: a step over k where no other tile runs beside it. ``store``: the tile's result to L2. ``load_bytes``: of
+    both operands a step, as they leave L2. ``startup_seconds``: of the kernels that have them. ``result_rate``: bytes a
+    clock that the whole chip takes of results.
     """
 
     rows: Floats
@@ -48,8 +57,11 @@ class Tiles:
     resident: Floats
     multiply: Floats
     feed: Floats
+    step: Floats
     store: Floats
     load_bytes: Floats
+    startup_seconds: float
+    result_rate: float = np.inf
 
 
 def tiles_of(chip: Gpu, precision: Precision, *, exact: bool = False, stored_bits: float | None = None) -> Tiles:
@@ -73,7 +85,21 @@ def tiles_of(chip: Gpu, precision: Precision, *, exact: bool = False, stored_bit
             f"{chip.name}: half of on_chip.register_bytes, {on_chip.register_bytes:g}, holds no tile of the sides that "
             f"generation.matmul.tile_sides names, {', '.join(map(str, coefficients.tile_sides))}."
         )
-    rows, columns, longer, shorter = rows[fits], columns[fits], longer[fits], shorter[fits]
+    return tiles_like(chip, precision, rows[fits], columns[fits], exact=exact, stored_bits=stored_bits)
+
+
+def tiles_like(
+    chip: Gpu,
+    precision: Precision,
+    rows: Floats,
+    columns: Floats,
+    *,
+    exact: bool = False,
+    stored_bits: float | None = None,
+) -> Tiles:
+    """Tiles of these ``rows`` and ``columns``, arrays over tile shapes; the rest as ``tiles_of``."""
+    coefficients, on_chip = chip.generation.matmul, chip.on_chip
+    longer, shorter = np.maximum(rows, columns), np.minimum(rows, columns)
     along = np.where(longer % INSTRUCTION_SIDE == 0.0, longer, shorter)
     across = rows + columns - along
 
@@ -96,4 +122,30 @@ def tiles_of(chip: Gpu, precision: Precision, *, exact: bool = False, stored_bit
     feed = np.maximum(operand_reads / SHARED_BYTES_PER_CLOCK, load / coefficients.load_bytes_per_clock)
     store = rows * columns * OUTPUT_BYTES / coefficients.store_bytes_per_clock
     resident = np.clip(np.floor(on_chip.shared_bytes / (coefficients.stages * loaded)), 1.0, coefficients.most_resident)
-    return Tiles(rows, columns, resident, multiply, feed, store, load)
+    step = np.maximum(np.maximum(multiply, feed), coefficients.step_cycles)
+    return Tiles(rows, columns, resident, multiply, feed, step, store, load, coefficients.startup_seconds)
+
+
+def serving_kernels(
+    chip: Gpu, precision: Precision, m: Floats, *, exact: bool = False
+) -> Iterator[tuple[NDArray[np.intp], Tiles]]:
+    """The serving library's own kernel: its one tile by the rows of activations ``m``, and which of them take it.
+
+    Each of its tiles waits for its operands at every step.
+    """
+    coefficients = chip.generation.matmul
+    band = np.searchsorted([most for most, _, _ in coefficients.serving_tiles[:-1]], m)
+    scaled = precision == "nvfp4"
+    odd = (m % ROWS_TOGETHER != 0) & (not scaled)
+    for number, (_, rows, columns) in enumerate(coefficients.serving_tiles):
+        if scaled:
+            rows = columns = SCALED_SIDE
+        tiles = tiles_like(chip, precision, np.array([float(rows)]), np.array([float(columns)]), exact=exact)
+        wide = columns * rows == max(height * width for _, height, width in coefficients.serving_tiles)
+        rate = coefficients.serving_store_bytes_per_clock
+        for slower in (False, True):
+            multiply = tiles.multiply * (ODD_ROWS if slower and wide else 1.0)
+            step = np.maximum(multiply + coefficients.serving_step_cycles, tiles.feed)
+            start = coefficients.serving_startup_seconds
+            places = np.flatnonzero((band == number) & (odd == slower))
+            yield places, replace(tiles, multiply=multiply, step=step, result_rate=rate, startup_seconds=start)

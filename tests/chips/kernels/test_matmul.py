@@ -24,7 +24,7 @@ def with_memory(chip: Gpu, **fields: float) -> Gpu:
 @settings(max_examples=200)
 @given(gpus, dimensions, dimensions, dimensions, st.integers(1, 64), st.booleans())
 def test_never_under_its_physical_bound(chip: Gpu, m: int, n: int, k: int, count: int, resident: bool) -> None:
-    price = price_matmul(chip, m, n, k, count=count, resident_weights=resident)
+    price = price_matmul(chip, m, n, k, count=count, weights_in_turn=resident)
     assert price.seconds >= price.bound_seconds
     assert 0.0 < price.fill_drain_seconds <= price.seconds
     highest = chip.peak_flops("bf16") * chip.compute.highest_clock_hz / chip.compute.clock_hz
@@ -36,8 +36,8 @@ def test_never_under_its_physical_bound(chip: Gpu, m: int, n: int, k: int, count
 @given(gpus, dimensions, dimensions, dimensions, st.booleans())
 def test_more_bandwidth_is_never_slower(chip: Gpu, m: int, n: int, k: int, resident: bool) -> None:
     faster = with_memory(chip, bandwidth=2.0 * chip.memory.bandwidth)
-    twice = price_matmul(faster, m, n, k, resident_weights=resident).seconds
-    assert twice <= price_matmul(chip, m, n, k, resident_weights=resident).seconds * (1 + 1e-12)
+    twice = price_matmul(faster, m, n, k, weights_in_turn=resident).seconds
+    assert twice <= price_matmul(chip, m, n, k, weights_in_turn=resident).seconds * (1 + 1e-12)
 
 
 @given(gpus, dimensions, dimensions, dimensions)
@@ -49,7 +49,7 @@ def test_more_power_is_never_slower(chip: Gpu, m: int, n: int, k: int) -> None:
 @given(gpus, dimensions, dimensions, dimensions)
 def test_weights_in_l2_are_never_slower(chip: Gpu, m: int, n: int, k: int) -> None:
     cold = price_matmul(chip, m, n, k).seconds
-    assert price_matmul(chip, m, n, k, resident_weights=True).seconds <= cold * (1 + 1e-12)
+    assert price_matmul(chip, m, n, k, weights_in_turn=6).seconds <= cold * (1 + 1e-12)
 
 
 @settings(max_examples=30)
@@ -87,9 +87,9 @@ def test_few_tiles_with_a_long_inner_dimension_are_split_over_it() -> None:
 def test_a_single_row_has_a_kernel_of_its_own_where_dependent_loads_are_few() -> None:
     """On an A100, one row by 128 columns of 1024 takes 3.0 us, two rows 7.5 us; long columns are cut into parts."""
     chip = load_gpu("a100")
-    one, two = (price_matmul(chip, rows, 128, 1024, resident_weights=True).seconds for rows in (1, 2))
+    one, two = (price_matmul(chip, rows, 128, 1024, weights_in_turn=6).seconds for rows in (1, 2))
     assert one < 0.7 * two
-    long_one, long_two = (price_matmul(chip, rows, 128, 65536, resident_weights=True).seconds for rows in (1, 2))
+    long_one, long_two = (price_matmul(chip, rows, 128, 65536, weights_in_turn=6).seconds for rows in (1, 2))
     assert 0.9 * long_two < long_one <= long_two
 
 
@@ -145,7 +145,7 @@ def test_a_second_wave_of_split_parts_hides_traffic_of_the_first() -> None:
     chip = load_gpu("a100")
     measured = {8192: 537.7e-6, 10_240: 644.8e-6, 12_288: 797.8e-6, 16_384: 1060.4e-6}
     for k, seconds in measured.items():
-        assert price_matmul(chip, 8192, 1024, k, resident_weights=True).seconds == pytest.approx(seconds, rel=0.08)
+        assert price_matmul(chip, 8192, 1024, k, weights_in_turn=6).seconds == pytest.approx(seconds, rel=0.08)
 
 
 def test_blocks_of_a_cluster_load_their_shared_operand_once() -> None:
@@ -189,7 +189,7 @@ def test_measured_rows(name: str, mean_error: float, bias: float) -> None:
     rows = pd.read_parquet(MEASURED / f"{name}_gemm_bf16.parquet")
     chip = load_gpu(name)
     m, n, k = (rows[column].to_numpy() for column in ("m", "n", "k"))
-    predicted = price_matmul(chip, m, n, k, resident_weights=True).seconds + chip.generation.launch.graph_gap
+    predicted = price_matmul(chip, m, n, k, weights_in_turn=6).seconds + chip.generation.launch.graph_gap
     ratio = predicted * 1e6 / rows["us"].to_numpy()
     assert np.abs(ratio - 1.0).mean() < mean_error
     assert abs(np.median(ratio) - 1.0) < bias
@@ -200,8 +200,8 @@ def test_a_short_call_escapes_the_power_limit_that_a_lasting_load_meets() -> Non
     chip = load_chip("h100")
     assert isinstance(chip, Gpu)
     for side, most in ((4096, 0.5), (16_384, 1.0)):
-        unlimited = price_matmul(chip.model_copy(update={"power_watts": 1e5}), side, side, side, resident_weights=True)
-        short, lasting = (price_matmul(chip, side, side, side, resident_weights=kept) for kept in (True, False))
+        unlimited = price_matmul(chip.model_copy(update={"power_watts": 1e5}), side, side, side, weights_in_turn=6)
+        short, lasting = (price_matmul(chip, side, side, side, weights_in_turn=kept) for kept in (True, False))
         assert unlimited.seconds <= short.seconds <= lasting.seconds * 1.001
         assert short.seconds - unlimited.seconds <= most * (lasting.seconds - unlimited.seconds)
         assert lasting.seconds > 1.05 * unlimited.seconds
