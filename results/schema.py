@@ -84,6 +84,8 @@ SWEPT = {
     "synchronization": Column(
         "how operators of a persistent kernel wait for each other; empty where the chip is no GPU", "", "str"
     ),
+    "sharding": Column("what replicas hold a share of in training; empty in other phases", "", "str"),
+    "method": Column("what of the model is trained; empty in other phases", "", "str"),
 }
 PART_COLUMNS = tuple(f"{part}_s" for part in PARTS)
 BAND = ("seconds_low", "seconds_high")

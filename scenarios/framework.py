@@ -18,6 +18,17 @@ CollectiveMode = Literal["kernel", "fused", "overlapped"]
 Synchronization = Literal["hand", "compiled", "barrier", "tile"]
 """Counters, in a kernel that a person scheduled, or a compiler; a barrier an operator; a counter a tile."""
 
+Sharding = Literal["none", "zero1", "zero2", "zero3", "fsdp", "hsdp"]
+"""What each of the chips that compute the same holds only a share of: nothing; the optimizer's state; gradients too;
+weights too (Rajbhandari et al. 2020, arXiv 1910.02054); the same without 16-bit weights beside fp32 ones, gathered a
+decoder at a time (PyTorch's fully sharded data parallelism); that within a domain, whose copies sum their gradients.
+"""
+Selective = Literal["selective", "operators"]
+"""What recomputation is called selective: of attention's inner part (Korthikanti et al. 2022), or of what is
+element-wise and every second product (torchtitan)."""
+Optimizer = Literal["megatron", "foreach", "fused"]
+"""Adam as Megatron-LM's passes, as PyTorch's kernel for each operation on all parameters, or as one kernel."""
+
 CATALOG = Path(__file__).parent / "frameworks.toml"
 
 
@@ -71,8 +82,20 @@ class Framework(Frozen):
     overlaps_gradients: bool = True
     """whether replicas sum gradients as soon as they are there, beside the backward pass, and gather parameters beside
     the forward pass."""
-    shards_optimizer: bool = True
-    """whether each replica keeps and updates only its share of the optimizer's state."""
+    sharding: Sharding = "zero1"
+    """what replicas hold a share of, unless told otherwise."""
+    fp32_gradients: bool = True
+    """whether weight gradients are added to fp32 ones by a kernel of their own, not kept as a product gives them."""
+    summed_gradient_bytes: Literal[2, 4] = 4
+    """of an element of the gradients that replicas sum."""
+    optimizer: Optimizer = "megatron"
+    """the kernels of its optimizer."""
+    selective: Selective = "selective"
+    """what it calls selective recomputation."""
+    sequence: bool = False
+    """whether its tensor parallelism always is sequence parallelism, too."""
+    asynchronous_attention: bool = True
+    """whether its attention overlaps products and exponentials where a chip can: FlashAttention-3, not 2."""
     fuses_loss: bool = False
     """whether training computes its loss in one pass over the logits, not in several in fp32."""
     named: tuple[str, ...]

@@ -150,6 +150,19 @@ def _synchronizations() -> Collection[str]:
     return get_args(Synchronization)
 
 
+def _shardings() -> Collection[str]:
+    from scenarios.framework import Sharding
+
+    return get_args(Sharding)
+
+
+@lru_cache
+def _method(text: str) -> object:
+    from scenarios.workload.adapters import Method
+
+    return Method.parse(text)
+
+
 @lru_cache
 def _variation(text: str) -> object:
     from cluster import Variation
@@ -326,11 +339,33 @@ INPUTS = (
         "",
         meaning="how the chips share the work, as replicas and stages; one tensor-parallel group if not given",
         help="How chips share the work: tensor=8, and replicas of these; in training also pipeline=4 context=2 "
-        "micro-batch=1 interleaved=2 recompute=full sequence, with commas between (docs/training.md).",
+        "micro-batch=1 interleaved=2 recompute=full|layers|operators|selective sequence (docs/training.md).",
         axis=12,
         parse=_parallel,
         example="tensor=8,pipeline=4",
         read=lambda point: str(point.parallel),
+    ),
+    Input(
+        "sharding",
+        str,
+        None,
+        meaning="what replicas hold a share of in training; as the framework does if not given",
+        help="What replicas hold a share of in training: none | zero1 | zero2 | zero3 | fsdp | hsdp (default: as the "
+        "framework does).",
+        axis=15,
+        known=_shardings,
+        read=lambda point: point.framework.sharding if point.phase == "train" else "",
+    ),
+    Input(
+        "method",
+        str,
+        "full",
+        meaning="what of the model is trained: all of it, or adapters beside it",
+        help="What is trained: full, or lora,rank=16,products=all|attention|qkv (docs/training.md).",
+        axis=16,
+        parse=_method,
+        example="lora,rank=16",
+        read=lambda point: str(point.method) if point.phase == "train" else "",
     ),
 )
 

@@ -9,9 +9,11 @@ from chips.spec import CatalogError
 from scenarios.assignment import Assignment, assign
 from scenarios.errors import DoesNotFit
 from scenarios.point import Point
+from scenarios.workload.adapters import adapter_parameters
 from scenarios.workload.model import shard, tensor_parallel_counts
 from scenarios.workload.pipeline_schedule import decoders_of, most_kept, parameters_of
-from scenarios.workload.training_step import GRADIENT_BYTES, OPTIMIZER_STATE_BYTES, WEIGHT_BYTES, kept_activation_bytes
+from scenarios.workload.recomputation import kept_activation_bytes
+from scenarios.workload.sharding import gathered_bytes, shares, state_bytes
 
 KV_MEMORY_SHARE = 0.9  # of the memory that weights leave free, the part that serving frameworks give the KV cache
 
@@ -34,8 +36,20 @@ def held_in_training(assignment: Assignment) -> list[float]:
     stages, chunks = layout.pipeline, layout.interleaved
     parameters, decoders = parameters_of(model, stages * chunks), decoders_of(model.layers, stages * chunks)
     replicas = layout.replicas(point.count)
-    sharing = replicas * layout.context if point.framework.shards_optimizer else 1
-    state = (WEIGHT_BYTES + GRADIENT_BYTES + OPTIMIZER_STATE_BYTES / sharing) / shard.ranks
+    sharding, link = point.framework.sharding, point.chip.link
+    dealt = shares(sharding, replicas * layout.context, link, layout.tensor)
+    state = state_bytes(sharding, dealt, stages) / shard.ranks
+    around = parameters[0] - decoders[0] * model.decoder_parameters
+    gathered = gathered_bytes(sharding, stages, model.decoder_parameters, around) / shard.ranks if dealt > 1 else 0.0
+    if point.method.rank:
+        frozen = state_bytes(sharding, dealt, stages, trained=False) / shard.ranks
+        own = adapter_parameters(model, shard, point.method)
+        held = [
+            frozen * sum(parameters[stage::stages]) + state * shard.ranks * own * sum(decoders[stage::stages])
+            for stage in range(stages)
+        ]
+    else:
+        held = [state * sum(parameters[stage::stages]) for stage in range(stages)]
     kept = kept_activation_bytes(
         model,
         shard,
@@ -47,7 +61,7 @@ def held_in_training(assignment: Assignment) -> list[float]:
     )
     micro_batches = point.batch // (replicas * layout.micro_batch)
     return [
-        state * sum(parameters[stage::stages]) + kept * most_kept(stages, chunks, micro_batches, stage, decoders)
+        held[stage] + gathered + kept * most_kept(stages, chunks, micro_batches, stage, decoders)
         for stage in range(stages)
     ]
 

@@ -92,7 +92,8 @@ def figures(assignment: Assignment, outcome: Outcome, alike: Outcome, batch: Cou
     tokens = {"decode": 1, "request": point.output_tokens or 0}.get(point.phase, context)
     low, high = band(point.chip, point.strategy, point.phase, parts, outcome.bound_seconds)
     working = len(assignment.working)
-    flops = model_flops(point.model, point.phase, batch, context, point.output_tokens)
+    frozen = bool(point.method.rank)
+    flops = model_flops(point.model, point.phase, batch, context, point.output_tokens, frozen=frozen)
     return {
         "working": working,
         "seconds": seconds,

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from warnings import warn
 
-from chips.spec import Dataflow, Gpu, KvPrecision, Systolic
+from chips.spec import ChipBase, Dataflow, Gpu, KvPrecision, Systolic
 from cluster import Variation
 from results.words import LAUNCHES, SAME_LAUNCH
 from scenarios.errors import ScenarioError
-from scenarios.framework import Framework, default_framework
+from scenarios.framework import Framework, Sharding, default_framework
 from scenarios.inputs import Option, resolved, showing_inputs
 from scenarios.quantities import check_count
+from scenarios.workload.adapters import FULL, Method
 from scenarios.workload.model import Model
 from scenarios.workload.parallel import Parallel
 from scenarios.workload.quantization import PrecisionWord, Quantization, quantization_as_run
+from scenarios.workload.sharding import SHARED_WEIGHTS
 
-MODES = {"collectives": "collective_mode", "synchronization": "synchronization"}
+MODES = {"collectives": "collective_mode", "synchronization": "synchronization", "sharding": "sharding"}
 """Inputs that are traits of the framework, and their names there."""
 DEFAULT_CONTEXT = 4096
 """Tokens, or as many as the model has positions for."""
@@ -34,10 +36,10 @@ class Point:
 
     ``context``: decode: tokens in the KV cache, the new one included; prefill and train: tokens of a sequence;
     request: prompt and output together. ``output_tokens``: of a request; None for half of its context.
-    ``launch``: one of the chip's own words. ``framework``: what runs the model on a GPU; where ``collectives`` or
-    ``synchronization`` were asked for, it has these instead of its own. ``variation``: how the ``count`` chips differ
-    from their datasheet. ``parallel``: how they share the work, as it was asked for. ``precision`` and
-    ``kv_precision``: the checkpoint's own unless asked for.
+    ``launch``: one of the chip's own words. ``framework``: what runs the model on a GPU; where ``collectives``,
+    ``synchronization`` or ``sharding`` were asked for, it has these instead of its own. ``variation``: how the
+    ``count`` chips differ from their datasheet. ``parallel``: how they share the work, as it was asked for.
+    ``precision`` and ``kv_precision``: the checkpoint's own unless asked for. ``method``: what of the model is trained.
     """
 
     chip: Gpu | Dataflow | Systolic
@@ -57,6 +59,8 @@ class Point:
     collectives: str | None = None
     synchronization: str | None = None
     beyond_context: bool = False
+    sharding: Sharding | None = None
+    method: Method = FULL
 
     @property
     def quantization(self) -> Quantization:
@@ -81,9 +85,12 @@ def make_point(model: str | Model, chip: str, count: int, **options: Option) -> 
             "to which training is modelled."
         )
     output_tokens = _output_tokens(asked["output_tokens"], phase, context)
+    _check_training_inputs(asked, phase)
+    framework = asked["framework"] or default_framework(phase, asked["launch"])
+    if phase == "train" and not asked["parallel"].tensor and _deals_weights(asked["sharding"], framework, known_chip):
+        asked["parallel"] = replace(asked["parallel"], tensor=1)  # chips that hold shares of them are replicas
     _check_split(asked["parallel"], asked)
     _check_named_chips(asked["variation"], count, options.get("variation"))
-    framework = asked["framework"] or default_framework(phase, asked["launch"])
     modes = {field: asked[name] for name, field in MODES.items() if asked[name] is not None}
     return Point(
         **asked
@@ -103,7 +110,7 @@ def _launch(word: str | None, chip: Gpu | Dataflow | Systolic, framework: Framew
     if not isinstance(chip, Gpu):
         return "hardware"
     ahead = framework.launch == "pdl" and chip.generation.launch.readmission is None
-    return "graph" if ahead or phase == "train" else framework.launch
+    return "graph" if ahead or (phase == "train" and framework.launch == "pdl") else framework.launch
 
 
 def _context(given: int | None, model: Model, *, beyond: bool) -> int:
@@ -148,6 +155,21 @@ def _output_tokens(given: int | None, phase: str, context: int) -> int | None:
             f"--output-tokens {output_tokens} leaves no prompt in a --context of {context}; at most {context - 1}."
         )
     return output_tokens
+
+
+def _deals_weights(sharding: str | None, framework: Framework, chip: ChipBase) -> bool:
+    """Whether replicas are asked to hold shares of something, or the framework deals their weights on such chips."""
+    if sharding is not None:
+        return sharding != "none"
+    return chip.has_framework and framework.sharding in SHARED_WEIGHTS
+
+
+def _check_training_inputs(asked: Mapping[str, Any], phase: str) -> None:
+    if phase == "train":
+        return
+    for name, plain in (("sharding", None), ("method", FULL)):
+        if asked[name] != plain:
+            raise ScenarioError(f"--{name} {asked[name]} belongs to --phase train; the phase is {phase}.")
 
 
 def _check_split(split: Parallel, asked: Mapping[str, Any]) -> None:

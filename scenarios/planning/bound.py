@@ -16,7 +16,8 @@ from typing import NamedTuple
 from chips.spec import Dataflow, Gpu, Systolic
 from scenarios.assignment import Assignment
 from scenarios.framework import Framework
-from scenarios.training.stages import MOST_REMEMBERED, spent_alike, training_work
+from scenarios.training.shared_parameters import MOST_REMEMBERED
+from scenarios.training.stages import spent_alike, training_work
 from scenarios.workload.operators import Step
 from scenarios.workload.pipeline_schedule import decoders_of
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from chips.clock.time import Time
-from scenarios.training.clock import GRADIENTS, WORK, Stage, pieces
+from scenarios.training.clock import GRADIENTS, WORK, Stage, pieces, slower_ps
 
 
 def run_alike_step(stages: Sequence[Stage], micro_batches: int, norm_ps: int, *, overlapped: bool) -> Time:
@@ -52,8 +52,8 @@ class _Passes:
         # When the parameters of each bucket are there, in the order of the forward passes.
         gathers = [[bucket.gather_ps for run in stage.runs for bucket in run.buckets[::-1]] for stage in stages]
         self.gathered = [list(accumulate(of_stage)) for of_stage in gathers]
-        # Of the gradients of each bucket: when they are ready, what of that was spent on others, how long their sum is.
-        self.sums: list[list[tuple[int, int, int]]] = [[] for _ in stages]
+        # When the network of each stage is free, and what of that was spent on gradients and parameters.
+        self.network = [(gathered[-1], gathered[-1]) if gathered else (0, 0) for gathered in self.gathered]
 
     def run(self) -> None:
         """Every pass of every stage, turn by turn."""
@@ -78,19 +78,12 @@ class _Passes:
 
     def networks(self) -> list[tuple[int, int]]:
         """When the network of each stage has summed all its gradients, and what of that was spent on them."""
-        ends = []
-        for stage, gathered, sums, free, spent in zip(
-            self.stages, self.gathered, self.sums, self.free, self.spent, strict=True
-        ):
-            if not self.overlapped:
-                sums = [(free, spent, bucket.sum_ps) for run in stage.runs for bucket in run.buckets]
-            end = end_spent = gathered[-1] if gathered else 0
-            for ready, ready_spent, sum_ps in sums:
-                if ready > end:
-                    end, end_spent = ready, ready_spent
-                end, end_spent = end + sum_ps, end_spent + sum_ps
-            ends.append((end, end_spent))
-        return ends
+        if not self.overlapped:
+            for number, stage in enumerate(self.stages):
+                for run in stage.runs:
+                    for bucket in run.buckets:
+                        self._sum(number, bucket.sum_ps)
+        return self.network
 
     def _forwards(self, turn: int) -> None:
         """From the last stage to the first: each starts from what the one before it has made in the turn before."""
@@ -143,12 +136,22 @@ class _Passes:
         else:
             place = sum(len(run.buckets) for run in runs[:chunk])
             for there, ps in zip(gathered[place:], pieces(whole, buckets), strict=False):
-                self._wait_and_run(stage, there, int(ps))
+                self._wait_and_run(stage, there, int(ps), runs[chunk].lost[0])
 
-    def _wait_and_run(self, stage: int, there: int, ps: int) -> None:
+    def _wait_and_run(self, stage: int, there: int, ps: int, lost: float = 0.0) -> None:
         if there > self.free[stage]:
             self.free[stage] = self.spent[stage] = there
-        self.free[stage] += ps
+        self._run_beside(stage, ps, lost)
+
+    def _run_beside(self, stage: int, ps: int, lost: float) -> None:
+        """A piece of a pass that loses so much of its speed until the network is free."""
+        busy = max(self.network[stage][0] - self.free[stage], 0)
+        self.free[stage] += ps + slower_ps(busy, ps, lost)
+
+    def _sum(self, stage: int, sum_ps: int) -> None:
+        """The network sums what is ready now."""
+        end, spent = max(self.network[stage], (self.free[stage], self.spent[stage]), key=lambda time: time[0])
+        self.network[stage] = (end + sum_ps, spent + sum_ps)
 
     def _last_backward(self, stage: int, chunk: int) -> None:
         """The pass after which gradients are summed: overlapped, each bucket as soon as its decoders are through."""
@@ -157,8 +160,8 @@ class _Passes:
             self.free[stage] += whole
             return
         for bucket, ps in zip(buckets, pieces(whole, buckets), strict=True):
-            self.free[stage] += int(ps)
-            self.sums[stage].append((self.free[stage], self.spent[stage], bucket.sum_ps))
+            self._run_beside(stage, int(ps), self.stages[stage].runs[chunk].lost[1])
+            self._sum(stage, bucket.sum_ps)
 
 
 def _shift(before: list[list[int]], now: list[list[int]]) -> int:

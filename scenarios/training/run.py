@@ -17,18 +17,19 @@ from chips.spec import ChipBase
 from scenarios.assignment import Assignment
 from scenarios.outcome import Outcome
 from scenarios.strategies.bound import lower_bound
-from scenarios.strategies.label import FILL_DRAIN
+from scenarios.strategies.label import FILL_DRAIN, HOST
 from scenarios.training.alike_clock import run_alike_step
-from scenarios.training.clock import GRADIENTS, WORK, Stage, run_step
-from scenarios.training.stages import MOST_REMEMBERED, Spent, TrainingStages
+from scenarios.training.clock import GRADIENTS, ONCE_A_STEP, WORK, Stage, run_step
+from scenarios.training.shared_parameters import MOST_REMEMBERED
+from scenarios.training.stages import Spent, TrainingStages
 from scenarios.workload.operators import Step
 
 
 def run_training(assignment: Assignment) -> Outcome:
     """One step of a training run. Raises DoesNotFit with numbers where a strategy does not fit the chip."""
     step = TrainingStages(assignment)
-    overlapped = step.point.framework.overlaps_gradients
-    if step.lanes == 1:
+    if step.lanes == 1 and not step.copies and step.by_pass == ONCE_A_STEP:
+        overlapped = step.point.framework.overlaps_gradients
         finish = run_alike_step(step.stages, step.micro_batches, step.norm_ps, overlapped=overlapped)
     else:
         finish = _run(step).now
@@ -65,14 +66,23 @@ def trace_training(assignment: Assignment) -> list[Event]:
 
 def _run(step: TrainingStages, *, record: bool = False) -> Timeline:
     overlapped = step.point.framework.overlaps_gradients
-    return run_step(step.stages, step.micro_batches, step.lanes, step.norm_ps, overlapped=overlapped, record=record)
+    return run_step(
+        step.stages,
+        step.micro_batches,
+        step.lanes,
+        step.norm_ps,
+        overlapped=overlapped,
+        by_pass=step.by_pass,
+        record=record,
+    )
 
 
 def _told_by_the_busiest(stages: list[Stage], micro_batches: int, lanes: int, finish: Time) -> Spent:
     """Where the time went, as the busiest stage of the slowest replica tells it.
 
-    Its own passes by label; the collectives of gradients and parameters on the critical path, which nothing hides. The
-    rest of the time it waits for other stages: the bubble of the pipeline, which fills and drains.
+    Its own passes by label; the collectives of gradients and parameters on the critical path, which nothing hides, and
+    the host where it is there. The rest of the time it is slower beside collectives, or waits for other stages: the
+    bubble of the pipeline, which fills and drains.
     """
     busy: list[Spent] = []
     for stage in stages:
@@ -92,7 +102,8 @@ def _told_by_the_busiest(stages: list[Stage], micro_batches: int, lanes: int, fi
         for label, ps in busy[busiest].items()
     }
     waiting = int(np.max(finish.ps)) - sum(told.values())
-    exposed = min(waiting, int(np.max(finish.parts.get(GRADIENTS, 0))))
-    for label, ps in ((GRADIENTS, exposed), (FILL_DRAIN, waiting - exposed)):
-        told[label] = told.get(label, 0) + ps
+    for label in (GRADIENTS, HOST):
+        exposed = min(waiting, int(np.max(finish.parts.get(label, 0))))
+        told[label], waiting = told.get(label, 0) + exposed, waiting - exposed
+    told[FILL_DRAIN] = told.get(FILL_DRAIN, 0) + waiting
     return dict(told)

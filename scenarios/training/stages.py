@@ -1,7 +1,8 @@
 """What each stage of a training step does and how long: its passes, the gradients it shares, its optimizer.
 
 The passes are those of ``scenarios.workload.training_step`` under the point's strategy, timed on the chips of each
-tensor-parallel group. How stages and replicas wait for each other is in ``scenarios.training.clock``.
+tensor-parallel group. How stages and replicas wait for each other is in ``scenarios.training.clock``, what they
+exchange in ``scenarios.training.shared_parameters``.
 """
 
 from __future__ import annotations
@@ -9,52 +10,79 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 
 from chips.clock.time import IntArray, Picoseconds
 from chips.clock.timeline import seconds_to_ps
-from chips.spec import Dataflow, Gpu, Link, Systolic
+from chips.spec import ChipBase, Dataflow, Gpu, Link
 from cluster import Cluster, Slowdown
-from collectives.collective_time import Library, Operation
-from collectives.libraries.choice import price_collective
-from collectives.topology import every_nth
+from results.words import HOST_LAUNCHES
 from scenarios.assignment import Assignment
 from scenarios.framework import Framework
 from scenarios.point import ALIKE, Point
 from scenarios.strategies import run_strategy, strategy_on
-from scenarios.strategies.label import LINK, Label
-from scenarios.strategies.one_pass import pass_parts
-from scenarios.training.clock import Bucket, Run, Stage
+from scenarios.strategies.label import HOST, LINK, Label
+from scenarios.strategies.one_pass import pass_parts, run_pass
+from scenarios.training.clock import ByPass, Run, Stage
+from scenarios.training.shared_parameters import MOST_REMEMBERED, SharedParameters, beside_collectives
+from scenarios.workload.adapters import adapter_parameters
+from scenarios.workload.element_passes import optimizer_step
 from scenarios.workload.operators import ACTIVATION_BYTES, Step
 from scenarios.workload.parallel import Parallel
 from scenarios.workload.pipeline_schedule import decoders_of, parameters_of
-from scenarios.workload.training_step import GRADIENT_BYTES, WEIGHT_BYTES, TrainingStep, optimizer_step, training_step
+from scenarios.workload.sharding import GRADIENT_BYTES, SHARED_GRADIENTS, gathered_by_pass
+from scenarios.workload.training_step import Recipe, TrainingStep, training_step
 
 Spent = dict[Hashable, Picoseconds]
-# Megatron Core's default: a bucket of gradients holds the larger of these, so that none is all latency.
-LEAST_BUCKET, BUCKET_PER_REPLICA = 40e6, 1e6
-MOST_REMEMBERED = 2**14  # passes and collectives, each: layouts of one model on one chip share most of theirs
+
+
+def recipe_of(assignment: Assignment) -> Recipe:
+    """How the software of a point runs its training step."""
+    point, layout, framework = assignment.point, assignment.layout, assignment.point.framework
+    fused = strategy_on(point.chip, point.strategy).fuses or not point.chip.has_framework
+    called = not fused and framework.fusion == "none"
+    sharing = layout.replicas(point.count) * layout.context
+    return Recipe(
+        recompute=layout.recompute,
+        sequence=layout.sequence,
+        fused_attention=framework.fused_attention,
+        fused_add=strategy_on(point.chip, point.strategy).fuses,
+        fused_loss=fused or framework.fuses_loss,
+        modules=("compiled" if point.launch == "compiled" else "eager") if called else "joined",
+        cut_products=framework.collective_mode == "overlapped",
+        fp32_gradients=framework.fp32_gradients,
+        gathered=sharing > 1 and gathered_by_pass(framework.sharding, layout.pipeline),
+        summed_gradient_bytes=framework.summed_gradient_bytes,
+        optimizer=framework.optimizer,
+        method=point.method,
+    )
 
 
 def training_work(assignment: Assignment) -> TrainingStep:
     """The passes of one micro-batch on one chip, with all decoders; the optimizer over all parameters."""
     point, layout = assignment.point, assignment.layout
-    fused = strategy_on(point.chip, point.strategy).fuses
     return training_step(
         point.model,
         assignment.shard,
         layout.micro_batch,
         point.context,
         point.quantization.multiplied,
-        recompute=layout.recompute,
-        sequence=layout.sequence,
-        fused_attention=point.framework.fused_attention,
-        fused_add=fused,
-        fused_loss=fused or not point.chip.has_framework or point.framework.fuses_loss,
+        recipe_of(assignment),
         context_parallel=layout.context,
     )
+
+
+class _Parameters(NamedTuple):
+    """How many are trained: of each decoder, and of each run of decoders with what is around it."""
+
+    decoder: float
+    runs: list[float]
+
+    def held(self, stage: int, stages: int) -> float:
+        """Of all runs of a stage."""
+        return sum(self.runs[stage::stages])
 
 
 @dataclass(frozen=True)
@@ -109,29 +137,59 @@ class TrainingStages:
     def work(self) -> TrainingStep:
         return training_work(self.assignment)
 
+    @property
+    def copies(self) -> bool:
+        """Whether shares have copies, which sum their gradients too."""
+        return self.shared(0).dealt not in (1, self.sharing)
+
+    @property
+    def by_pass(self) -> ByPass:
+        """What replicas exchange in every pass."""
+        sharding, pipeline = self.point.framework.sharding, self.layout.pipeline
+        return ByPass(gathered_by_pass(sharding, pipeline), sharding in SHARED_GRADIENTS and pipeline == 1)
+
+    def shared(self, stage: int) -> SharedParameters:
+        """The parameters of a stage, as its chips share them."""
+        layout, point = self.layout, self.point
+        link = self._link(stage)
+        return SharedParameters(point.chip, point.framework, self.sharing, layout.tensor, layout.pipeline, link)
+
     @cached_property
     def stages(self) -> list[Stage]:
         """What each stage does."""
         stages, chunks = self.layout.pipeline, self.layout.interleaved
         runs = stages * chunks
-        decoders, parameters = decoders_of(self.point.model.layers, runs), parameters_of(self.point.model, runs)
+        decoders, parameters = decoders_of(self.point.model.layers, runs), self._trained(runs)
         made: dict[Hashable, Run] = {}
 
         def run(number: int) -> Run:
             stage, first, last = number % stages, number == 0, number == runs - 1
-            alike = (decoders[number], parameters[number], first, last, stage if self.differ else 0)
+            held = _Parameters(parameters.decoder, [parameters.runs[number]])
+            alike = (decoders[number], parameters.runs[number], first, last, stage if self.differ else 0)
             if alike not in made:
-                made[alike] = self._run(stage, decoders[number], parameters[number], first=first, last=last)
+                made[alike] = self._run(stage, decoders[number], held, first=first, last=last)
             return made[alike]
 
-        sharing = self.sharing if self.point.framework.shards_optimizer else 1
+        optimizer = self.point.framework.optimizer
         return [
             Stage(
                 [run(number) for number in range(stage, runs, stages)],
-                self._spent(stage, optimizer_step(sum(parameters[stage::stages]) / self.layout.tensor / sharing)),
+                self._spent(stage, optimizer_step(parameters.held(stage, stages) / self._dealt(stage), optimizer)),
             )
             for stage in range(stages)
         ]
+
+    def _dealt(self, stage: int) -> int:
+        """Over how many chips the optimizer's work on one parameter of a stage is dealt."""
+        return self.layout.tensor * self.shared(stage).dealt
+
+    def _trained(self, runs: int) -> _Parameters:
+        """Parameters that are trained, of all chips of a group."""
+        model, method = self.point.model, self.point.method
+        if not method.rank:
+            return _Parameters(model.decoder_parameters, [float(held) for held in parameters_of(model, runs)])
+        decoder = adapter_parameters(model, self.assignment.shard, method) * self.layout.tensor
+        return _Parameters(decoder, [number * decoder for number in decoders_of(model.layers, runs)])
 
     @cached_property
     def norm_ps(self) -> int:
@@ -139,32 +197,64 @@ class TrainingStages:
         chips = self.sharing * self.layout.tensor * self.layout.pipeline
         if chips == self.layout.tensor:
             return 0  # one group: a kernel's time among its passes
-        return self._collective("all_reduce", chips, GRADIENT_BYTES, self._link(0))
+        return self.shared(0).collective("all_reduce", chips, GRADIENT_BYTES, self._link(0))
 
-    def _run(self, stage: int, decoders: int, parameters: float, *, first: bool, last: bool) -> Run:
+    def _run(self, stage: int, decoders: int, parameters: _Parameters, *, first: bool, last: bool) -> Run:
         """One run of decoders: the passes of a micro-batch with what they send on, and the gradients."""
-        ahead = self._spent(stage, self.work.forward.part(decoders, begins=first, ends=last))
-        back = self._spent(stage, self.work.backward.part(decoders, begins=last, ends=first))
-        send = self._send(stage)
+        ahead = self.work.forward.part(decoders, begins=first, ends=last)
+        back = self.work.backward.part(decoders, begins=last, ends=first)
+        forward, backward, send = self._spent(stage, ahead), self._spent(stage, back), self._send(stage)
+        apiece = parameters.decoder / self.layout.tensor
+        around = sum(parameters.runs) / self.layout.tensor - decoders * apiece
         return Run(
-            forward=ahead if last else _with(ahead, send),
-            backward=back if first else _with(back, send),
-            buckets=self._buckets(stage, decoders, parameters / self.layout.tensor),
+            forward=forward if last else _with(forward, send),
+            backward=backward if first else _with(backward, send),
+            buckets=self.shared(stage).buckets(decoders, apiece, around),
+            lost=(self._lost(ahead), self._lost(back)),
+            issue=(self._issue(ahead), self._issue(back)),
         )
+
+    @cached_property
+    def _host_apart(self) -> bool:
+        """Whether the step's clock keeps the host of its passes, so that it issues their collectives."""
+        return self.sharing > 1 and self.by_pass.weights and self.point.launch in HOST_LAUNCHES
+
+    @property
+    def _free(self) -> frozenset[Label]:
+        """What passes do not have among their own."""
+        return frozenset({HOST} if self._host_apart else ())
+
+    def _issue(self, step: Step) -> int:
+        """Picoseconds in which the host issues a pass that it does not have among its own."""
+        return _issue_ps(*self._how(self.point.chip), step) if self._host_apart else 0
+
+    def _lost(self, step: Step) -> float:
+        """What of its speed a pass loses beside a collective of those that share parameters."""
+        point, chip = self.point, self.point.chip
+        if self.sharing == 1 or not isinstance(chip, Gpu) or not point.framework.overlaps_gradients:
+            return 0.0
+        left = beside_collectives(chip, self.sharing * self.layout.tensor > chip.link.domain)
+        spent = (spent_alike(*self._how(each), step, self._free) for each in (chip, left))
+        alone, beside = (sum(int(np.max(ps)) for ps in each.values()) for each in spent)
+        return max(0.0, 1.0 - alone / beside)
+
+    def _how(self, chip: ChipBase) -> tuple[Gpu | Dataflow, int, str, str, Framework]:
+        """What a pass runs on and how, on such chips."""
+        assert isinstance(chip, Gpu | Dataflow)
+        return chip, self.layout.tensor, self.point.strategy, self.point.launch, self.point.framework
 
     def _spent(self, stage: int, step: Step) -> Spent:
         """Picoseconds of one pass by label: a number, or where chips differ of each replica, its slowest group's."""
-        point, ranks = self.point, self.layout.tensor
+        point, ranks, free = self.point, self.layout.tensor, self._free
         if not self.differ:
-            assert not isinstance(point.chip, Systolic)
-            return spent_alike(point.chip, ranks, point.strategy, point.launch, point.framework, step)
+            return spent_alike(*self._how(point.chip), step, free)
         clusters, places = self.assignment.clusters_of_groups(self.chips[stage].reshape(-1, ranks))
         found: dict[Hashable, IntArray] = {}
         groups = sum(cluster.passes for cluster in clusters)
         before = 0
         for cluster in clusters:
             clock = cluster.start_clock()
-            finish = run_strategy(clock, cluster, point.strategy, step, point.launch, point.framework)
+            finish = run_strategy(clock, cluster, point.strategy, step, point.launch, point.framework, free)
             for label, ps in cluster.meet(clock, finish).parts.items():
                 of_groups = found.setdefault(label, np.zeros(groups, np.int64))
                 of_groups[before : before + cluster.passes] = np.atleast_1d(ps)[:: cluster.lanes]
@@ -191,34 +281,6 @@ class TrainingStages:
         seconds = link.network_latency + share / link.network_bandwidth if between else share / link.bandwidth
         return {Label("allreduce", LINK): seconds_to_ps(seconds)}
 
-    def _buckets(self, stage: int, decoders: int, parameters: float) -> list[Bucket]:
-        """The gradients of one run, in the order in which its backward pass gives them."""
-        if self.sharing == 1:
-            return []
-        apiece, each = parameters / decoders, decoders
-        if self.point.framework.overlaps_gradients:
-            each = min(decoders, ceil(max(LEAST_BUCKET, BUCKET_PER_REPLICA * self.sharing) / apiece))
-        link = every_nth(self._link(stage), self.layout.tensor)
-        whole, rest = divmod(decoders, each)
-        buckets = [self._bucket(each, each * apiece, link)] * whole
-        return [*buckets, self._bucket(rest, rest * apiece, link)] if rest else buckets
-
-    def _bucket(self, decoders: int, parameters: float, link: Link) -> Bucket:
-        gradients, weights = GRADIENT_BYTES * parameters, WEIGHT_BYTES * parameters
-        if not self.point.framework.shards_optimizer:
-            return Bucket(decoders, self._collective("all_reduce", self.sharing, gradients, link), 0)
-        return Bucket(
-            decoders,
-            self._collective("reduce_scatter", self.sharing, gradients, link),
-            self._collective("all_gather", self.sharing, weights, link),
-        )
-
-    def _collective(self, operation: Operation, ranks: int, payload_bytes: float, link: Link) -> int:
-        chip = self.point.chip
-        assert not isinstance(chip, Systolic)
-        library = self.point.framework.collectives if chip.has_framework else None
-        return _collective_ps(chip, link, operation, ranks, payload_bytes, library)
-
     def _link(self, stage: int) -> Link:
         """The slowest links of a stage."""
         if not self.differ:
@@ -229,19 +291,29 @@ class TrainingStages:
 
 @lru_cache(MOST_REMEMBERED)
 def spent_alike(
-    chip: Gpu | Dataflow, ranks: int, strategy: str, launch: str, framework: Framework, step: Step
+    chip: Gpu | Dataflow,
+    ranks: int,
+    strategy: str,
+    launch: str,
+    framework: Framework,
+    step: Step,
+    free: frozenset[Label] = frozenset(),
 ) -> Spent:
-    """Picoseconds of one pass by label on a tensor-parallel group of chips that are all as their datasheet says."""
-    return dict(pass_parts(chip, ranks, strategy, launch, framework, step))
+    """Picoseconds of one pass by label on a tensor-parallel group of chips that are all as their datasheet says.
+
+    ``free``: labels that cost nothing in it.
+    """
+    how = chip, ranks, strategy, launch, framework, step
+    return dict(run_pass(*how, free) if free else pass_parts(*how))
 
 
 @lru_cache(MOST_REMEMBERED)
-def _collective_ps(
-    chip: Gpu | Dataflow, link: Link, operation: Operation, ranks: int, payload_bytes: float, library: Library | None
-) -> int:
-    """One collective of chips joined by ``link``, which may be the slowest of theirs."""
-    linked = chip.model_copy(update={"link": link})
-    return seconds_to_ps(float(price_collective(linked, operation, ranks, payload_bytes, library=library).seconds))
+def _issue_ps(chip: Gpu | Dataflow, ranks: int, strategy: str, launch: str, framework: Framework, step: Step) -> int:
+    """Picoseconds in which the host has issued one pass."""
+    cluster = Cluster(chip, ranks)
+    clock = cluster.start_clock()
+    run_strategy(clock, cluster, strategy, step, launch, framework)
+    return int(np.max(clock.engine("host").free.ps))
 
 
 def _with(spent: Spent, more: Spent) -> Spent:

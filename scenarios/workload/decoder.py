@@ -36,7 +36,7 @@ from scenarios.workload.quantization import PLAIN, Quantization
 # embedding of queries and of keys = multiply, negate, join, multiply, add each, and two writes to the KV cache;
 # SiLU-multiply = two; products of queries, keys, values, of gate and of up = one each; attention = one; a scale found =
 # absolute, maximum; a conversion with it = divide, clamp, convert.
-PLAIN_NORM, PLAIN_ROTARY, PLAIN_SILU, PLAIN_QKV, PLAIN_SEARCH, PLAIN_CONVERT = 8, 12, 2, 3, 2, 3
+PLAIN_NORM, PLAIN_ROTARY, PLAIN_SILU, PLAIN_SEARCH, PLAIN_CONVERT = 8, 12, 2, 2, 3
 
 
 def norm(name: str, model: Model, tokens: Count, *, add: bool, width: int | None = None) -> Elementwise:
@@ -76,19 +76,20 @@ def decoder(
     own_rows = -(-rows // shard.ranks) if sequence else rows
     rotated = (shard.heads + shard.kv_heads) * model.head_dim
     query_width, kept_width = shard.heads * model.head_dim, 2 * shard.kv_heads * model.head_dim
-    qkv_width = query_width + kept_width
-    up_width = (2 if model.gated_mlp else 1) * shard.intermediate
+    qkv = (query_width, *(shard.kv_heads * model.head_dim,) * 2)
+    up = (shard.intermediate,) * (2 if model.gated_mlp else 1)
+    qkv_width, up_width = sum(qkv), sum(up)
     payload = 1.0 * rows * model.hidden * ACTIVATION_BYTES
     before, after = model.norms != "after", model.norms != "before"
     # One residual add beside each: with the normalisation after it, or where there is none, with the one before it.
     output_norm = partial(norm, model=model, tokens=own_rows, add=not before)
     operators: list[Operator] = [norm("attention normalisation", model, own_rows, add=True)] if before else []
     operators += _gather("attention input", payload, shard.ranks, sequence)
-    operators += _product("QKV projection", rows, qkv_width, model.hidden, quantization, around=True, calls=PLAIN_QKV)
+    operators += _product("QKV projection", rows, qkv_width, model.hidden, quantization, around=True, widths=qkv)
     if model.qk_norm:
         heads = shard.heads + shard.kv_heads
         qk = norm("query and key normalisation", model, rows * heads, add=False, width=model.head_dim)
-        operators.append(replace(qk, plain_calls=2 * PLAIN_NORM))
+        operators.append(replace(qk, plain_calls=2 * PLAIN_NORM, role="head norm"))
     operators += [
         Elementwise(
             "rotary embedding and KV cache write" if model.rotary else "KV cache write",
@@ -96,6 +97,7 @@ def decoder(
             bytes_written=rows * (query_width * ACTIVATION_BYTES + kept_width * quantization.kv_bytes),
             operations=6.0 * rows * rotated if model.rotary else 0.0,
             plain_calls=PLAIN_ROTARY if model.rotary else 2,
+            role="rotary" if model.rotary else None,
         ),
         *_attention(model, shard, batch, tokens, context, quantization, window, fused=fused_attention),
         *_product("output projection", rows, model.hidden, shard.heads * model.head_dim, quantization, around=True),
@@ -109,7 +111,7 @@ def decoder(
             up_width,
             model.hidden,
             quantization,
-            calls=2 if model.gated_mlp else 1,
+            widths=up,
         ),
         Elementwise(
             "SiLU-multiply" if model.gated_mlp else "GELU",
@@ -118,6 +120,7 @@ def decoder(
             operations=4.0 * rows * shard.intermediate,
             special_functions=1.0 * rows * shard.intermediate,
             plain_calls=PLAIN_SILU if model.gated_mlp else 1,
+            role="activation",
         ),
         *_product("down projection", rows, model.hidden, shard.intermediate, quantization),
         *_reduce("MLP", payload, shard.ranks, sequence),
@@ -127,18 +130,25 @@ def decoder(
 
 
 def _product(
-    name: str, rows: Count, n: int, k: int, quantization: Quantization, *, around: bool = False, calls: int = 1
+    name: str,
+    rows: Count,
+    n: int,
+    k: int,
+    quantization: Quantization,
+    *,
+    around: bool = False,
+    widths: tuple[int, ...] = (),
 ) -> list[Operator]:
     """A projection, and before it the conversion of its input where that is quantized; ``around``: of attention."""
     if around and not quantization.attention:
-        return [MatrixProduct(name, rows, n, k, "bf16", plain_calls=calls)]
+        return [MatrixProduct(name, rows, n, k, "bf16", widths=widths)]
     product = MatrixProduct(
         name,
         rows,
         n,
         k,
         quantization.multiplied,
-        plain_calls=calls,
+        widths=widths,
         weight_bits=quantization.weight_bits,
         block_scales=quantization.precision == "fp8-block",
     )

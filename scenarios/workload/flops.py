@@ -2,7 +2,7 @@
 
 Matrix products and causal attention, each counted once (Chowdhery et al. 2022, arXiv 2204.02311, appendix B, with only
 the keys that a query sees): no recomputation, no padding, no KV head that several chips hold. A backward pass is twice
-the forward pass.
+the forward pass; of frozen products, which need no weight gradients, as much.
 """
 
 from __future__ import annotations
@@ -15,8 +15,19 @@ from scenarios.workload.model import Model
 from scenarios.workload.operators import Count, Quantity
 
 
-def model_flops(model: Model, phase: str, batch: Count, context: Count, output_tokens: int | None = None) -> Quantity:
-    """FLOPs of one point of ``phase``; arrays of ``batch`` and ``context`` give an array."""
+def model_flops(
+    model: Model,
+    phase: str,
+    batch: Count,
+    context: Count,
+    output_tokens: int | None = None,
+    *,
+    frozen: bool = False,
+) -> Quantity:
+    """FLOPs of one point of ``phase``; arrays of ``batch`` and ``context`` give an array.
+
+    ``frozen``: adapters are trained, whose own products are not counted.
+    """
     match phase:
         case "decode":
             return _passed(model, batch, lambda window: batch * _keys(context, window), batch)
@@ -24,7 +35,8 @@ def model_flops(model: Model, phase: str, batch: Count, context: Count, output_t
             return _passed(model, batch * context, lambda window: batch * _seen(context, window), batch)
         case "train":
             rows = batch * context
-            return 3.0 * _passed(model, rows, lambda window: batch * _seen(context, window), rows)
+            passed = _passed(model, rows, lambda window: batch * _seen(context, window), rows)
+            return 3.0 * passed - (_passed(model, rows, lambda _: 0.0, rows) if frozen else 0.0)
         case _:
             output = output_tokens or 0
             # The prompt's pass gives the first token; each of the others is a pass of its own.

@@ -23,10 +23,13 @@ ACTIVATION_BYTES = 2  # activations stay in bf16, whatever the precision of the 
 Quantity = float | NDArray[np.float64]
 Count = int | NDArray[np.float64]
 Part = Literal["matmul", "attention", "other", "allreduce"]
-Role = Literal["norm", "cast", "loss", "weight gradient", "accumulation", "optimizer"]
+Role = Literal[
+    "norm", "head norm", "rotary", "activation", "cast", "loss", "weight gradient", "accumulation", "optimizer"
+]
 """What an operator is for, where something asks for it. ``norm``: a normalisation of the residual stream, with the add
-before it; ``cast``: of what a product takes, to FP8; ``accumulation``: of weight gradients over micro-batches;
-``optimizer``: a pass over the weights with their gradients and states.
+before it; ``head norm``: of each query and key; ``rotary``: the rotary embedding; ``activation``: of the MLP;
+``cast``: of what a product takes, to FP8; ``accumulation``: of weight gradients over micro-batches; ``optimizer``: a
+pass over the weights with their gradients and states.
 """
 
 
@@ -41,7 +44,8 @@ class MatrixProduct:
 
     ``precision``: what is multiplied. ``weight_bits``: of a stored weight with its part of scales, where it is stored
     in others. ``block_scales``: products of a block of 128 have a scale of their own. ``count`` independent products of
-    this shape are one kernel. ``exact``: FP8 products are added in fp32.
+    this shape are one kernel. ``exact``: FP8 products are added in fp32. ``widths``: of the products that it joins,
+    which a framework that fuses nothing runs apart.
     """
 
     name: str
@@ -49,11 +53,11 @@ class MatrixProduct:
     n: int
     k: int
     precision: Precision
-    plain_calls: int = 1
     part: Part = "matmul"
     weights: bool = True
     count: int = 1
     exact: bool = False
+    widths: tuple[int, ...] = ()
     role: Role | None = None
     weight_bits: float | None = None
     block_scales: bool = False
@@ -66,6 +70,10 @@ class MatrixProduct:
     def weight_bytes(self) -> float:
         """Of one stored weight, with its part of scales."""
         return ELEMENT_BYTES[self.precision] if self.weight_bits is None else self.weight_bits / 8.0
+
+    @property
+    def plain_calls(self) -> int:
+        return len(self.widths) or 1
 
     @property
     def flops(self) -> Quantity:
@@ -272,11 +280,11 @@ class Step:
         return tuple(operator for segment in self.segments for operator in segment.operators)
 
     def part(self, layers: int, *, begins: bool = True, ends: bool = True) -> Step:
-        """The part of the pass that has so many of its decoders, all of one kind, and what is before and after them."""
-        before, decoder, after = self.segments
-        assert isinstance(decoder, Decoder)
-        some = replace(decoder, layers=layers)
-        return Step((before if begins else Segment(()), some, after if ends else Segment(())))
+        """The part of the pass that has so many of its decoders, of each kind in proportion, and what is around."""
+        before, *_, after = self.segments
+        most = max(decoder.layers for decoder in self.decoders)
+        some = (replace(each, layers=-(-layers * each.layers // most)) for each in self.decoders)
+        return Step((before if begins else Segment(()), *some, after if ends else Segment(())))
 
     def total(self, quantity: Callable[[Operator], Quantity]) -> Quantity:
         """Sum of ``quantity`` over all operators of the pass; an array where it is of several passes."""

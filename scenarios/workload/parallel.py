@@ -12,10 +12,12 @@ from typing import Literal, get_args
 from scenarios.errors import ScenarioError
 from scenarios.workload.model import Model
 
-Recompute = Literal["none", "selective", "full"]
+Recompute = Literal["none", "selective", "operators", "layers", "full"]
+"""What a backward pass computes again: nothing; attention's inner part; what is element-wise and every second product;
+every second decoder; every decoder."""
 EXPECTED = (
     "expected items of tensor=CHIPS, pipeline=STAGES, context=GROUPS, micro-batch=SEQUENCES, interleaved=CHUNKS, "
-    "recompute=selective|full and sequence, with commas between"
+    "recompute=selective|operators|layers|full and sequence, with commas between"
 )
 
 

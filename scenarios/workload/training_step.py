@@ -1,19 +1,38 @@
 """A training step as operators: forward and backward passes of a decoder, and the optimizer.
 
 The backward pass of a product is two products (for its input and for its weights), so a step has three times the
-forward FLOPs; activations are kept, or computed again by ``recompute`` (Korthikanti et al. 2022, arXiv 2205.05198):
-``none``, ``selective`` (only attention's inner part), ``full`` (the whole decoder).
+forward FLOPs; activations are kept, or computed again (``scenarios.workload.recomputation``). Of a frozen product only
+the gradient of its input is needed (``scenarios.workload.adapters``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal
 
 from chips.spec import Precision
+from scenarios.framework import Optimizer
+from scenarios.workload.adapters import FULL, Method, adapter, adapter_parameters
 from scenarios.workload.decoder import forward
+from scenarios.workload.element_passes import (
+    ADD,
+    LOSS,
+    LOSS_BACKWARD,
+    ElementPass,
+    compiled,
+    kernels,
+    optimizer_step,
+    plain,
+)
+from scenarios.workload.fp8_casts import (
+    gathered_in_fp8,
+    gradient_cast,
+    scaled_gradient_casts,
+    with_casts,
+    with_scaled_casts,
+)
 from scenarios.workload.model import Model, Shard
 from scenarios.workload.operators import (
     ACTIVATION_BYTES,
@@ -23,47 +42,47 @@ from scenarios.workload.operators import (
     Elementwise,
     MatrixProduct,
     Operator,
-    Quantity,
-    Role,
     Segment,
     Step,
 )
 from scenarios.workload.parallel import Recompute
 from scenarios.workload.quantization import Quantization
+from scenarios.workload.recomputation import computed_again, kept_activation_bytes
 
-# Mixed-precision Adam as Megatron-LM runs it: 16-bit weight, fp32 gradient, master weight and two moments are held, 18
-# bytes a parameter (Rajbhandari et al. 2020, arXiv 1910.02054, with a 16-bit gradient: 16). The last may be shared.
-WEIGHT_BYTES, GRADIENT_BYTES, OPTIMIZER_STATE_BYTES = 2, 4, 12
 MOST_REMEMBERED = 2**10  # steps: layouts that differ in pipelines and replicas share them
 
-
-class ElementPass(NamedTuple):
-    """What a kernel that passes once over an array does for each of its elements."""
-
-    bytes_read: float
-    bytes_written: float
-    operations: float
-    special_functions: float = 0.0
+Modules = Literal["joined", "compiled", "eager"]
+"""A decoder as Megatron-LM's kernels, or as the calls of a model's modules: products apart, what is element-wise fused
+by a compiler, or not at all."""
 
 
-# The passes of its optimizer over the parameters, named as its timers.
-OPTIMIZER_PASSES = {
-    "clip-main-grad, norm": ElementPass(4, 0, 2),
-    "clip-main-grad, scale": ElementPass(4, 4, 2),
-    "inner-step": ElementPass(16, 12, 12),  # Adam: gradient, master weight and two moments
-    "copy-main-to-model-params": ElementPass(4, 2, 2),
-    "zero gradients": ElementPass(0, 4, 2),
-}
-# The loss over a split vocabulary as Megatron-LM computes it unless told to fuse it: passes over the logits in fp32.
-LOSS_PASSES = {
-    "cast": ElementPass(2, 4, 1),
-    "maximum": ElementPass(4, 0, 1),
-    "subtraction": ElementPass(4, 4, 1),
-    "exponential": ElementPass(4, 4, 1, special_functions=1),
-    "sum": ElementPass(4, 0, 1),
-    "division": ElementPass(4, 4, 1),
-}
-LOSS_BACKWARD_PASSES = {"product": ElementPass(4, 4, 1), "cast": ElementPass(4, 2, 1)}
+@dataclass(frozen=True)
+class Recipe:
+    """How software runs a training step, as far as its kernels are concerned.
+
+    ``sequence`` parallelism: Korthikanti et al. 2022, arXiv 2205.05198. ``fused_add``: residual adds ride with the
+    normalisation after them, as a strategy that fuses has them; Megatron-LM's do not. ``fused_loss``: the loss reads
+    the logits once, as they are. Both are said of ``modules`` that are joined. ``cut_products``: collectives run beside
+    products, which stay joined for that. ``fp32_gradients``: weight gradients are added to fp32 ones. ``gathered``:
+    weights are shared, so that they are copied out of what is gathered, and gradients, as
+    ``summed_gradient_bytes`` each, into what is summed.
+    """
+
+    recompute: Recompute = "none"
+    sequence: bool = False
+    fused_attention: bool = True
+    fused_add: bool = True
+    fused_loss: bool = True
+    modules: Modules = "joined"
+    cut_products: bool = False
+    fp32_gradients: bool = True
+    gathered: bool = False
+    summed_gradient_bytes: int = 4
+    optimizer: Optimizer = "megatron"
+    method: Method = FULL
+
+
+PLAIN = Recipe()
 
 
 @dataclass(frozen=True)
@@ -82,20 +101,14 @@ def training_step(
     batch: int,
     tokens: int,
     precision: Precision,
+    recipe: Recipe = PLAIN,
     *,
-    recompute: Recompute = "none",
-    sequence: bool = False,
-    fused_attention: bool = True,
-    fused_add: bool = True,
-    fused_loss: bool = True,
     context_parallel: int = 1,
 ) -> TrainingStep:
     """One step on ``batch`` sequences of ``tokens`` tokens, the model split over ``shard.ranks`` chips.
 
     ``context_parallel`` groups share each sequence: a group has its part of the tokens, and its queries attend to half
-    of the others' keys on average (causal, balanced), which travel around while it computes. ``fused_add``: residual
-    adds ride with the normalisation after them, as a strategy that fuses has them; Megatron-LM's do not.
-    ``fused_loss``: the loss reads the logits once, as they are.
+    of the others' keys on average (causal, balanced), which travel around while it computes.
     """
     own = tokens // context_parallel
     context = (tokens + own) // 2
@@ -107,145 +120,187 @@ def training_step(
         context,
         Quantization.of(precision),
         every_logit=True,
-        sequence=sequence,
-        fused_attention=fused_attention,
+        sequence=recipe.sequence,
+        fused_attention=recipe.fused_attention,
     )
-    dropout = not fused_attention
-    kept = kept_activation_bytes(model, shard, batch, own, recompute, sequence=sequence, dropout=dropout)
+    before, decoder, after = ahead.segments
+    dropout = not recipe.fused_attention
+    kept = kept_activation_bytes(model, shard, batch, own, recipe.recompute, sequence=recipe.sequence, dropout=dropout)
+    around = (model.parameters - model.layers * model.decoder_parameters) / shard.ranks
+    apiece = model.decoder_parameters / shard.ranks
+    there = _forward(decoder, recipe)
+    again = computed_again(there, recipe.recompute)
+    back = [*_gathered(recipe, apiece), *again.every, *_backward(decoder, recipe), *_handed_over(recipe, apiece)]
 
-    def both_ways(segment: Segment) -> tuple[Segment, Segment]:
-        back = [each for operator in reversed(segment.operators) for each in backward(operator)]
-        if not isinstance(segment, Decoder):
-            if fused_loss:
-                return segment, Segment(tuple(back))
-            return (
-                Segment(_loss_in_passes(segment.operators, LOSS_PASSES)),
-                Segment(_loss_in_passes(back, LOSS_BACKWARD_PASSES)),
+    def layers(operators: Sequence[Operator], number: int, kept_bytes: float = 0.0) -> Decoder:
+        casts_gathered = recipe.modules == "joined"
+        return Decoder(
+            tuple(gathered_in_fp8(operators, shard.ranks) if casts_gathered else operators), number, kept_bytes
+        )
+
+    second = [layers(again.second, -(-model.layers // 2))] if again.second else []
+    return TrainingStep(
+        Step(
+            (
+                Segment((*_gathered(recipe, around), *_forward(before, recipe))),
+                layers([*_gathered(recipe, apiece), *there], model.layers, kept),
+                Segment(tuple(_forward(after, recipe))),
             )
-        there = _with_casts(segment.operators)
-        if not fused_add:
-            there = [part for operator in there for part in _add_apart(operator, dropout=dropout)]
-        back = _computed_again(there, recompute) + back
-        return (
-            Decoder(tuple(_gathered_in_fp8(there, shard.ranks)), segment.layers, kept),
-            Decoder(tuple(_gathered_in_fp8(back, shard.ranks)), segment.layers, kept),
-        )
+        ),
+        Step(
+            (
+                Segment(tuple(_backward(after, recipe))),
+                layers(back, model.layers, kept),
+                *second,
+                Segment((*_backward(before, recipe), *_handed_over(recipe, around))),
+            )
+        ),
+        optimizer_step(trained_parameters(model, shard, recipe.method), recipe.optimizer),
+    )
 
-    segments, reverse = zip(*map(both_ways, ahead.segments), strict=True)
-    return TrainingStep(Step(segments), Step(reverse[::-1]), optimizer_step(model.parameters / shard.ranks))
+
+def trained_parameters(model: Model, shard: Shard, method: Method) -> float:
+    """Parameters of one chip that a step updates, of all decoders and around them."""
+    return model.layers * adapter_parameters(model, shard, method) if method.rank else model.parameters / shard.ranks
 
 
-def _passes(
-    name: str, passes: Mapping[str, ElementPass], elements: Quantity, role: Role | None = None
-) -> list[Operator]:
-    """A kernel for each of ``passes`` over an array of so many elements."""
+def _with_adapters(
+    operators: Sequence[Operator], recipe: Recipe, inside: bool
+) -> list[tuple[Operator, list[Operator]]]:
+    """Each operator, with the kernels of its adapter if it is a product ``inside`` a decoder that has one."""
+    made: list[tuple[Operator, list[Operator]]] = []
+    products = 0
+    for operator in operators:
+        adapted: list[Operator] = []
+        if isinstance(operator, MatrixProduct) and operator.weights:
+            if inside and recipe.method.adapts(products):
+                adapted = adapter(operator, recipe.method.rank)
+            products += 1
+        made.append((operator, adapted))
+    return made
+
+
+def _forward(segment: Segment, recipe: Recipe) -> list[Operator]:
+    """The kernels of a segment's forward pass."""
+    operators: Sequence[Operator] = segment.operators
+    inside, joined = isinstance(segment, Decoder), recipe.modules == "joined"
+    if inside:
+        operators = with_casts(operators) if joined else with_scaled_casts(operators)
+    made: list[Operator] = []
+    for operator, adapted in _with_adapters(operators, recipe, inside):
+        if isinstance(operator, MatrixProduct):
+            made += [*_apart(operator, recipe), *adapted]
+        elif not joined:
+            made += _as_called(operator, recipe, backwards=False)
+        elif operator.role == "loss" and not recipe.fused_loss:
+            made += _in_passes(operator, LOSS)
+        elif operator.role == "norm" and inside and not recipe.fused_add:
+            made += _add_apart(operator, dropout=not recipe.fused_attention)
+        else:
+            made.append(operator)
+    return made
+
+
+def _backward(segment: Segment, recipe: Recipe) -> list[Operator]:
+    """The kernels of a segment's backward pass, but for what it computes again."""
+    inside, joined = isinstance(segment, Decoder), recipe.modules == "joined"
+    made: list[Operator] = []
+    for operator, adapted in reversed(_with_adapters(segment.operators, recipe, inside)):
+        if isinstance(operator, MatrixProduct):
+            made += gradient_cast(operator) if joined else scaled_gradient_casts(operator)
+            parts = _apart(operator, recipe)
+            for part in reversed(parts):
+                made += _product_backward(part, recipe, frozen=bool(recipe.method.rank) and part.weights)
+            for each in reversed(adapted):
+                made += _product_backward(each, recipe) if isinstance(each, MatrixProduct) else backward(each)
+            # A compiler adds the gradients of one input where the next operator reads them.
+            gradients = len(parts) if recipe.modules == "eager" else 1
+            added = gradients + bool(adapted) - 1
+            made += added * kernels(f"{operator.name} input gradients", ADD, operator.m * operator.k)
+        elif not joined:
+            made += _as_called(operator, recipe, backwards=True)
+        elif operator.role == "loss" and not recipe.fused_loss:
+            made += _in_passes(operator, LOSS_BACKWARD)
+        else:
+            made += backward(operator)
+    return made
+
+
+def _apart(product: MatrixProduct, recipe: Recipe) -> list[MatrixProduct]:
+    """The products that one joins, if they are run apart."""
+    if recipe.modules == "joined" or recipe.cut_products or not product.widths:
+        return [product]
     return [
-        Elementwise(
-            f"{name} {each}",
-            **{field: amount * elements for field, amount in done._asdict().items()},
-            plain_calls=1,
-            role=role,
-        )
-        for each, done in passes.items()
+        replace(product, name=f"{product.name} {number}", n=width, widths=())
+        for number, width in enumerate(product.widths, start=1)
     ]
 
 
-def _loss_in_passes(operators: Sequence[Operator], passes: Mapping[str, ElementPass]) -> tuple[Operator, ...]:
-    """The same with the loss in so many passes over as many logits as it reads."""
-    made: list[Operator] = []
-    for operator in operators:
-        if isinstance(operator, Elementwise) and operator.role == "loss":
-            made += _passes(f"{operator.name},", passes, operator.bytes_read / ACTIVATION_BYTES)
-        else:
-            made.append(operator)
-    return tuple(made)
+def _as_called(operator: Operator, recipe: Recipe, *, backwards: bool) -> list[Operator]:
+    """What is no product as the modules call it: each call a kernel, or what is element-wise as a compiler fuses it."""
+    if recipe.modules == "eager" and (called := plain(operator, backwards=backwards)) is not None:
+        return called
+    fused = compiled(operator)
+    return backward(fused) if backwards else [fused]
 
 
-def _add_apart(operator: Operator, *, dropout: bool) -> list[Operator]:
+def _in_passes(loss: Operator, passes: dict[str, ElementPass]) -> list[Operator]:
+    """The loss in so many passes over as many logits as it reads."""
+    assert isinstance(loss, Elementwise)
+    return kernels(loss.name, passes, loss.bytes_read / ACTIVATION_BYTES)
+
+
+def _add_apart(norm: Operator, *, dropout: bool) -> list[Operator]:
     """A normalisation as training runs it forward: the residual add before it is a kernel of its own.
 
     Megatron-LM's adds bias and residual, and where there is ``dropout`` writes its mask, a byte an element. Of the
     backward pass the sum of two gradients is as much as the fused add: it stays.
     """
-    if not (isinstance(operator, Elementwise) and operator.role == "norm"):
-        return [operator]
-    unit = operator.bytes_read / 2
+    assert isinstance(norm, Elementwise)
+    unit = norm.bytes_read / 2
     mask = unit / ACTIVATION_BYTES if dropout else 0.0
     add = replace(
-        operator,
-        name=f"residual add before {operator.name}",
+        norm,
+        name=f"residual add before {norm.name}",
         bytes_written=unit + mask,
         operations=2.0 * unit / ACTIVATION_BYTES,
         special_functions=0.0,
         passes=1,
         role=None,
     )
-    return [add, replace(operator, bytes_read=unit, bytes_written=unit)]
+    return [add, replace(norm, bytes_read=unit, bytes_written=unit)]
 
 
-def _with_casts(decoder: Sequence[Operator]) -> list[Operator]:
-    """A decoder whose products take FP8, as Transformer Engine casts for them.
-
-    A normalisation writes its output as two FP8 arrays, one of them transposed for the weight gradient, in the bytes of
-    the 16-bit one; the input of any other product is cast by a kernel of its own.
-    """
-    made: list[Operator] = []
-    before: Operator | None = None
-    for operator in decoder:
-        normalised = before is not None and before.role == "norm"
-        if isinstance(operator, MatrixProduct) and operator.precision == "fp8" and not normalised:
-            assert isinstance(operator.m, int)
-            made.append(_cast(f"{operator.name} input", operator.m * operator.k))
-        made.append(operator)
-        if not isinstance(operator, Collective):
-            before = operator
-    return made
+def _gathered(recipe: Recipe, parameters: float) -> list[Operator]:
+    """Weights that were gathered from all who share them are copied to where products read them."""
+    return kernels("gathered weights", {"copied": ElementPass(2, 2)}, parameters) if recipe.gathered else []
 
 
-def _gathered_in_fp8(operators: Sequence[Operator], ranks: int) -> list[Operator]:
-    """Under sequence parallelism what a product takes in FP8 is cast before it is gathered: a rank's share, half of the
-    bytes (Transformer Engine).
-    """
-    made = list(operators)
-    for place, gather in enumerate(made[:-1]):
-        if not (isinstance(gather, Collective) and gather.operation == "all_gather"):
-            continue
-        taken = made[place + 1]
-        half = replace(gather, payload_bytes=gather.payload_bytes / 2)
-        if isinstance(taken, MatrixProduct) and taken.precision == "fp8":
-            made[place] = half
-        elif isinstance(taken, Elementwise) and taken.role == "cast":
-            share = {key: getattr(taken, key) / ranks for key in ("bytes_read", "bytes_written", "operations")}
-            made[place : place + 2] = [replace(taken, **share), half]
-    return made
+def _handed_over(recipe: Recipe, parameters: float) -> list[Operator]:
+    """Gradients are copied to where they are summed over all who share the weights."""
+    if not recipe.gathered or recipe.method.rank:
+        return []
+    return kernels("gradients", {"copied": ElementPass(2, recipe.summed_gradient_bytes)}, parameters)
 
 
-def _cast(name: str, elements: int) -> Elementwise:
-    """16-bit elements as two FP8 arrays, one of them transposed."""
-    return Elementwise(f"{name} to FP8", 2.0 * elements, 2.0 * elements, 2.0 * elements, plain_calls=1, role="cast")
+def _product_backward(product: MatrixProduct, recipe: Recipe, *, frozen: bool = False) -> list[Operator]:
+    """The backward products of one, of which a ``frozen`` one needs only its input's."""
+    given, weights = backward(product)
+    if frozen:
+        return [given]
+    summed = product.weights and recipe.fp32_gradients
+    return [given, weights, *([_accumulation(product)] if summed else [])]
 
 
 def backward(operator: Operator) -> list[Operator]:
     """The kernels of an operator's backward pass."""
     match operator:
-        case MatrixProduct(name=name, m=m, n=n, k=k, precision=precision):
+        case MatrixProduct(name=name, m=m, n=n, k=k):
             assert isinstance(m, int)  # passes of training are not side by side
             # dA[m,k] = dC[m,n] B^T reads the weights again; dB[k,n] = A^T dC does not.
-            gradients: list[Operator] = [_cast(f"{name} output gradient", m * n)] if precision == "fp8" else []
-            gradients += [
-                replace(operator, name=f"{name} input gradient", n=k, k=n, exact=True),
-                replace(
-                    operator,
-                    name=f"{name} weight gradient",
-                    m=k,
-                    n=n,
-                    k=m,
-                    weights=False,
-                    exact=True,
-                    role="weight gradient",
-                ),
-            ]
-            return [*gradients, _accumulation(operator)] if operator.weights else gradients
+            given = replace(operator, name=f"{name} input gradient", n=k, k=n, exact=True)
+            own = replace(operator, name=f"{name} weight gradient", m=k, n=n, k=m, weights=False, exact=True)
+            return [given, replace(own, role="weight gradient")]
         case Attention():
             return [replace(operator, name="attention backward", backward=True)]
         case Collective(name=name, operation="all_gather"):
@@ -278,41 +333,3 @@ def _accumulation(product: MatrixProduct) -> Elementwise:
         plain_calls=1,
         role="accumulation",
     )
-
-
-def kept_activation_bytes(
-    model: Model, shard: Shard, batch: int, tokens: int, recompute: Recompute, *, sequence: bool, dropout: bool
-) -> float:
-    """Activations that one decoder keeps for its backward pass, on one chip.
-
-    What Korthikanti et al. 2022 (table 2) count for a GPT, by the model's own widths. Of the hidden state every chip
-    keeps four (or its part of them under sequence parallelism): the inputs of two normalisations and of the products
-    after them, and a byte for each of two masks of dropout; inside the parallel parts queries, keys, values and
-    attention's output, the MLP's inner state before and after its activation. Attention scores are not counted, because
-    FlashAttention and selective recomputation do not keep them. Full recomputation keeps only the input.
-    """
-    rows = float(batch * tokens)
-    if recompute == "full":
-        return ACTIVATION_BYTES * rows * model.hidden
-    replicated = (4 * ACTIVATION_BYTES + (2 if dropout else 0)) * model.hidden / (shard.ranks if sequence else 1)
-    attention = 2 * (shard.heads + shard.kv_heads) * model.head_dim
-    return rows * (replicated + ACTIVATION_BYTES * (attention + (3 if model.gated_mlp else 2) * shard.intermediate))
-
-
-def _computed_again(decoder: list[Operator], recompute: Recompute) -> list[Operator]:
-    """What of a decoder's forward pass its backward pass begins with."""
-    match recompute:
-        case "none":
-            return []
-        case "selective":
-            return [operator for operator in decoder if operator.part == "attention"]
-        case "full":
-            # The closing collective need not be computed again: the next decoder's input was kept.
-            return decoder[:-1] if isinstance(decoder[-1], Collective) else decoder
-
-
-@lru_cache(MOST_REMEMBERED)
-def optimizer_step(parameters: float) -> Step:
-    """The optimizer on one chip that updates so many parameters."""
-    passes = Segment(tuple(_passes("optimizer", OPTIMIZER_PASSES, parameters, role="optimizer")))
-    return Step((Segment(()), passes))  # a kernel boundary lies before it

@@ -12,7 +12,7 @@ from scenarios.errors import DoesNotFit
 from scenarios.point import make_point
 from scenarios.pricing import price
 from scenarios.strategies import run_strategy
-from scenarios.workload.training_step import optimizer_step
+from scenarios.workload.element_passes import optimizer_step
 
 DIFFER = "clock=0.05,memory=0.02,seed=3,slow-link=0.5@2"
 

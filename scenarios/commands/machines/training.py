@@ -13,17 +13,16 @@ from scenarios.commands.output import Json, check_files, show, write
 
 @takes(
     *("model", "chip", "count", "batch", "context", "parallel", "strategy", "launch", "framework", "precision"),
-    "beyond_context",
-    "variation",
-    one=("chip", "count", "strategy"),
+    *("beyond_context", "collectives", "sharding", "method", "variation"),
+    one=("chip", "count", "strategy", "launch"),
     help={
         "count": "Chips in all.",
         "batch": "Sequences of a step.",
         "context": "Tokens of a sequence.",
         "parallel": "Items with commas between: tensor=8 pipeline=4 context=2 micro-batch=1 interleaved=2 "
-        "recompute=full sequence; chips beyond these hold replicas (docs/training.md).",
-        "launch": "eager | graph, or software | hardware",
-        "framework": "What trains on GPUs: training (Megatron-LM) | megatron-2022 | ...",
+        "recompute=full|operators|layers|selective sequence; chips beyond these hold replicas (docs/training.md).",
+        "launch": "eager | compiled | graph, or software | hardware",
+        "framework": "What trains on GPUs: training (Megatron-LM) | torchtitan | fms-fsdp | nemo | transformers | ...",
         "variation": "How chips differ, as in compare: straggler=0.1@3,failed=5",
     },
 )
@@ -37,6 +36,10 @@ def training(
     loopline training llama-2-7b --chip h100 --count 8 --batch 8 --plot step.svg
 
     loopline training llama-2-7b --chip sn40l --count 4 --parallel pipeline=4
+
+    loopline training llama-3.1-8b --count 8 --batch 16 --framework torchtitan
+
+    loopline training llama-2-7b --batch 8 --method lora,rank=16
     """
     from scenarios.anatomy.training_step import training_step
     from scenarios.point import make_point

@@ -196,7 +196,7 @@ class GpuGroup:
             case Attention(backward=True) as a:
                 # Queries that also see the keys of other groups (context parallelism) are more of the same blocks.
                 blocks = a.batch * (2 * a.context / a.tokens - 1)
-                return price_attention_backward(self.chip, blocks, a.tokens, a.heads, a.kv_heads, a.head_dim)
+                return price_attention_backward(self._attention_chip, blocks, a.tokens, a.heads, a.kv_heads, a.head_dim)
             case Attention() as a if a.decode:
                 return price_attention_decode(
                     self.chip,
@@ -211,7 +211,7 @@ class GpuGroup:
                 )
             case Attention() as a:
                 return price_attention_prefill(
-                    self.chip,
+                    self._attention_chip,
                     a.batch,
                     a.tokens,
                     a.context,
@@ -234,6 +234,11 @@ class GpuGroup:
                     special_functions=e.special_functions,
                     passes=e.passes,
                 )
+
+    @property
+    def _attention_chip(self) -> Gpu:
+        """The chip as the framework's attention of many tokens uses it."""
+        return self.chip if self.framework.asynchronous_attention else _in_turn(self.chip)
 
     def _rounded(self, operator: Attention | Elementwise | MatrixProduct, time: KernelTime) -> KernelPrice:
         """Into picoseconds: the whole is rounded, then its filling and draining; the steady state is what remains.
@@ -284,6 +289,13 @@ def _operands_at_hand(chip: Gpu) -> Gpu:
     attention = generation.attention.model_copy(update={"l2_bytes_per_clock": NEVER_WAITED_FOR})
     families = {"matmul": matmul, "attention": attention}
     return chip.model_copy(update={"memory": memory, "generation": generation.model_copy(update=families)})
+
+
+@lru_cache(MOST_GROUPS)
+def _in_turn(chip: Gpu) -> Gpu:
+    """The chip with attention that computes products and exponentials in turn."""
+    attention = chip.generation.attention.model_copy(update={"asynchronous": False})
+    return chip.model_copy(update={"generation": chip.generation.model_copy(update={"attention": attention})})
 
 
 def gpu_group(chip: Gpu, cluster: Cluster, framework: Framework, free: frozenset[Label] = frozenset()) -> GpuGroup:

@@ -11,7 +11,7 @@ from scenarios.evidence.published_runs import predict_training, price_inference
 from scenarios.evidence.validation import DATA
 from scenarios.workload.model import load_model, shard
 from scenarios.workload.operators import Elementwise
-from scenarios.workload.training_step import training_step
+from scenarios.workload.training_step import Recipe, training_step
 
 PUBLISHED = DATA / "published" / "inference.csv"
 
@@ -81,7 +81,7 @@ def test_every_micro_batch_waits_for_the_stage_with_the_logits():
 def test_an_add_that_is_apart_moves_what_the_fused_one_kept_and_the_mask_of_dropout():
     model = load_model("gpt-22b")
     fused, apart, dropped = (
-        training_step(model, shard(model, 8), 4, 2048, "bf16", fused_add=add, fused_attention=attention)
+        training_step(model, shard(model, 8), 4, 2048, "bf16", Recipe(fused_add=add, fused_attention=attention))
         for add, attention in ((True, True), (False, True), (False, False))
     )
     hidden = 4 * 2048 * model.hidden * 2  # bytes of the hidden state of all tokens
@@ -102,7 +102,9 @@ def test_an_add_that_is_apart_moves_what_the_fused_one_kept_and_the_mask_of_drop
 def test_a_loss_in_passes_moves_52_bytes_a_logit():
     """Cast 6, maximum 4, subtraction 8, exponential 8, sum 4, division 8; backward a product 8 and a cast 6."""
     model = load_model("llama-3-8b")
-    fused, apart = (training_step(model, shard(model, 2), 1, 4096, "bf16", fused_loss=fused) for fused in (True, False))
+    fused, apart = (
+        training_step(model, shard(model, 2), 1, 4096, "bf16", Recipe(fused_loss=fused)) for fused in (True, False)
+    )
 
     def moved(step):
         return sum(

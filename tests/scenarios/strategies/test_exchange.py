@@ -14,7 +14,7 @@ from scenarios.strategies import run_strategy
 from scenarios.strategies.gpu.kernel_prices import gpu_group
 from scenarios.workload.model import load_model, shard
 from scenarios.workload.operators import Collective, MatrixProduct, Segment, Step
-from scenarios.workload.training_step import training_step
+from scenarios.workload.training_step import Recipe, training_step
 
 APART = frameworks()["training"]
 BESIDE = frameworks()["nemo"]
@@ -29,7 +29,7 @@ def taken(step, framework, ranks=8, variation=""):
 
 def passes(tokens=8192, precision="bf16"):
     model = load_model("llama-3.1-70b")
-    return training_step(model, shard(model, 8), 1, tokens, precision, sequence=True, fused_add=False)
+    return training_step(model, shard(model, 8), 1, tokens, precision, Recipe(sequence=True, fused_add=False))
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp8"])

@@ -38,7 +38,7 @@ def renamed(step, numbers):
 
 
 def trained(precision, **options):
-    work = training_step.training_step(MODEL, SHARD, 2, 512, precision, sequence=True, **options)
+    work = training_step.training_step(MODEL, SHARD, 2, 512, precision, training_step.Recipe(sequence=True, **options))
     return [work.forward, work.backward, work.optimizer]
 
 

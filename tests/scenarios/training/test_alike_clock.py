@@ -28,7 +28,8 @@ def steps(draw):
     micro_batches = draw(st.integers(1, 40)) if chunks == 1 else count * draw(st.integers(1, 7))
     least = draw(st.integers(0, 1))  # buckets of every run: all chips share their gradients, or none does
     buckets = st.lists(st.builds(Bucket, st.integers(1, 3), PS, PS), min_size=least, max_size=3 * least)
-    run = st.builds(Run, st.fixed_dictionaries({"f": PS}), st.fixed_dictionaries({"b": PS, "s": PS}), buckets)
+    lost = st.sampled_from([(0.0, 0.0), (0.25, 0.125), (0.0, 0.5)])
+    run = st.builds(Run, st.fixed_dictionaries({"f": PS}), st.fixed_dictionaries({"b": PS, "s": PS}), buckets, lost)
     stage = st.builds(Stage, st.lists(run, min_size=chunks, max_size=chunks), st.fixed_dictionaries({"o": PS}))
     alike = draw(st.booleans())
     return [draw(stage)] * count if alike else [draw(stage) for _ in range(count)], micro_batches

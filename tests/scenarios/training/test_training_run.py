@@ -26,7 +26,7 @@ from scenarios.training.stages import TrainingStages
 from scenarios.workload.model import load_model, shard
 from scenarios.workload.parallel import Parallel
 from scenarios.workload.pipeline_schedule import decoders_of, in_turn, most_kept, needs, parameters_of
-from scenarios.workload.training_step import kept_activation_bytes
+from scenarios.workload.recomputation import kept_activation_bytes
 
 SMALL = "tensor=2,pipeline=4"
 
@@ -233,7 +233,7 @@ def test_the_parts_sum_and_no_step_beats_its_bound():
 
 def test_without_overlap_and_sharing_a_step_is_longer_and_holds_more():
     plain = frameworks()["training"].model_copy(update={"overlaps_gradients": False})
-    whole = frameworks()["training"].model_copy(update={"shards_optimizer": False})
+    whole = frameworks()["training"].model_copy(update={"sharding": "none"})
     point = trained(count=64, batch=64)
     assert run(replace(point, framework=plain)).ps > run(point).ps
     assert run(replace(point, framework=whole)).parts["other"] > run(point).parts["other"]
@@ -282,7 +282,7 @@ def test_a_trace_shows_every_pass_of_every_stage_in_order():
         context=st.integers(1, 3),
         micro_batch=st.integers(0, 5),
         interleaved=st.integers(1, 4),
-        recompute=st.sampled_from(["none", "selective", "full"]),
+        recompute=st.sampled_from(["none", "selective", "operators", "layers", "full"]),
         sequence=st.booleans(),
     )
 )
@@ -326,7 +326,7 @@ def test_what_does_not_fit_says_what_needs_less():
     tensor=st.sampled_from([1, 2, 4, 8]),
     pipeline=st.sampled_from([1, 2, 4]),
     replicas=st.sampled_from([1, 2, 16]),
-    recompute=st.sampled_from(["none", "selective", "full"]),
+    recompute=st.sampled_from(["none", "selective", "operators", "layers", "full"]),
     chip=st.sampled_from(["h100", "a100", "sn40l"]),
 )
 def test_a_step_is_never_below_the_flops_of_its_model(tensor, pipeline, replicas, recompute, chip):

@@ -7,7 +7,7 @@ import pytest
 from scenarios.workload.decoder import forward
 from scenarios.workload.model import load_model, shard
 from scenarios.workload.operators import Attention, Collective, MatrixProduct
-from scenarios.workload.training_step import training_step
+from scenarios.workload.training_step import Recipe, training_step
 
 MODELS = ("llama-3.2-1b", "llama-3.1-8b", "llama-2-70b", "qwen3-8b", "gpt-22b")
 
@@ -58,7 +58,7 @@ def test_a_training_decoder_meets_the_other_chips_twice_each_way(phase, expected
 def test_a_training_step_has_three_forward_products_and_recomputation_a_fourth(recompute, forwards):
     model = load_model("gpt-22b")
     split = shard(model, 8)
-    work = training_step(model, split, 4, 2048, "bf16", recompute=recompute)
+    work = training_step(model, split, 4, 2048, "bf16", Recipe(recompute=recompute))
     ahead = sum(o.flops for o in work.forward.decoders[0].operators if isinstance(o, MatrixProduct))
     back = sum(o.flops for o in work.backward.decoders[0].operators if isinstance(o, MatrixProduct))
     assert ahead + back == pytest.approx(forwards * ahead)
@@ -68,7 +68,7 @@ def test_sequence_parallelism_replaces_each_all_reduce_by_a_pair_of_half_its_vol
     model = load_model("gpt-22b")
     split = shard(model, 8)
     plain = training_step(model, split, 4, 2048, "bf16").forward.decoders[0].operators
-    sequence = training_step(model, split, 4, 2048, "bf16", sequence=True).forward.decoders[0].operators
+    sequence = training_step(model, split, 4, 2048, "bf16", Recipe(sequence=True)).forward.decoders[0].operators
     kinds = [operator.operation for operator in sequence if isinstance(operator, Collective)]
     assert kinds == ["all_gather", "reduce_scatter"] * 2
     assert sum(isinstance(operator, Collective) for operator in plain) == 2
@@ -88,8 +88,8 @@ def test_a_training_step_sums_its_weight_gradients_in_fp32_and_its_optimizer_pas
 
 def test_fp8_training_casts_what_no_normalisation_writes_and_every_gradient():
     model = load_model("llama-2-7b")
-    work = training_step(model, shard(model, 2), 1, 2048, "fp8", recompute="full")
-    plain = training_step(model, shard(model, 2), 1, 2048, "bf16", recompute="full")
+    work = training_step(model, shard(model, 2), 1, 2048, "fp8", Recipe(recompute="full"))
+    plain = training_step(model, shard(model, 2), 1, 2048, "bf16", Recipe(recompute="full"))
 
     def casts(step):
         return [operator for operator in step.decoders[0].operators if operator.role == "cast"]
@@ -108,7 +108,8 @@ def test_fp8_training_casts_what_no_normalisation_writes_and_every_gradient():
 def test_fp8_is_gathered_as_such_under_sequence_parallelism():
     model = load_model("llama-2-7b")
     fp8, bf16 = (
-        training_step(model, shard(model, 4), 1, 2048, precision, sequence=True) for precision in ("fp8", "bf16")
+        training_step(model, shard(model, 4), 1, 2048, precision, Recipe(sequence=True))
+        for precision in ("fp8", "bf16")
     )
     for ours, theirs in ((fp8.forward, bf16.forward), (fp8.backward, bf16.backward)):
         gathers = [
