@@ -7,7 +7,6 @@ Not here: what a layout takes (``scenarios.planning.bound``, ``scenarios.pricing
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import get_args
 
 from chips.spec import Dataflow, Gpu, Systolic
 from scenarios.workload.model import Model, tensor_parallel_counts
@@ -15,7 +14,7 @@ from scenarios.workload.parallel import Parallel, Recompute
 
 MOST_CONTEXT_GROUPS = 16
 MOST_AT_ONCE = 16  # sequences of a micro-batch
-RECOMPUTE = tuple(each for each in get_args(Recompute) if each != "selective")
+RECOMPUTE: tuple[Recompute, ...] = ("none", "full")
 
 
 def training_layouts(
