@@ -145,11 +145,33 @@ class CollectiveCoefficients(Coefficients):
     """chunks behind a flag and a fence: the highest bandwidth."""
 
 
-class AttentionCoefficients(Coefficients):
-    """How FlashAttention runs."""
+AttentionKernel = Literal["flash_attention_2", "flash_attention_3", "trtllm_gen", "flashinfer", "triton"]
+"""Published kernels; what each does is told in ``chips.kernels.attention``."""
 
-    asynchronous: bool
-    """the library's kernel overlaps matrix unit and softmax (FlashAttention-3), or takes them in turn."""
+
+class Fp8CacheCoefficients(Coefficients):
+    """What differs where keys and values lie in the cache in FP8."""
+
+    kernel: AttentionKernel
+    """that the serving library runs then."""
+    kernel_latency: Seconds
+    """an attention kernel with nothing to do, and what converts queries ahead of it."""
+    tile_latency: Seconds
+    """first load to last store of a tile."""
+    reduction_step: Seconds
+    """what each split adds to the reduction."""
+
+
+class AttentionCoefficients(Coefficients):
+    """How the library's attention kernel runs."""
+
+    kernel: AttentionKernel
+    """that the serving library runs on bf16."""
+    fp8_cache: Fp8CacheCoefficients
+    """what differs on an FP8 cache."""
+    values_per_clock: PerClock | None = None
+    """elements of an FP8 cache that a streaming multiprocessor converts or transposes for its matrix unit; None: its
+    kernels take them as they lie."""
     matrix_efficiency: Fraction
     """of the matrix peak, in the products of an asynchronous kernel."""
     synchronous_matrix_efficiency: Fraction
@@ -158,9 +180,6 @@ class AttentionCoefficients(Coefficients):
     """share of the shorter of matrix and softmax time that tiles computing side by side hide."""
     softmax_operations: Operations
     """vector instructions a score, beside the exponential."""
-    exponential_operations: Operations | None = None
-    """vector instructions of an exponential that the vector lanes compute by a polynomial, where the special function
-    unit would hold them up (FlashAttention-4); None: all is left to that unit."""
     l2_bytes_per_clock: PerClock
     """what the L2 delivers to the whole chip."""
     memory_efficiency: Fraction
@@ -191,6 +210,11 @@ class AttentionCoefficients(Coefficients):
     """what each sequence adds to that plan."""
     cache_write_latency: Seconds
     """of a thread block that puts one token's keys and values into a page of the cache."""
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether the kernel computes scores and softmax of different tiles at once, or of one in turn."""
+        return self.kernel in ("flash_attention_3", "trtllm_gen")
 
 
 class MatmulCoefficients(Coefficients):

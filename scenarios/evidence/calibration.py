@@ -65,6 +65,10 @@ CONSTANTS: dict[str, tuple[str, ...]] = {
         "attention.reduction_step",
         "attention.plan_step",
         "attention.cache_write_latency",
+        "attention.values_per_clock",
+        "attention.fp8_cache.kernel_latency",
+        "attention.fp8_cache.tile_latency",
+        "attention.fp8_cache.reduction_step",
         "energy.joules_per_instruction",
     ),
     "collectives": (

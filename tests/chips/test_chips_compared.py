@@ -125,24 +125,17 @@ def test_a_context_that_divides_evenly_into_its_parts_is_no_slower_than_one_that
     assert np.abs(np.diff(times) / times[:-1]).max() < 0.01
 
 
-def test_exponentials_on_vector_lanes_relieve_the_special_function_unit() -> None:
-    chip = load_gpu("b200")
-    attention = chip.generation.attention.model_copy(update={"exponential_operations": None})
-    plain = chip.model_copy(update={"generation": chip.generation.model_copy(update={"attention": attention})})
-    shape = (1, 16_384, 16_384, 16, 16, 128)
-    assert price_attention_prefill(chip, *shape).seconds < 0.9 * price_attention_prefill(plain, *shape).seconds
-
-
 def test_tiles_accumulate_in_tensor_memory_where_there_is_some() -> None:
-    """FlashAttention-4 holds two tiles of 128 queries, FlashAttention-3 one, at head dimension 128."""
+    """TensorRT-LLM's kernel holds two tiles of 128 queries, FlashAttention-3 one, at head dimension 128."""
     shape = AttentionShape.check(1, 4096, 4096, 16, 16, 128)
-    assert choose_tile(load_gpu("h100"), shape, True).rows == 128
-    assert choose_tile(load_gpu("b200"), shape, True).rows == 256
+    for name, rows in (("h100", 128), ("b200", 256)):
+        chip = load_gpu(name)
+        assert choose_tile(chip, shape, chip.generation.attention.kernel).rows == rows
 
 
-def test_two_tiles_lie_side_by_side_where_shared_memory_is_small() -> None:
-    """FlashAttention-2 takes blocks of 64 keys on Ada, 128 on an A100."""
+def test_two_tiles_lie_side_by_side_where_shared_memory_holds_them() -> None:
+    """FlashAttention-2 takes blocks of 128 keys; an A100 holds two such tiles, an L40S one."""
     shape = AttentionShape.check(1, 4096, 4096, 16, 16, 128)
-    for name, keys in (("l40s", 64), ("a100", 128)):
-        tile = choose_tile(load_gpu(name), shape, False)
-        assert (tile.keys, tile.resident) == (keys, 2)
+    for name, resident in (("l40s", 1), ("a100", 2)):
+        tile = choose_tile(load_gpu(name), shape, "flash_attention_2")
+        assert (tile.keys, tile.resident) == (128, resident)

@@ -10,14 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from chips.generation import AttentionKernel
+from chips.kernels.attention.kernels import PACKS
 from chips.kernels.attention.shape import AttentionShape, Floats
 from chips.kernels.attention.tiles import WARPGROUP_ROWS, AttentionTile
 from chips.spec import Gpu
 
 FULL_ENOUGH = 0.8
 NEARLY_BEST = 0.85
+ASSUMED_RESIDENT = 2.0
+"""Blocks on a streaming multiprocessor that FlashAttention-2 and FlashInfer count on wherever they run."""
 SCHEDULING_MARGIN = 1.1
 """FlashAttention-3 (flash_prepare_scheduler): blocks that a streaming multiprocessor may have beyond its share."""
+LEAST_PART_KEYS = {"trtllm_gen": 512.0, "flashinfer": 128.0}
+"""Keys that a part of a context has at least: two steps of TensorRT-LLM's kernel; FlashInfer's least chunk."""
+TRITON_PARTS, TRITON_MOST_SPLIT = 16.0, 128.0
+"""vLLM (unified_attention): 16 parts of a context, empty or not, where there are up to 128 items."""
 CHUNK = 8192
 
 
@@ -28,7 +36,8 @@ class AttentionPlan:
     ``query_rows``: rows of one of ``row_heads`` heads that tiles cut up. ``items``: tiles times ``splits`` of the
     context, over the batch. ``longest`` and ``mean``: blocks of keys of an item; ``uneven``: items differ in them, as
     causal tiles and empty splits do, and parts of one context hardly do. ``planned``: the library lays out its splits
-    in a kernel ahead. ``partial_rows``: rows of a head that each split leaves for the reduction.
+    in a kernel ahead. ``at_once``: the reduction loads what all parts left at once. ``partial_rows``: rows of a head
+    that each split leaves for the reduction.
     """
 
     row_heads: Floats
@@ -39,36 +48,54 @@ class AttentionPlan:
     mean: Floats
     uneven: NDArray[np.bool_]
     planned: NDArray[np.bool_]
+    at_once: bool
     partial_rows: Floats
 
 
-def plan_attention(chip: Gpu, shape: AttentionShape, tile: AttentionTile, asynchronous: bool) -> AttentionPlan:
-    """Cut up a call as FlashAttention-3 (``asynchronous``) or FlashAttention-2 does.
+def plan_attention(chip: Gpu, shape: AttentionShape, tile: AttentionTile, kernel: AttentionKernel) -> AttentionPlan:
+    """Cut up a call as the kernel's library does.
 
-    Queries that share a key-value head fill a tile together: always in 3, only single tokens in 2. Contexts are split
-    in 3 where the call is planned (few query tokens) or has many blocks; in 2 for single tokens of grouped queries.
+    Queries that share a key-value head fill a tile together, where the kernel packs them, and single tokens in all.
+    FlashAttention-3 splits contexts where the call is planned (few query tokens) or has many blocks; FlashAttention-2
+    for single tokens of grouped queries; the others single tokens, into no more parts than fill the chip once.
     """
     coefficients = chip.generation.attention
     decode = shape.tokens == 1
-    packed = np.where(decode | asynchronous, shape.group, 1.0)
+    packed = np.where(decode | (kernel in PACKS), shape.group, 1.0)
     row_heads, query_rows = shape.heads / packed, shape.tokens * packed
     tiles = np.ceil(query_rows / tile.rows)
     longest = np.ceil(shape.context / tile.keys)
     mean = _blocks_a_head(shape, tile, tiles, longest, packed) / tiles
-    items = shape.batch * row_heads * tiles
+    items = shape.batch * row_heads * tiles * tile.columns
+    slots = np.full_like(items, float(chip.compute.units))
+    twice = ASSUMED_RESIDENT * slots
 
-    planned = (shape.batch * shape.tokens <= coefficients.planned_tokens) & asynchronous
-    may_split = planned | (longest > coefficients.unsplit_blocks) if asynchronous else decode & (shape.group > 1)
-    slots = chip.compute.units * tile.resident
-    splits = split_context(items, longest, may_split, slots, coefficients.most_splits)
-    if asynchronous:
-        # Ahead of the kernel FlashAttention-3 deals all blocks out evenly; no more parts than that needs are run.
-        blocks_a_unit = np.ceil(SCHEDULING_MARGIN * items * longest / slots)
-        splits = np.minimum(splits, np.ceil(longest / blocks_a_unit))
-    # The kernel of head dimensions that leave one warpgroup a tile runs every planned split, empty or not, and
-    # stores whole tiles.
-    padded = planned & decode & (tile.rows <= WARPGROUP_ROWS)
-    splits = np.where(padded, float(coefficients.most_splits), splits)
+    planned = padded = np.zeros(items.shape, bool)
+    match kernel:
+        case "flash_attention_2":
+            may_split = decode & (shape.group > 1)
+            splits = split_context(items, longest, may_split, twice, coefficients.most_splits)
+        case "flash_attention_3":
+            planned = shape.batch * shape.tokens <= coefficients.planned_tokens
+            may_split = planned | (longest > coefficients.unsplit_blocks)
+            splits = split_context(items, longest, may_split, slots, coefficients.most_splits)
+            # Ahead of the kernel FlashAttention-3 deals all blocks out evenly; no more parts than that needs are run.
+            blocks_a_unit = np.ceil(SCHEDULING_MARGIN * items * longest / slots)
+            splits = np.minimum(splits, np.ceil(longest / blocks_a_unit))
+            # The kernel of head dimensions that leave one warpgroup a tile runs every planned split, empty or not, and
+            # stores whole tiles.
+            padded = planned & decode & (tile.rows <= WARPGROUP_ROWS)
+            splits = np.where(padded, float(coefficients.most_splits), splits)
+        case "trtllm_gen" | "flashinfer":
+            fills = np.clip(
+                np.floor((slots if kernel == "trtllm_gen" else twice) / items),
+                1.0,
+                np.ceil(shape.context / LEAST_PART_KEYS[kernel]),
+            )
+            splits = np.where(decode, np.minimum(fills, coefficients.most_splits), 1.0)
+        case "triton":
+            padded = decode & (items <= TRITON_MOST_SPLIT)
+            splits = np.where(padded, TRITON_PARTS, 1.0)
     return AttentionPlan(
         row_heads,
         query_rows,
@@ -78,6 +105,7 @@ def plan_attention(chip: Gpu, shape: AttentionShape, tile: AttentionTile, asynch
         np.minimum(mean / splits, np.ceil(longest / splits)),
         (mean < longest) | padded,
         planned,
+        kernel == "triton",
         np.where(padded, tiles * tile.rows, query_rows),
     )
 

@@ -14,16 +14,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chips.energy import ZEROS
+from chips.generation import AttentionKernel
+from chips.kernels.attention.kernels import INTERLEAVES, products_in, with_cache_in, without_kernel
 from chips.kernels.attention.plan import AttentionPlan, plan_attention
 from chips.kernels.attention.shape import AttentionShape, Floats
-from chips.kernels.attention.tiles import choose_tile, instruction_rows, time_tile
+from chips.kernels.attention.tiles import TileTime, choose_tile, time_tile
 from chips.kernels.kernel_time import LATENCY, MEMORY, ON_CHIP_NETWORK, KernelTime
-from chips.spec import Gpu, KvPrecision
+from chips.spec import ELEMENT_BYTES, Gpu, KvPrecision
 
 BACKWARD_PRODUCTS = 5.0 / 2.0
 CACHE_WRITE_THREADS = 512.0
 RESIDENT_THREADS = 2048.0
 SPLIT_OUTPUT_BYTES = 4.0
+LINE_BYTES = 128.0
+"""Of the L2."""
+TILES_BESIDE = 2.0
+"""On a streaming multiprocessor, of kernels over a cache whose heads lie side by side."""
 GATHERED = 0.8
 """Of the L2's rate, that gathers of cache pages reach: in vLLM attention on an H100, 3480 of 4472 bytes a clock."""
 POWER_WINDOW = 8e-3
@@ -41,21 +47,21 @@ def price_attention_prefill(
     *,
     kv_precision: KvPrecision = "bf16",
     causal: bool = True,
-    asynchronous: bool | None = None,
+    kernel: AttentionKernel | None = None,
     resident: bool = False,
     writes_cache: bool = True,
 ) -> KernelTime:
     """Attention of ``tokens`` new queries a sequence over ``context`` keys (the new ones included, at its end).
 
-    ``asynchronous`` overrides whether the kernel overlaps matrix unit and softmax (default: as the generation's
-    library does). ``resident``: the same call ran just before, a few times: what fits in L2 need not come from HBM, and
-    a short one is over before the power limit acts; otherwise the load lasts.
+    ``kernel``: another one than the generation's library runs.
+    ``resident``: the same call ran just before, a few times: what fits in L2 need not come from HBM, and a short one is
+    over before the power limit acts; otherwise the load lasts.
     ``writes_cache``: a kernel ahead writes the new keys and values into the KV cache (not in training, nor where
-    another one does). ``kv_precision``: of the keys and values there; queries, output and products are bf16.
+    another one does). ``kv_precision``: of the keys and values there; queries and output are bf16.
     Raises ValueError on sizes below 1, heads that are no multiple of kv_heads, or context below tokens.
     """
     shape = AttentionShape.check(batch, tokens, context, heads, kv_heads, head_dim, kv_precision, causal)
-    return _price(chip, shape, asynchronous, resident, writes_cache)
+    return _price(chip, shape, kernel, resident, writes_cache)
 
 
 def price_attention_decode(
@@ -75,7 +81,7 @@ def price_attention_decode(
 
     ``resident``: the same call ran just before, so that keys and values that fit in L2 need not come from HBM.
     ``writes_cache``: a kernel ahead writes the new key and value into the KV cache (not where another one does).
-    ``kv_precision``: of the keys and values there; queries, output and products are bf16.
+    ``kv_precision``: of the keys and values there; queries and output are bf16.
     ``shares_keys``: one block serves all query heads that share keys, and a context is split over several; else each
     head has one block, which reads them anew on vector lanes (TensorRT-LLM's masked multi-head attention).
     Raises ValueError on sizes below 1 or heads that are no multiple of kv_heads.
@@ -103,19 +109,19 @@ def price_attention_backward(
     Raises ValueError on sizes below 1 or heads that are no multiple of kv_heads.
     """
     shape = AttentionShape.check(batch, tokens, tokens, heads, kv_heads, head_dim, "bf16", causal)
-    overlapped = chip.generation.attention.asynchronous
-    bound = _bound(chip, shape, False)
-    memory = _Memory.of(chip, shape, False)
-    _, ends, compute, limiter, scores = _compute(chip, shape, overlapped)
-    steady = _overlap(chip, compute - ends, memory.attention)
-    joules = _joules(chip, shape, scores)
-    steady = steady + chip.events.slower_clock(compute - ends, joules.sum(axis=0), ends + steady, 0.0)
+    kernel = chip.generation.attention.kernel
+    bound = _bound(chip, shape, kernel, False)
+    memory = _Memory.of(chip, shape, kernel, False)
     start = chip.generation.attention.kernel_latency + _helper(chip) + memory.queries
+    _, ends, compute, limiter, scores = _compute(chip, shape, kernel)
+    steady = _overlap(chip, compute - ends, memory.attention)
+    joules = _joules(chip, shape, kernel, scores)
+    steady = steady + chip.events.slower_clock(compute - ends, joules.sum(axis=0), ends + steady, 0.0)
     return _kernel_time(
         start,
         ends * BACKWARD_PRODUCTS,
         steady * BACKWARD_PRODUCTS,
-        np.maximum(bound, shape.flops * BACKWARD_PRODUCTS / chip.peak_flops("bf16")),
+        bound * BACKWARD_PRODUCTS,
         np.where(memory.attention > compute, MEMORY, limiter),
         joules * BACKWARD_PRODUCTS,
         chip,
@@ -134,49 +140,77 @@ class _Memory:
     new: Floats
 
     @classmethod
-    def of(cls, chip: Gpu, shape: AttentionShape, resident: bool) -> _Memory:
+    def of(cls, chip: Gpu, shape: AttentionShape, kernel: AttentionKernel, resident: bool) -> _Memory:
         footprint = 2.0 * shape.new_bytes + shape.query_bytes + shape.cached_bytes
         fresh = _byte_seconds(chip, footprint, True)
         queries, new = shape.query_bytes * fresh, shape.new_bytes * fresh
-        return cls(queries + new + shape.cached_bytes * _byte_seconds(chip, footprint, resident), queries, new)
+        cached = shape.cached_bytes * _byte_seconds(chip, footprint, resident)
+        return cls(queries + new + cached * _lines(chip, shape, kernel), queries, new)
 
 
-def _byte_seconds(chip: Gpu, footprint: Floats, resident: bool) -> Floats:
-    """Seconds a byte: from HBM, or from L2 as far as a ``resident`` footprint fits its share of it.
+def _lines(chip: Gpu, shape: AttentionShape, kernel: AttentionKernel) -> Floats:
+    """Bytes of lines that come with each byte asked for: a narrow FP8 row of one head shares its line with the next
+    head's, whose turn, where not all heads run at once, comes when the L2 holds it no more."""
+    rows_a_line = np.maximum(LINE_BYTES / (shape.head_dim * shape.kv_bytes), 1.0)
+    lost = 1.0 - _kept(chip, rows_a_line * shape.cached_bytes / shape.kv_heads)
+    at_once = np.minimum(TILES_BESIDE * chip.compute.units / (shape.batch * shape.kv_heads), 1.0)
+    apart = (shape.kv_heads > 1) & (kernel in INTERLEAVES)
+    return 1.0 + apart * (rows_a_line - 1.0) * lost * (1.0 - at_once)
+
+
+def _kept(chip: Gpu, footprint: Floats) -> Floats:
+    """The part of a footprint that the L2 still holds when it is used again.
 
     What is used in turn pushes out what comes next, so of twice the L2's share nothing is left.
     """
+    share = chip.generation.attention.resident_share * chip.on_chip.l2_bytes
+    return np.clip(2.0 - footprint / share, 0.0, 1.0)
+
+
+def _byte_seconds(chip: Gpu, footprint: Floats, resident: bool) -> Floats:
+    """Seconds a byte: from HBM, or from L2 as far as a ``resident`` footprint fits its share of it."""
     coefficients = chip.generation.attention
     hbm = chip.memory.bandwidth * coefficients.memory_efficiency
     l2 = coefficients.l2_bytes_per_clock * chip.compute.clock_hz
-    kept = np.clip(2.0 - footprint / (coefficients.resident_share * chip.on_chip.l2_bytes), 0.0, 1.0) * resident
+    kept = _kept(chip, footprint) * resident
     return np.asarray(kept / np.maximum(l2, hbm) + (1.0 - kept) / hbm)
 
 
 def _compute(
-    chip: Gpu, shape: AttentionShape, overlapped: bool
+    chip: Gpu, shape: AttentionShape, kernel: AttentionKernel
 ) -> tuple[AttentionPlan, Floats, Floats, NDArray[np.str_], Floats]:
     """The plan, the ends of a tile, all tiles on all streaming multiprocessors (seconds), what blocks wait for, and the
     scores that they compute, of rows and keys beyond a call's own too.
     """
-    tile = choose_tile(chip, shape, overlapped)
-    plan = plan_attention(chip, shape, tile, overlapped)
-    time = time_tile(chip, shape, tile, plan.query_rows, overlapped)
+    tile = choose_tile(chip, shape, kernel)
+    plan = plan_attention(chip, shape, tile, kernel)
+    time = time_tile(chip, shape, tile, plan.query_rows, kernel)
+    # Where tiles side by side would take longer than one after the other, they are as good as one after the other.
+    compute = np.minimum(_waves(chip, plan, time, tile.resident), _waves(chip, plan, time, np.ones_like(tile.resident)))
+    scores = plan.items * plan.mean * tile.computed(plan.query_rows) * tile.keys
+    return plan, time.ends, compute, time.limiter, scores
+
+
+def _waves(chip: Gpu, plan: AttentionPlan, time: TileTime, resident: Floats) -> Floats:
+    """Seconds of all items, ``resident`` of them at once on a streaming multiprocessor.
+
+    Items of one length go in whole waves, of which the last leaves more of the L2 to each of its few, and none a
+    neighbour where they are no more than streaming multiprocessors. Causal items differ, are balanced, and leave a
+    tail.
+    """
     units = chip.compute.units
-    block = np.where(plan.items > units, time.shared, time.block)
+    beside = (resident > 1) & (plan.items > units)
+    block = np.where(beside, time.shared, time.block)
     longest = time.ends + plan.longest * block
-    waves = np.maximum(np.ceil(plan.items / (units * tile.resident)), 1.0)
-    # Items of one length go in whole waves, of which the last leaves more of the L2 to each of its few. Causal items
-    # differ, are balanced, and leave a tail.
-    last = plan.items / (units * tile.resident) - (waves - 1.0)
-    last_block = np.where((waves > 1) & (tile.resident == 1), np.clip(last * block, time.alone, block), block)
+    waves = np.maximum(np.ceil(plan.items / (units * resident)), 1.0)
+    last = plan.items / (units * resident) - (waves - 1.0)
+    fewer = np.where(resident > 1, np.where(last * resident > 1, block, time.block), last * block)
+    last_block = np.where(waves > 1, np.clip(fewer, np.minimum(time.alone, time.block), block), block)
     whole = (waves - 1.0) * longest + time.ends + plan.longest * last_block
     mean = time.ends + plan.mean * block
-    balanced = plan.items / (units * tile.resident) * mean + chip.generation.attention.tail * longest
+    balanced = plan.items / (units * resident) * mean + chip.generation.attention.tail * longest
     uneven = plan.uneven & (waves > 1)
-    compute = np.where(uneven, np.clip(balanced, longest, waves * longest), whole)
-    scores = plan.items * plan.mean * instruction_rows(tile, plan.query_rows) * tile.keys
-    return plan, time.ends, compute, time.limiter, scores
+    return np.where(uneven, np.clip(balanced, longest, waves * longest), whole)
 
 
 def _overlap(chip: Gpu, compute: Floats, memory: Floats) -> Floats:
@@ -196,39 +230,40 @@ def _copy(chip: Gpu) -> float:
 
 
 def _price(
-    chip: Gpu,
-    shape: AttentionShape,
-    asynchronous: bool | None,
-    resident: bool,
-    writes_cache: bool,
+    chip: Gpu, shape: AttentionShape, kernel: AttentionKernel | None, resident: bool, writes_cache: bool
+) -> KernelTime:
+    on_cache = with_cache_in(chip, shape.kv_precision)
+    kernel = kernel or on_cache.generation.attention.kernel
+    time = _price_kernel(on_cache, shape, kernel, resident, writes_cache)
+    others = without_kernel(shape, kernel)
+    if not np.any(others):
+        return time
+    other = _price_kernel(chip, shape, "triton", resident, writes_cache)
+    names = KernelTime.__dataclass_fields__
+    return KernelTime(*(np.where(others, getattr(other, name), getattr(time, name)) for name in names))
+
+
+def _price_kernel(
+    chip: Gpu, shape: AttentionShape, kernel: AttentionKernel, resident: bool, writes_cache: bool
 ) -> KernelTime:
     coefficients = chip.generation.attention
-    overlapped = coefficients.asynchronous if asynchronous is None else asynchronous
-    bound = _bound(chip, shape, resident)
-    memory = _Memory.of(chip, shape, resident)
-    plan, ends, compute, limiter, scores = _compute(chip, shape, overlapped)
-    steady = _overlap(chip, compute - ends, memory.attention)
-
-    planning = plan.planned * shape.batch * coefficients.plan_step
-    start = coefficients.kernel_latency + planning + (_cache_write(chip, shape, memory) if writes_cache else 0.0)
+    bound = _bound(chip, shape, kernel, resident)
+    memory = _Memory.of(chip, shape, kernel, resident)
+    write = _cache_write(chip, shape, memory) if writes_cache else 0.0
     # FlashAttention-2 copies the output of grouped single tokens back, and where they do not lie side by side in
     # memory it first brings queries together and then outputs apart.
-    grouped = (shape.tokens == 1) & (shape.group > 1) & (not overlapped)
+    grouped = (shape.tokens == 1) & (shape.group > 1) & (kernel == "flash_attention_2")
     apart = grouped & (shape.kv_heads > 1) & (shape.batch > 1)
     reordering = grouped * _copy(chip) + apart * 2.0 * (_helper(chip) + memory.queries)
+    plan, ends, compute, limiter, scores = _compute(chip, shape, kernel)
+    steady = _overlap(chip, compute - ends, memory.attention)
+    start = coefficients.kernel_latency + plan.planned * shape.batch * coefficients.plan_step + write
     drain = ends + _reduction(chip, shape, plan) + reordering
-    joules, window = _joules(chip, shape, scores), POWER_WINDOW if resident else 0.0
+    joules, window = _joules(chip, shape, kernel, scores), POWER_WINDOW if resident else 0.0
     # Products, softmax and traffic draw power together.
     steady = steady + chip.events.slower_clock(compute - ends, joules.sum(axis=0), start + drain + steady, window)
-    return _kernel_time(
-        start,
-        drain,
-        steady,
-        bound,
-        np.where(memory.attention > compute, MEMORY, limiter),
-        joules,
-        chip,
-    )
+    limiter = np.where(memory.attention > compute, MEMORY, limiter)
+    return _kernel_time(start, drain, steady, bound, limiter, joules, chip)
 
 
 def _price_by_heads(chip: Gpu, shape: AttentionShape, resident: bool, writes_cache: bool) -> KernelTime:
@@ -238,7 +273,7 @@ def _price_by_heads(chip: Gpu, shape: AttentionShape, resident: bool, writes_cac
     has its share of the L2 whether or not all of them have a block.
     """
     coefficients = chip.generation.attention
-    memory = _Memory.of(chip, shape, resident)
+    memory = _Memory.of(chip, shape, coefficients.kernel, resident)
     idle = np.maximum(chip.compute.units / (shape.batch * shape.heads), 1.0)
     rate = GATHERED * chip.generation.vector.l2_bytes_per_clock * chip.compute.clock_hz
     reads = shape.group * shape.cached_bytes / rate
@@ -247,7 +282,7 @@ def _price_by_heads(chip: Gpu, shape: AttentionShape, resident: bool, writes_cac
         start,
         np.full_like(reads, coefficients.tile_latency),
         np.maximum(memory.attention, reads * idle),
-        _bound(chip, shape, resident),
+        _bound(chip, shape, chip.generation.attention.kernel, resident),
         np.where(memory.attention >= reads * idle, MEMORY, ON_CHIP_NETWORK),
         chip.events.joules(
             instructions=shape.flops / 2.0 + shape.scores * _score_instructions(chip),
@@ -258,11 +293,11 @@ def _price_by_heads(chip: Gpu, shape: AttentionShape, resident: bool, writes_cac
     )
 
 
-def _joules(chip: Gpu, shape: AttentionShape, computed: Floats) -> Floats:
+def _joules(chip: Gpu, shape: AttentionShape, kernel: AttentionKernel, computed: Floats) -> Floats:
     """What products, softmax and traffic take at the highest clock, by cause; rows and keys that fill up tiles too."""
     scores = shape.scores * (1.0 - ZEROS) + np.maximum(computed, shape.scores) * ZEROS
     return chip.events.joules(
-        flops=4.0 * shape.head_dim * scores,
+        flops=4.0 * shape.head_dim * scores * ELEMENT_BYTES[products_in(chip, kernel, shape.kv_precision)] / 2.0,
         instructions=scores * _score_instructions(chip),
         memory_bytes=shape.query_bytes + shape.new_bytes + shape.cached_bytes,
     )
@@ -286,16 +321,19 @@ def _reduction(chip: Gpu, shape: AttentionShape, plan: AttentionPlan) -> Floats:
     row_bytes = shape.batch * plan.row_heads * plan.splits * shape.head_dim * SPLIT_OUTPUT_BYTES
     partial = row_bytes * (plan.partial_rows + np.minimum(plan.query_rows, plan.partial_rows))
     traffic = partial * _byte_seconds(chip, partial, True)
-    return np.where(plan.splits > 1, _helper(chip) + plan.splits * coefficients.reduction_step + traffic, 0.0)
+    steps = coefficients.reduction_step * np.where(plan.at_once, 1.0, plan.splits)
+    return np.where(plan.splits > 1, _helper(chip) + steps + traffic, 0.0)
 
 
-def _bound(chip: Gpu, shape: AttentionShape, resident: bool) -> Floats:
+def _bound(chip: Gpu, shape: AttentionShape, kernel: AttentionKernel, resident: bool) -> Floats:
     """Products over the matrix peak, or bytes that L2 cannot hold over the HBM bandwidth."""
-    fresh = 2.0 * shape.new_bytes + shape.query_bytes
+    unpadded = shape.unpadded / shape.head_dim
+    fresh = unpadded * (2.0 * shape.new_bytes + shape.query_bytes)
+    all_bytes = unpadded * (shape.new_bytes + shape.query_bytes + shape.cached_bytes)
     l2 = chip.on_chip.l2_bytes
-    in_l2 = l2 if resident else np.minimum(l2, fresh)
-    from_hbm = np.maximum(shape.new_bytes + shape.query_bytes + shape.cached_bytes - in_l2, 0.0)
-    return np.maximum(shape.flops / chip.peak_flops("bf16"), from_hbm / chip.memory.bandwidth)
+    from_hbm = np.maximum(all_bytes - (l2 if resident else np.minimum(l2, fresh)), 0.0)
+    peak = chip.peak_flops(products_in(chip, kernel, shape.kv_precision))
+    return np.maximum(unpadded * shape.flops / peak, from_hbm / chip.memory.bandwidth)
 
 
 def _kernel_time(

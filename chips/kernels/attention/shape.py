@@ -11,6 +11,9 @@ from chips.spec import ELEMENT_BYTES, KvPrecision
 
 Floats = NDArray[np.float64]
 QUERY_BYTES = ELEMENT_BYTES["bf16"]
+HEAD_DIMENSIONS = np.array([64.0, 96.0, 128.0, 192.0, 256.0])
+"""That libraries compile kernels for; a head of another one is padded to the next, beyond them to a multiple of the
+last."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,8 @@ class AttentionShape:
     """Attention of ``tokens`` query tokens a sequence over ``context`` keys; arrays of one shape, an entry a call.
 
     The new tokens are the last of the context. ``causal``: a query sees the keys up to its own. ``kv_precision``: of
-    the keys and values in the cache; queries and output are bf16.
+    the keys and values in the cache; queries and output are bf16. ``head_dim``: as the kernel computes it, padded;
+    ``unpadded``: as it was asked for.
     """
 
     batch: Floats
@@ -27,6 +31,7 @@ class AttentionShape:
     heads: Floats
     kv_heads: Floats
     head_dim: Floats
+    unpadded: Floats
     kv_precision: KvPrecision
     causal: bool
 
@@ -49,7 +54,8 @@ class AttentionShape:
         for name, size in zip(names, sizes, strict=True):
             if not np.all(size >= 1):
                 raise ValueError(f"attention {name} is {size.min():g}; it must be at least 1.")
-        shape = cls(sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], kv_precision, causal)
+        padded = _padded(sizes[5])
+        shape = cls(sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], padded, sizes[5], kv_precision, causal)
         wrong = shape.heads % shape.kv_heads != 0
         if np.any(wrong):
             raise ValueError(
@@ -99,3 +105,9 @@ class AttentionShape:
     def query_bytes(self) -> Floats:
         """Queries and, as many again, the output."""
         return 2.0 * self.batch * self.heads * self.tokens * self.head_dim * QUERY_BYTES
+
+
+def _padded(head_dim: Floats) -> Floats:
+    most = HEAD_DIMENSIONS[-1]
+    place = np.minimum(np.searchsorted(HEAD_DIMENSIONS, head_dim), len(HEAD_DIMENSIONS) - 1)
+    return np.where(head_dim <= most, HEAD_DIMENSIONS[place], np.ceil(head_dim / most) * most)

@@ -1,62 +1,165 @@
-"""The tiles of FlashAttention on one chip: their shape, and what a block of keys costs them.
+"""The tiles of attention kernels on one chip: their shape, and what a block of keys costs them.
 
 A work item is a tile of query rows of one head. It walks over blocks of keys: scores = Q K', softmax, output += P V.
 The matrix unit computes both products; the vector lanes and the exponential unit compute the softmax between them.
 Belongs here: one tile. How many there are is in ``plan``, how they fill the chip in ``price``. Rules
-follow the published kernels: Dao 2023 (arXiv 2307.08691) and Shah et al. 2024 (arXiv 2407.08608).
+follow the published kernels, which are named in ``kernels``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chips.generation import AttentionKernel
+from chips.kernels.attention.kernels import OVERLAPS, products_in
 from chips.kernels.attention.shape import QUERY_BYTES, AttentionShape, Floats
 from chips.kernels.kernel_time import MATRIX_UNIT, ON_CHIP_NETWORK, VECTOR_UNIT
-from chips.spec import Gpu
+from chips.spec import ELEMENT_BYTES, Gpu
 
 WARPGROUP_ROWS = 64.0
-LEAST_KEY_BLOCK = 64.0
+NARROW_HEAD = 96.0
+INSTRUCTION_ROWS = 16.0
+"""Of queries, that one ``mma.sync`` multiplies."""
 LONGEST_KEY_BLOCK = 128.0
 KEY_STEP = 16.0
+FLASH_ATTENTION_2_KEYS, WIDEST_HEAD = 16_384.0, 256.0
+"""Keys times head dimension of a block: 256 keys of 64, 128 of 128, 64 of 256 (flash_fwd_launch_template.h, split). Of
+wider heads, for which it and FlashInfer have no such kernels, the shortest blocks."""
+COMPILED_FOR_SHARED_BYTES, COMPILED_FOR_REGISTER_BYTES = 232_448.0, 262_144.0
+"""Of a streaming multiprocessor, that libraries made their tiles for Hopper and Blackwell for (as many bytes of tensor
+memory as of registers): a chip with more runs the same tiles."""
+FLASHINFER_KEYS = 64.0
+"""Its blocks are a multiple: four warps, 16 keys each."""
+WARP_ROWS = (16.0, 64.0)
+"""FlashInfer's tiles: one warp's rows, or those of four."""
+TRITON_KEYS = 32.0
+"""A block of vLLM's Triton kernel, and one page of the cache."""
+TRITON_CONVERTING = 2.0
+"""Instructions of Triton to convert a value, for one of FlashInfer, which converts them in pairs."""
+GROUPED_ROWS = (8.0, 64.0)
+"""TensorRT-LLM's decode tiles: a power of two that holds the query heads of a key-value head."""
+SHARED_BYTES_PER_CLOCK = 128.0
+"""What the matrix unit reads of shared memory: 32 banks of 4 bytes."""
 
 
 @dataclass(frozen=True)
 class AttentionTile:
-    """Tile of one kernel: ``rows`` of queries by ``keys``, and ``resident`` tiles on a streaming multiprocessor."""
+    """Tile of one kernel: ``rows`` of queries by ``keys``, and ``resident`` tiles on a streaming multiprocessor.
+
+    ``granule``: rows that are computed at least, and in multiples; ``columns``: thread blocks that share an item's
+    values; ``key_operands``: keys are the operand that the matrix unit reads row by row, not queries.
+    """
 
     rows: Floats
     keys: Floats
     resident: Floats
+    granule: Floats
+    columns: Floats
+    key_operands: NDArray[np.bool_]
+
+    def computed(self, query_rows: Floats) -> Floats:
+        """Rows that the matrix instructions of a tile compute, where one head has ``query_rows``."""
+        whole: Floats = np.ceil(np.minimum(query_rows, self.rows) / self.granule) * self.granule
+        return np.minimum(whole, self.rows)
 
 
-def choose_tile(chip: Gpu, shape: AttentionShape, asynchronous: bool) -> AttentionTile:
-    """The tile that the library compiles for this head dimension: what shared memory and registers hold.
+def choose_tile(chip: Gpu, shape: AttentionShape, kernel: AttentionKernel) -> AttentionTile:
+    """The tile that the library has compiled for this head dimension; a smaller one where the chip cannot hold it."""
+    match kernel:
+        case "flash_attention_2":
+            return _in_turn(chip, shape)
+        case "flash_attention_3":
+            return _warpgroups(chip, shape)
+        case "flashinfer":
+            return _converting(chip, shape)
+        case "triton":
+            packed = shape.tokens * shape.group
+            rows = np.where(packed <= INSTRUCTION_ROWS, INSTRUCTION_ROWS, WARPGROUP_ROWS)
+            return _tile(shape, rows, np.full_like(rows, TRITON_KEYS), 2.0, INSTRUCTION_ROWS)
+        case "trtllm_gen":
+            return _in_tensor_memory(chip, shape)
 
-    Asynchronous (FlashAttention-3): two key-value stages beside the query tile, as many query rows, in warpgroups of
-    64, as leave scores and output in two thirds of the registers, or in tensor memory, whose instructions take 128
-    (FlashAttention-4). In turn (FlashAttention-2): 64 query rows, one stage, and a second tile on the same streaming
-    multiprocessor where both still have 64 keys.
-    """
+
+def _tile(
+    shape: AttentionShape,
+    rows: Floats | float,
+    keys: Floats,
+    resident: Floats | float = 1.0,
+    granule: Floats | float = 1.0,
+) -> AttentionTile:
+    def each(value: Floats | float) -> Floats:
+        return np.broadcast_to(np.asarray(value, np.float64), shape.head_dim.shape)
+
+    one = np.ones_like(shape.head_dim)
+    return AttentionTile(each(rows), each(keys), each(resident), each(granule), one, np.zeros(one.shape, bool))
+
+
+def _in_turn(chip: Gpu, shape: AttentionShape) -> AttentionTile:
+    """FlashAttention-2: 64 query rows, one stage of keys and values, and a second such tile where shared memory holds
+    it."""
     row_bytes = shape.head_dim * QUERY_BYTES
-    on_chip = chip.on_chip
-    shared = on_chip.shared_bytes
+    shared = chip.on_chip.shared_bytes
+    room = (shared / row_bytes - WARPGROUP_ROWS) / 2.0
+    longest = np.where(shape.head_dim <= WIDEST_HEAD, FLASH_ATTENTION_2_KEYS / shape.head_dim, KEY_STEP)
+    keys = np.minimum(longest, np.maximum(np.floor(room / KEY_STEP), 1.0) * KEY_STEP)
+    most = np.clip(np.floor(shared / ((WARPGROUP_ROWS + 2.0 * keys) * row_bytes)), 1.0, 2.0)
+    return _tile(shape, WARPGROUP_ROWS, keys, most, WARPGROUP_ROWS)
+
+
+def _warpgroups(chip: Gpu, shape: AttentionShape) -> AttentionTile:
+    """FlashAttention-3 (hopper/tile_size.h): two key-value stages beside two warpgroups of 64 query rows, three for
+    narrow heads; as many of them as leave scores and output in two thirds of the registers."""
+    row_bytes = shape.head_dim * QUERY_BYTES
+    shared = min(chip.on_chip.shared_bytes, COMPILED_FOR_SHARED_BYTES)
+    registers = min(chip.on_chip.register_bytes, COMPILED_FOR_REGISTER_BYTES)
+    most = np.where(shape.head_dim <= NARROW_HEAD, 3.0, 2.0)
     rows = np.full_like(shape.head_dim, WARPGROUP_ROWS)
-    if not asynchronous:
-        alone, beside = (_key_block((shared / tiles / row_bytes - rows) / 2.0) for tiles in (1.0, 2.0))
-        keys = np.where(beside >= LEAST_KEY_BLOCK, beside, alone)
-        resident = np.clip(np.floor(shared / ((rows + 2.0 * keys) * row_bytes)), 1.0, 2.0)
-        return AttentionTile(rows, keys, resident)
     keys = _key_block((shared / row_bytes - rows) / 4.0)
-    accumulators = on_chip.tensor_bytes or on_chip.register_bytes * 2.0 / 3.0
-    for warpgroups in (2.0, 4.0) if on_chip.tensor_bytes else (2.0, 3.0):
+    for warpgroups in (2.0, 3.0):
         more_rows = warpgroups * WARPGROUP_ROWS
-        more_keys = _key_block((shared / row_bytes - more_rows) / 4.0)
-        fits = more_rows * (more_keys + shape.head_dim) * 4.0 <= accumulators
+        beside_output = registers * 2.0 / 3.0 / (4.0 * more_rows) - shape.head_dim
+        more_keys = _key_block(np.minimum((shared / row_bytes - more_rows) / 4.0, beside_output))
+        fits = (beside_output >= KEY_STEP) & (warpgroups <= most)
         rows, keys = np.where(fits, more_rows, rows), np.where(fits, more_keys, keys)
-    return AttentionTile(rows, keys, np.ones_like(rows))
+    return _tile(shape, rows, keys, 1.0, WARPGROUP_ROWS)
+
+
+def _in_tensor_memory(chip: Gpu, shape: AttentionShape) -> AttentionTile:
+    """TensorRT-LLM on Blackwell: two tiles of 128 queries for heads of up to 128, else one, as tensor memory holds
+    scores and output; where one does not fit, several thread blocks share its values and each computes all scores.
+
+    A single token's queries are few, so keys take their place: the matrix unit reads 128 of them at once, in two steps.
+    """
+    least, most = GROUPED_ROWS
+    keys = np.full_like(shape.head_dim, LONGEST_KEY_BLOCK)
+    lines = min(chip.on_chip.tensor_bytes or chip.on_chip.register_bytes, COMPILED_FOR_REGISTER_BYTES)
+    lines /= 4.0 * LONGEST_KEY_BLOCK
+    two = (shape.head_dim <= LONGEST_KEY_BLOCK) & (2.0 * (keys + shape.head_dim) <= lines)
+    rows = np.where(two, 2.0, 1.0) * LONGEST_KEY_BLOCK
+    prefill = replace(
+        _tile(shape, rows, keys, 1.0, LONGEST_KEY_BLOCK), columns=np.ceil(shape.head_dim / (lines - LONGEST_KEY_BLOCK))
+    )
+    grouped = np.clip(np.exp2(np.ceil(np.log2(shape.group))), least, most)
+    decode = replace(_tile(shape, grouped, 2.0 * keys, 1.0, least), key_operands=np.ones(keys.shape, bool))
+    return _where(shape.tokens == 1, decode, prefill)
+
+
+def _converting(chip: Gpu, shape: AttentionShape) -> AttentionTile:
+    """FlashInfer: one warp's query rows where they hold the heads that share keys, else four warps'; two tiles beside
+    each other where half of the shared memory holds 128 keys and their values, else one alone."""
+    few, many = WARP_ROWS
+    rows = np.where(shape.tokens * shape.group <= few, few, many)
+    key_bytes = 2.0 * shape.head_dim * shape.kv_bytes
+    beside, alone = (
+        (chip.on_chip.shared_bytes / tiles - rows * shape.head_dim * QUERY_BYTES) / key_bytes for tiles in (2.0, 1.0)
+    )
+    resident = np.where(beside >= LONGEST_KEY_BLOCK, 2.0, 1.0)
+    room = np.floor(np.where(resident > 1, beside, alone) / FLASHINFER_KEYS) * FLASHINFER_KEYS
+    longest = np.where(shape.head_dim <= WIDEST_HEAD, LONGEST_KEY_BLOCK, FLASHINFER_KEYS)
+    return _tile(shape, rows, np.clip(room, FLASHINFER_KEYS, longest), resident, INSTRUCTION_ROWS)
 
 
 def _key_block(room: Floats) -> Floats:
@@ -64,23 +167,32 @@ def _key_block(room: Floats) -> Floats:
     return np.clip(np.floor(room / KEY_STEP) * KEY_STEP, KEY_STEP, LONGEST_KEY_BLOCK)
 
 
+def _where(condition: NDArray[np.bool_], one: AttentionTile, other: AttentionTile) -> AttentionTile:
+    names = AttentionTile.__dataclass_fields__
+    return AttentionTile(*(np.where(condition, getattr(one, name), getattr(other, name)) for name in names))
+
+
 def _softmax_clocks(chip: Gpu) -> float:
-    """Clock cycles a score. The special function unit and the vector lanes take turns, or, where lanes compute a share
-    of the exponentials, both work all the time."""
+    """Clock cycles a score: the special function unit and the vector lanes take turns."""
     coefficients, compute = chip.generation.attention, chip.compute
-    exponential = 1.0 / compute.special_functions_per_clock
-    lanes = coefficients.softmax_operations / compute.vector_lanes
-    if coefficients.exponential_operations is None:
-        return exponential + lanes
-    on_lanes = coefficients.exponential_operations / compute.vector_lanes
-    share = max(exponential - lanes, 0.0) / (exponential + on_lanes)
-    return max((1.0 - share) * exponential, lanes + share * on_lanes)
+    return 1.0 / compute.special_functions_per_clock + coefficients.softmax_operations / compute.vector_lanes
 
 
-def instruction_rows(tile: AttentionTile, query_rows: Floats) -> Floats:
-    """Rows that a tile's matrix instructions compute, where one head has ``query_rows``."""
-    whole: Floats = np.ceil(np.minimum(query_rows, tile.rows) / WARPGROUP_ROWS) * WARPGROUP_ROWS
-    return np.minimum(whole, tile.rows)
+def _converting_clocks(
+    chip: Gpu, shape: AttentionShape, tile: AttentionTile, kernel: AttentionKernel
+) -> tuple[Floats | float, Floats | float]:
+    """Clock cycles of a block of FP8 keys and values, by warps that load and by warps that compute.
+
+    FlashAttention-3's loading warps transpose values, beside the products; those of wide heads in several passes. Where
+    products are bf16, the computing warps convert keys and values before; in FlashInfer each for its own rows.
+    """
+    rate = chip.generation.attention.values_per_clock
+    if shape.kv_precision == "bf16" or rate is None or kernel == "trtllm_gen":
+        return 0.0, 0.0
+    values = tile.keys * shape.head_dim / rate
+    if kernel == "flash_attention_3":
+        return values * np.maximum(shape.head_dim / LONGEST_KEY_BLOCK, 1.0), 0.0
+    return 0.0, 2.0 * values * (TRITON_CONVERTING if kernel == "triton" else tile.rows / INSTRUCTION_ROWS)
 
 
 @dataclass(frozen=True)
@@ -100,7 +212,7 @@ class TileTime:
 
 
 def time_tile(
-    chip: Gpu, shape: AttentionShape, tile: AttentionTile, query_rows: Floats, asynchronous: bool
+    chip: Gpu, shape: AttentionShape, tile: AttentionTile, query_rows: Floats, kernel: AttentionKernel
 ) -> TileTime:
     """What a tile costs where one head has ``query_rows`` rows (a tile holds at most ``tile.rows`` of them).
 
@@ -111,20 +223,26 @@ def time_tile(
     block on the diagonal and stores its output.
     """
     coefficients, compute = chip.generation.attention, chip.compute
-    efficiency = coefficients.matrix_efficiency if asynchronous else coefficients.synchronous_matrix_efficiency
+    overlaps = kernel in OVERLAPS
+    efficiency = coefficients.matrix_efficiency if overlaps else coefficients.synchronous_matrix_efficiency
     used_rows = np.minimum(query_rows, tile.rows)
-    scores = instruction_rows(tile, query_rows) * tile.keys
+    scores = tile.computed(query_rows) * tile.keys
     element_clocks = shape.head_dim * compute.units / coefficients.l2_bytes_per_clock
     key_clocks = element_clocks * shape.kv_bytes
 
-    matrix = 4.0 * scores * shape.head_dim / (compute.matrix_flop_per_clock["bf16"] * efficiency)
+    products = products_in(chip, kernel, shape.kv_precision)
+    flop = 2.0 * (1.0 + 1.0 / tile.columns) * scores * shape.head_dim
+    matrix = flop / (compute.matrix_flop_per_clock[products] * efficiency)
+    reads = 2.0 * tile.keys * shape.head_dim * ELEMENT_BYTES[products] / SHARED_BYTES_PER_CLOCK
+    matrix = np.where(tile.key_operands, np.maximum(matrix, reads), matrix)
     softmax = scores * _softmax_clocks(chip)
+    ahead, in_line = _converting_clocks(chip, shape, tile, kernel)
     load = 2.0 * tile.keys * key_clocks
     side_by_side = matrix + softmax - coefficients.overlap * np.minimum(matrix, softmax)
-    computing = side_by_side if asynchronous else matrix + softmax
-    in_turn = np.maximum(matrix + softmax, load)
-    overlapped = np.maximum(side_by_side, load)
-    block = overlapped if asynchronous else in_turn
+    computing = np.maximum(side_by_side if overlaps else matrix + softmax, ahead) + in_line
+    in_turn = np.maximum(matrix + softmax + ahead + in_line, load)
+    overlapped = np.maximum(np.maximum(side_by_side, ahead) + in_line, load)
+    block = overlapped if overlaps else in_turn
     shared = np.where(tile.resident > 1, overlapped, block) * tile.resident
 
     masks = (shape.tokens > 1) & shape.causal

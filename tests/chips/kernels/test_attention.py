@@ -7,20 +7,23 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from chips.generation import AttentionKernel
 from chips.kernels.attention.plan import split_context
 from chips.kernels.attention.price import price_attention_backward, price_attention_decode, price_attention_prefill
 from chips.kernels.attention.shape import AttentionShape
 from chips.kernels.attention.tiles import choose_tile
 from chips.kernels.kernel_time import KernelTime
-from chips.spec import Gpu, chip_names, load_chip, load_gpu
+from chips.spec import Gpu, KvPrecision, chip_names, load_chip, load_gpu
 from scenarios.evidence.validation import DATA
 
 DATA = DATA
 SIZES = ["batch_size", "tokens", "context", "heads", "kv_heads", "head_dim"]
 GPUS = [name for name in chip_names() if load_chip(name).kind == "gpu"]
+
+PRECISIONS: tuple[KvPrecision, ...] = ("bf16", "fp8")
 
 group = st.sampled_from([1, 2, 3, 4, 8, 12, 16])
 kv_heads = st.sampled_from([1, 2, 4, 8, 16])
@@ -29,42 +32,53 @@ batch = st.integers(1, 512)
 tokens = st.integers(1, 20_000)
 
 
-def measured(chip: str, phase: str) -> pd.DataFrame:
-    return pd.read_parquet(DATA / "measured" / f"{chip}_attention_{phase}_bf16.parquet")
+def measured(chip: str, phase: str, precision: KvPrecision) -> pd.DataFrame:
+    return pd.read_parquet(DATA / "measured" / f"{chip}_attention_{phase}_{precision}.parquet")
 
 
-def replayed(chip: Gpu, rows: pd.DataFrame, phase: str) -> np.ndarray:
+def replayed(chip: Gpu, rows: pd.DataFrame, phase: str, precision: KvPrecision) -> np.ndarray:
     """Predicted microseconds of measured rows: a CUDA graph that repeats one call, so a gap comes before each."""
     batch, tokens, context, heads, kv_heads, head_dim = (rows[size].to_numpy(float) for size in SIZES)
     if phase == "prefill":
         time = price_attention_prefill(chip, batch, tokens, context, heads, kv_heads, head_dim, resident=True)
     else:
-        time = price_attention_decode(chip, batch, context, heads, kv_heads, head_dim, resident=True)
+        shape = (batch, context, heads, kv_heads, head_dim)
+        time = price_attention_decode(chip, *shape, kv_precision=precision, resident=True)
     return np.asarray(1e6 * (chip.generation.launch.graph_gap + time.seconds))
 
 
 @pytest.mark.parametrize(
-    ("chip", "phase", "limit"),
-    [("h100", "prefill", 0.062), ("h100", "decode", 0.058), ("a100", "prefill", 0.045), ("a100", "decode", 0.055)],
+    ("chip", "phase", "precision", "limit"),
+    [
+        ("h100", "prefill", "bf16", 0.062),
+        ("h100", "decode", "bf16", 0.058),
+        ("h100", "decode", "fp8", 0.07),
+        ("a100", "prefill", "bf16", 0.045),
+        ("a100", "decode", "bf16", 0.055),
+        ("b200", "prefill", "bf16", 0.075),
+        ("b200", "decode", "bf16", 0.075),
+        ("b200", "decode", "fp8", 0.085),
+        ("l40s", "prefill", "bf16", 0.08),
+        ("l40s", "decode", "bf16", 0.06),
+        ("l40s", "decode", "fp8", 0.095),
+    ],
 )
-def test_mean_error_on_measured_kernels(chip: str, phase: str, limit: float) -> None:
-    rows = measured(chip, phase)
-    error = replayed(load_gpu(chip), rows, phase) / rows.us - 1.0
+def test_mean_error_on_measured_kernels(chip: str, phase: str, precision: KvPrecision, limit: float) -> None:
+    rows = measured(chip, phase, precision)
+    error = replayed(load_gpu(chip), rows, phase, precision) / rows.us - 1.0
     assert error.abs().mean() < limit
     assert abs(error.median()) < 0.03
 
 
-@pytest.mark.parametrize(("kernel", "asynchronous"), [("flash_attention_2", False), ("flash_attention_3", True)])
-def test_published_throughput_of_both_kernels_on_one_chip(kernel: str, asynchronous: bool) -> None:
+@pytest.mark.parametrize("kernel", ["flash_attention_2", "flash_attention_3"])
+def test_published_throughput_of_both_kernels_on_one_chip(kernel: AttentionKernel) -> None:
     """Not fitted: the same H100, matrix unit and softmax in turn (35% of peak) or overlapped (65% and more)."""
     rows = pd.read_csv(DATA / "flash_attention_tflops.csv").query("kernel == @kernel")
     error = []
     for causal, some in rows.groupby("causal"):
         length, head_dim = some.seq_len.to_numpy(float), some.head_dim.to_numpy(float)
         shape = (16384 / length, length, length, 2048 / head_dim, 2048 / head_dim, head_dim)
-        time = price_attention_prefill(
-            load_gpu("h100"), *shape, causal=bool(causal), asynchronous=asynchronous, writes_cache=False
-        )
+        time = price_attention_prefill(load_gpu("h100"), *shape, causal=bool(causal), kernel=kernel, writes_cache=False)
         flops = 4 * 16384 * length * 2048 / (2 if causal else 1)
         error += list(flops / time.seconds / 1e12 / some.tflops - 1.0)
     assert np.mean(np.abs(error)) < 0.15
@@ -158,13 +172,85 @@ def test_long_cache_streams_at_the_achieved_bandwidth() -> None:
     assert 0.8 * chip.memory.bandwidth < rate < chip.memory.bandwidth
 
 
-def test_a_long_cache_in_fp8_streams_in_half_the_time() -> None:
-    chip = load_gpu("h100")
+@given(st.sampled_from(GPUS), batch, st.integers(1, 100_000), group, kv_heads, head_dim, st.booleans())
+def test_half_the_bytes_of_a_cache_alone_are_never_slower(
+    name: str, batch: int, context: int, group: int, kv_heads: int, head_dim: int, resident: bool
+) -> None:
+    """Beyond that lie what converts keys and values, and another kernel where the library has one."""
+    chip = load_gpu(name)
+    attention = chip.generation.attention
+    names = type(attention.fp8_cache).model_fields
+    alike = attention.fp8_cache.model_copy(update={each: getattr(attention, each) for each in names})
+    attention = attention.model_copy(update={"fp8_cache": alike, "values_per_clock": None})
+    assume(attention.kernel != "trtllm_gen" or head_dim in (64, 128, 256, 512))
+    chip = chip.model_copy(update={"generation": chip.generation.model_copy(update={"attention": attention})})
+    shape = (batch, context, group * kv_heads, kv_heads, head_dim)
     full, half = (
-        price_attention_decode(chip, 64, 32768, 32, 8, 128, kv_precision=precision).seconds
-        for precision in ("bf16", "fp8")
+        price_attention_decode(chip, *shape, kv_precision=precision, resident=resident).seconds
+        for precision in PRECISIONS
     )
-    assert half / full == pytest.approx(0.5, rel=0.1)
+    assert half <= full * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("name", ["h100", "b200", "l40s"])
+def test_a_long_cache_in_fp8_streams_in_half_the_time_and_a_short_one_takes_longer(name: str) -> None:
+    """Measured on an H100: 1.1 times the bf16 time below 20 us, 0.55 where bytes matter."""
+    (long, half), (short, converted) = (
+        [
+            float(price_attention_decode(load_gpu(name), batch, context, 32, 8, 128, kv_precision=precision).seconds)
+            for precision in PRECISIONS
+        ]
+        for batch, context in ((64, 32_768), (1, 64))
+    )
+    assert 0.45 < half / long < 0.62
+    assert 1.02 < converted / short < 1.4
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("head_dim", "padded"), [(1, 64), (65, 96), (97, 128), (160, 192), (193, 256), (257, 512)])
+def test_a_head_of_another_dimension_costs_as_much_as_the_one_it_is_padded_to(
+    head_dim: int, padded: int, precision: KvPrecision
+) -> None:
+    for name in ("h100", "a100", "b200", "l40s"):
+        one, other = (
+            price_attention_prefill(load_gpu(name), 2, 700, 900, 16, 4, size, kv_precision=precision)
+            for size in (head_dim, padded)
+        )
+        assert one.seconds == other.seconds
+        assert one.bound_seconds < other.bound_seconds
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "more"),
+    [
+        ("on_chip", "register_bytes", 2.0),
+        ("on_chip", "shared_bytes", 1.3),
+        ("on_chip", "shared_bytes", 2.0),
+        ("on_chip", "tensor_bytes", 2.0),
+        ("on_chip", "l2_bytes", 1.5),
+        ("memory", "bandwidth", 1.3),
+    ],
+)
+@pytest.mark.parametrize("name", ["v100", "a100", "l40s", "h100", "b200"])
+def test_more_memory_of_any_kind_is_never_slower(name: str, part: str, field: str, more: float) -> None:
+    chip = load_gpu(name)
+    old = getattr(chip, part)
+    larger = chip.model_copy(update={part: old.model_copy(update={field: getattr(old, field) * more})})
+    draw = np.random.default_rng(7)
+    batch, heads_of_each = 2 ** draw.integers(0, 9, 1500), draw.choice([1, 2, 4, 8, 16], 1500)
+    tokens, context = draw.integers(1, 8192, 1500), draw.integers(1, 100_000, 1500)
+    heads, head_dim = draw.choice([1, 2, 4, 8, 16], 1500), draw.choice([64, 80, 128, 192, 256, 512], 1500)
+    sizes = (heads * heads_of_each, heads, head_dim)
+    before, after = (
+        [
+            price_attention_prefill(each, batch, tokens, tokens, *sizes).seconds,
+            price_attention_backward(each, batch, tokens, *sizes).seconds,
+            *(price_attention_decode(each, batch, context, *sizes, kv_precision=kept).seconds for kept in PRECISIONS),
+        ]
+        for each in (chip, larger)
+    )
+    for slow, fast in zip(before, after, strict=True):
+        assert np.all(fast <= slow * (1 + 1e-9))
 
 
 def test_splitting_serves_one_long_sequence() -> None:
@@ -187,10 +273,10 @@ def test_tiles_are_those_of_the_published_kernels() -> None:
     """FlashAttention-3's hopper/tile_size.h (head dimensions 64 to 256) and FlashAttention-2's paged kernel."""
     sizes = np.array([64.0, 96.0, 128.0, 192.0, 256.0])
     shape = AttentionShape.check(1, 1, 1, 1, 1, sizes)
-    tile = choose_tile(load_gpu("h100"), shape, True)
+    tile = choose_tile(load_gpu("h100"), shape, "flash_attention_3")
     assert tile.rows.tolist() == [192, 192, 128, 128, 128]
     assert tile.keys.tolist() == [128, 128, 128, 112, 80]
-    tile = choose_tile(load_gpu("a100"), AttentionShape.check(1, 1, 1, 1, 1, 128), False)
+    tile = choose_tile(load_gpu("a100"), AttentionShape.check(1, 1, 1, 1, 1, 128), "flash_attention_2")
     assert [float(tile.rows), float(tile.keys), float(tile.resident)] == [64, 128, 2]
 
 
@@ -215,14 +301,17 @@ def test_splits_equal_the_rule_spelled_out(tiles: int, blocks: int, slots: int, 
     assert found.tolist() == [expected]
 
 
-@given(st.lists(st.tuples(batch, tokens, group, kv_heads, head_dim), min_size=1, max_size=20))
-def test_arrays_equal_scalars(calls: list[tuple[int, int, int, int, int]]) -> None:
-    chip = load_gpu("a100")
+@given(
+    st.sampled_from(["a100", "h100", "b200", "l40s"]),
+    st.lists(st.tuples(batch, tokens, group, kv_heads, head_dim), min_size=1, max_size=12),
+)
+def test_arrays_equal_scalars(name: str, calls: list[tuple[int, int, int, int, int]]) -> None:
+    chip = load_gpu(name)
 
     def price(batch: object, tokens: object, heads: object, kv_heads: object, head_dim: object) -> list[KernelTime]:
         return [
             price_attention_prefill(chip, batch, tokens, tokens, heads, kv_heads, head_dim),  # type: ignore[arg-type]
-            price_attention_decode(chip, batch, tokens, heads, kv_heads, head_dim),  # type: ignore[arg-type]
+            price_attention_decode(chip, batch, tokens, heads, kv_heads, head_dim, kv_precision="fp8"),  # type: ignore[arg-type]
             price_attention_backward(chip, batch, tokens, heads, kv_heads, head_dim),  # type: ignore[arg-type]
         ]
 

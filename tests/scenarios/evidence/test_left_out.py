@@ -26,7 +26,7 @@ STRUCTURE = {
         "most_splits",
     ),
     "attention": (
-        "asynchronous",
+        "kernel",
         "synchronous_matrix_efficiency",
         "unsplit_blocks",
         "most_splits",
