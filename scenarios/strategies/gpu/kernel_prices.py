@@ -294,7 +294,7 @@ def _operands_at_hand(chip: Gpu) -> Gpu:
 @lru_cache(MOST_GROUPS)
 def _in_turn(chip: Gpu) -> Gpu:
     """The chip with attention that computes products and exponentials in turn."""
-    attention = chip.generation.attention.model_copy(update={"asynchronous": False})
+    attention = chip.generation.attention.model_copy(update={"kernel": "flash_attention_2"})
     return chip.model_copy(update={"generation": chip.generation.model_copy(update={"attention": attention})})
 
 
