@@ -107,12 +107,10 @@ def test_twice_the_context_takes_twice_as_long_to_decode_at_most(
     assert least * before <= after <= 2.5 * before + spilled
 
 
-@pytest.mark.parametrize(("name", "share"), [("h200", (0.55, 0.75)), ("b200", (0.55, 0.75)), ("l40s", (0.6, 0.8))])
-def test_long_attention_reaches_a_like_share_of_the_peak_on_chips_that_nobody_measured(
-    name: str, share: tuple[float, float]
-) -> None:
-    """Published: FlashAttention-3 65 to 75% of an H100, FlashAttention-2 70% of an A100; each where its generation's
-    exponentials and operand reads let it."""
+@pytest.mark.parametrize(("name", "share"), [("h200", (0.55, 0.75)), ("b200", (0.45, 0.6)), ("l40s", (0.45, 0.6))])
+def test_long_attention_reaches_a_like_share_of_the_peak(name: str, share: tuple[float, float]) -> None:
+    """Published: FlashAttention-3 65 to 75% of an H100. Measured: 54% on a B200, whose exponentials take as long as its
+    products, and, of calls that last, 49% on an L40S, whose power is limited."""
     time = price_attention_prefill(load_gpu(name), 1, 16_384, 16_384, 16, 16, 128, causal=False, writes_cache=False)
     reached = 4.0 * 128 * 16 * 16_384**2 / float(time.seconds) / load_gpu(name).peak_flops("bf16")
     assert share[0] < reached < share[1]
