@@ -7,6 +7,7 @@ Ask
     sweep              all points of a scenario into a folder, which may be stopped at any moment and goes on
     make_point         a checked request, for what takes one
     plan               the best layouts to train a model, the best chips to serve it
+    scaling_law        what training to a loss, or with a budget of compute, takes on a cluster
     serve              time to first token and per output token of servers under load, a record each
     serving_times      the same of one server, for a point
     price_allreduce    what an AllReduce costs, as libraries run it or as a schedule, for every payload
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from scenarios import llama
     from scenarios.anatomy.boundary import boundaries
     from scenarios.evidence.validation import validate
+    from scenarios.planning.budget import scaling_law
     from scenarios.planning.plan import plan
     from scenarios.point import make_point
     from scenarios.pricing import compare, simulate
@@ -105,6 +107,7 @@ __all__ = [
     "run_ranks",
     "save",
     "scaling",
+    "scaling_law",
     "select",
     "serve",
     "serving_times",
@@ -133,6 +136,7 @@ _FUNCTIONS = {
     "results.store": ("load", "save"),
     "scenarios.anatomy.boundary": ("boundaries",),
     "scenarios.evidence.validation": ("validate",),
+    "scenarios.planning.budget": ("scaling_law",),
     "scenarios.planning.plan": ("plan",),
     "scenarios.point": ("make_point",),
     "scenarios.pricing": ("compare", "simulate"),

@@ -50,6 +50,11 @@ COMMANDS = {
         ASK,
         "Which layouts train a model fastest, and which chips serve it best?",
     ),
+    "scaling-law": Registered(
+        "scenarios.commands.questions.scaling_law",
+        ASK,
+        "How large a model, how many tokens, how many days: what does a loss cost on these chips?",
+    ),
     "serve": Registered(
         "scenarios.commands.questions.serve",
         ASK,

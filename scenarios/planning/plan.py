@@ -27,7 +27,7 @@ from scenarios.pricing import price
 from scenarios.quantities import check_count
 from scenarios.strategies import STRATEGIES
 from scenarios.sweeps.sweep import sweep
-from scenarios.workload.model import load_model, tensor_parallel_counts
+from scenarios.workload.model import Model, load_model, tensor_parallel_counts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,13 +66,13 @@ class Plan:
 
 @showing_inputs
 def plan(
-    model: str,
+    model: str | Model,
     chips: str | Sequence[str],
     count: int | Sequence[int] | None = None,
     *,
     global_batch: int | None = None,
     strategy: str | Sequence[str] | None = None,
-    precision: str | Sequence[str] = "bf16",
+    precision: str | Sequence[str] | None = None,
     batch: int | Sequence[int] | None = None,
     goal: str = "time",
     tokens_per_s_user: float = 0.0,
@@ -96,6 +96,8 @@ def plan(
         raise ScenarioError(f"--goal '{goal}' is unknown; expected one of {', '.join(GOALS)}.")
     if not 0 <= tokens_per_s_user < inf:
         raise ScenarioError(f"--tokens-per-s-user is {tokens_per_s_user:g}; expected tokens a second, 0 or more.")
+    if storage is not None and isinstance(model, Model):
+        raise ScenarioError("a plan kept in a folder takes its model by name or path, so that workers read it too.")
     check_count("--keep", keep)
     for name in CHOSEN_HERE:
         if name in options:
@@ -146,27 +148,28 @@ def _training(search: TrainingSearch, keep: int, storage: Storage | None, on_pro
 
 
 def _listed(values: Any) -> list[Any]:
-    """One value or several as several."""
-    return [values] if isinstance(values, str | int) else list(values)
+    """One value or several as several; None is one of its own, which leaves the choice to the point."""
+    return [values] if values is None or isinstance(values, str | int) else list(values)
 
 
 def _candidates(
     varied: dict[str, list[Any]], count: int | Sequence[int] | None, options: dict[str, Any]
 ) -> Iterator[Candidate]:
     """Every combination of what varies; of counts that are not given those that a chip's links join."""
-    fixed = {name: value for name, value in options.items() if value is not None}
     for values in product(*varied.values()):
-        request = dict(zip(varied, values, strict=True))
+        asked = dict(zip(varied, values, strict=True)) | options
+        request = {name: value for name, value in asked.items() if value is not None}
         for number in _counts(request, count):
-            asked = request | {"count": number} | fixed
-            yield Candidate(asked, make_point(**asked))
+            yield Candidate(request | {"count": number}, make_point(**request, count=number))
 
 
 def _counts(request: dict[str, Any], count: int | Sequence[int] | None) -> Sequence[int]:
     if count is not None:
         return _listed(count)
     domain = load_chip(request["chip"]).link.domain
-    return [ranks for ranks in tensor_parallel_counts(load_model(request["model"])) if ranks <= domain]
+    model = request["model"]
+    known = model if isinstance(model, Model) else load_model(model)
+    return [ranks for ranks in tensor_parallel_counts(known) if ranks <= domain]
 
 
 def _priced_here(chosen: Sequence[Candidate], on_progress: ShowProgress) -> pd.DataFrame:

@@ -34,7 +34,8 @@ def plan(
         list[int] | None, typer.Option(help="Sequences side by side in serving (default: 1, 2, 4, ... 1024).")
     ] = None,
     precisions: Annotated[
-        list[str] | None, typer.Option(help="Of weights and matrix products: bf16 | fp8 | ... (default: bf16)")
+        list[str] | None,
+        typer.Option(help="Of weights and matrix products: bf16 | fp8 | ... (default: the model's own)"),
     ] = None,
     goal: Annotated[str, typer.Option(help="time | throughput | chips (docs/plan.md)")] = "time",
     tokens_per_s_user: Annotated[float, typer.Option(help="Only what gives each user at least so many.")] = 0.0,
@@ -78,7 +79,7 @@ def plan(
     with points_bar() as advance:
         found = planned(
             **asked,
-            precision=precisions or "bf16",
+            precision=precisions,
             count=count,
             global_batch=global_batch,
             batch=batches,
