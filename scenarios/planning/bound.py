@@ -13,11 +13,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from chips.spec import Dataflow, Gpu, Systolic
+from chips.spec import Dataflow, Gpu
 from scenarios.assignment import Assignment
 from scenarios.framework import Framework
+from scenarios.strategies.label import Label
 from scenarios.training.shared_parameters import MOST_REMEMBERED
-from scenarios.training.stages import spent_alike, training_work
+from scenarios.training.stages import TrainingStages, spent_alike
 from scenarios.workload.operators import Step
 from scenarios.workload.pipeline_schedule import decoders_of
 
@@ -36,29 +37,37 @@ class Passes(NamedTuple):
 
 def least_step_ps(assignment: Assignment) -> int:
     """Picoseconds that a training step of alike chips takes at least."""
-    point, layout = assignment.point, assignment.layout
-    assert not isinstance(point.chip, Systolic)
-    work = training_work(assignment)
-    how = point.chip, layout.tensor, point.strategy, point.launch, point.framework
-    forward, backward = (_passes(*how, step) for step in (work.forward, work.backward))
-    stages, chunks = layout.pipeline, layout.interleaved
-    micro_batches = point.batch // (layout.replicas(point.count) * layout.micro_batch)
-    decoders = decoders_of(point.model.layers, stages * chunks)
+    step = TrainingStages(assignment)
+    how = *step.how(step.point.chip), step.free
+    forward, backward = (_passes(*how, work) for work in (step.work.forward, step.work.backward))
+    stages, chunks = step.layout.pipeline, step.layout.interleaved
+    decoders = decoders_of(step.point.model.layers, stages * chunks)
     through = {number: forward.least(number) + backward.least(number) for number in set(decoders)}
+    # A stage sends on what every run but the last has made forward, and every one but the first backward.
+    sent = 2 * int(sum(step.send(0).values())) if stages > 1 else 0
     before = longest = 0
     for stage in range(stages):
-        own = sum(through[decoders[run]] for run in range(stage, stages * chunks, stages))
-        longest = max(longest, before + micro_batches * own)
-        before += through[decoders[stage]]
+        own = sum(through[decoders[run]] + sent for run in range(stage, stages * chunks, stages))
+        own -= sent // 2 * ((stage == 0) + (stage == stages - 1))
+        longest = max(longest, before + step.micro_batches * own)
+        before += through[decoders[stage]] + (sent if stage else sent // 2)
     return longest
 
 
 @lru_cache(MOST_REMEMBERED)
-def _passes(chip: Gpu | Dataflow, ranks: int, strategy: str, launch: str, framework: Framework, step: Step) -> Passes:
-    layers = step.decoders[0].layers
+def _passes(
+    chip: Gpu | Dataflow,
+    ranks: int,
+    strategy: str,
+    launch: str,
+    framework: Framework,
+    free: frozenset[Label],
+    step: Step,
+) -> Passes:
+    layers = sum(decoder.layers for decoder in step.decoders)
 
     def ps(decoders: int) -> int:
         part = step.part(decoders, begins=False, ends=False)
-        return int(sum(spent_alike(chip, ranks, strategy, launch, framework, part).values()))
+        return int(sum(spent_alike(chip, ranks, strategy, launch, framework, part, free).values()))
 
     return Passes(layers, ps(layers), ps(1) - ps(0))

@@ -203,7 +203,7 @@ class TrainingStages:
         """One run of decoders: the passes of a micro-batch with what they send on, and the gradients."""
         ahead = self.work.forward.part(decoders, begins=first, ends=last)
         back = self.work.backward.part(decoders, begins=last, ends=first)
-        forward, backward, send = self._spent(stage, ahead), self._spent(stage, back), self._send(stage)
+        forward, backward, send = self._spent(stage, ahead), self._spent(stage, back), self.send(stage)
         apiece = parameters.decoder / self.layout.tensor
         around = sum(parameters.runs) / self.layout.tensor - decoders * apiece
         return Run(
@@ -220,13 +220,13 @@ class TrainingStages:
         return self.sharing > 1 and self.by_pass.weights and self.point.launch in HOST_LAUNCHES
 
     @property
-    def _free(self) -> frozenset[Label]:
+    def free(self) -> frozenset[Label]:
         """What passes do not have among their own."""
         return frozenset({HOST} if self._host_apart else ())
 
     def _issue(self, step: Step) -> int:
         """Picoseconds in which the host issues a pass that it does not have among its own."""
-        return _issue_ps(*self._how(self.point.chip), step) if self._host_apart else 0
+        return _issue_ps(*self.how(self.point.chip), step) if self._host_apart else 0
 
     def _lost(self, step: Step) -> float:
         """What of its speed a pass loses beside a collective of those that share parameters."""
@@ -234,20 +234,20 @@ class TrainingStages:
         if self.sharing == 1 or not isinstance(chip, Gpu) or not point.framework.overlaps_gradients:
             return 0.0
         left = beside_collectives(chip, self.sharing * self.layout.tensor > chip.link.domain)
-        spent = (spent_alike(*self._how(each), step, self._free) for each in (chip, left))
+        spent = (spent_alike(*self.how(each), step, self.free) for each in (chip, left))
         alone, beside = (sum(int(np.max(ps)) for ps in each.values()) for each in spent)
         return max(0.0, 1.0 - alone / beside)
 
-    def _how(self, chip: ChipBase) -> tuple[Gpu | Dataflow, int, str, str, Framework]:
+    def how(self, chip: ChipBase) -> tuple[Gpu | Dataflow, int, str, str, Framework]:
         """What a pass runs on and how, on such chips."""
         assert isinstance(chip, Gpu | Dataflow)
         return chip, self.layout.tensor, self.point.strategy, self.point.launch, self.point.framework
 
     def _spent(self, stage: int, step: Step) -> Spent:
         """Picoseconds of one pass by label: a number, or where chips differ of each replica, its slowest group's."""
-        point, ranks, free = self.point, self.layout.tensor, self._free
+        point, ranks, free = self.point, self.layout.tensor, self.free
         if not self.differ:
-            return spent_alike(*self._how(point.chip), step, free)
+            return spent_alike(*self.how(point.chip), step, free)
         clusters, places = self.assignment.clusters_of_groups(self.chips[stage].reshape(-1, ranks))
         found: dict[Hashable, IntArray] = {}
         groups = sum(cluster.passes for cluster in clusters)
@@ -268,7 +268,7 @@ class TrainingStages:
             return {label: int(ps[slowest[0]]) for label, ps in found.items()}
         return {label: ps[slowest] for label, ps in found.items()}
 
-    def _send(self, stage: int) -> Spent:
+    def send(self, stage: int) -> Spent:
         """Activations of a micro-batch to the next stage, or their gradients to the one before.
 
         The ranks of a tensor-parallel group hold the same and send a share each (Narayanan et al. 2021, 4.1).

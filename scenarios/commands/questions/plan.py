@@ -15,7 +15,7 @@ from scenarios.commands.progress import points_bar
 
 
 @takes(
-    *("model", "chip", "strategy", "context", "launch", "framework", "collectives"),
+    *("model", "chip", "strategy", "context", "launch", "framework", "collectives", "sharding", "method"),
     one=("launch",),
     help={
         "strategy": "per_operator | fused_decoder | kernel_loop (default: in training per_operator, else all)",
