@@ -18,8 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.errors import SchemaError
-from results.units import PICOSECONDS_PER_SECOND
-from results.words import KV_PRECISIONS, LAUNCH_NAMES, PARTS, PHASES, PRECISIONS
+from results.units import NANOJOULES_PER_JOULE, PICOSECONDS_PER_SECOND
+from results.words import CAUSES, KV_PRECISIONS, LAUNCH_NAMES, PARTS, PHASES, PRECISIONS
 
 Dtype = Literal["str", "int64", "float64", "bool"]
 
@@ -68,6 +68,29 @@ COLUMNS: dict[str, Column] = {
     "dependency_s": Column("learning that results are there, between operators of one kernel too", "s", "float64"),
     "fill_drain_s": Column("pipelines filling and draining", "s", "float64"),
     "bound_s": Column("physical lower bound of the whole: no such machine can be faster", "s", "float64"),
+    "joules": Column("of all working chips in that time", "J", "float64"),
+    "joules_low": Column("lower end of the band that holds 8 of 10 measurements of such joules", "J", "float64"),
+    "joules_high": Column("upper end of that band", "J", "float64"),
+    "watts": Column("mean power of a working chip's board", "W", "float64"),
+    "joules_per_token": Column("joules / tokens of the whole batch", "J/token", "float64"),
+    "tokens_per_joule": Column("tokens of the whole batch / joules", "tokens/J", "float64"),
+    "energy_delay": Column("joules x seconds", "J s", "float64"),
+    "matmul_j": Column("of matrix products, and static power while nothing hides them", "J", "float64"),
+    "attention_j": Column("of attention, and static power while nothing hides it", "J", "float64"),
+    "other_j": Column("of other operators, and static power while nothing hides them", "J", "float64"),
+    "allreduce_j": Column("of collectives, and static power while nothing hides them", "J", "float64"),
+    "launch_j": Column("static power while kernels are launched", "J", "float64"),
+    "host_j": Column("static power while the device waits for the host", "J", "float64"),
+    "dependency_j": Column("static power while operators learn that results are there", "J", "float64"),
+    "fill_drain_j": Column("static power while pipelines fill and drain", "J", "float64"),
+    "arithmetic_j": Column("the same joules by cause: operations", "J", "float64"),
+    "on_chip_j": Column(
+        "bytes on the chip: registers, shared or unit memory, L2, the way to and from them", "J", "float64"
+    ),
+    "hbm_j": Column("bytes of off-chip memory, HBM or another", "J", "float64"),
+    "links_j": Column("bytes sent to other chips", "J", "float64"),
+    "control_j": Column("instructions: fetch, decode, registers, sequencing", "J", "float64"),
+    "static_j": Column("static power over the whole time", "J", "float64"),
     "limiter": Column("what most of the time waited for; empty where it does not fit", "", "str"),
     "fits": Column("whether the chip can hold the model and the strategy", "", "bool"),
     "reason": Column("why it does not fit: needs, has, what would fit; empty where it does", "", "str"),
@@ -88,8 +111,16 @@ SWEPT = {
     "method": Column("what of the model is trained; empty in other phases", "", "str"),
 }
 PART_COLUMNS = tuple(f"{part}_s" for part in PARTS)
+PART_JOULES = tuple(f"{part}_j" for part in PARTS)
+CAUSE_JOULES = tuple(f"{cause}_j" for cause in CAUSES)
 BAND = ("seconds_low", "seconds_high")
 EXACT_SECONDS = 4096.0
+ENERGY = (
+    *("joules", "joules_low", "joules_high", "watts", "joules_per_token", "tokens_per_joule", "energy_delay"),
+    *PART_JOULES,
+    *CAUSE_JOULES,
+)
+EXACT_JOULES = 2.0**22  # to the nanojoule
 # A bound is a float, a time a sum of rounded picoseconds: what rounding alone can put below a bound, relative to it.
 ROUNDING = 1e-9
 
@@ -226,6 +257,7 @@ def _check_fit(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]])
         "alike_s",
         *BAND,
         *PART_COLUMNS,
+        *ENERGY,
         "bound_s",
         "mfu",
         "roofline_fraction",
@@ -234,20 +266,25 @@ def _check_fit(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]])
     ):
         known = np.isfinite(columns[name].astype(np.float64))
         _refuse(result, known != fits, f"must have a finite '{name}' if it fits, and NaN if it does not")
-    for name in PART_COLUMNS:
+    for name in (*PART_COLUMNS, *PART_JOULES, *CAUSE_JOULES):
         _refuse(result, columns[name].astype(np.float64) < 0, f"has a negative '{name}'")
-    low, seconds, high = (columns[name].astype(np.float64) for name in ("seconds_low", "seconds", "seconds_high"))
-    _refuse(result, (low > seconds) | (high < seconds), "must have 'seconds' between 'seconds_low' and 'seconds_high'")
+    for quantity in ("seconds", "joules"):
+        low, middle, high = (columns[f"{quantity}{end}"].astype(np.float64) for end in ("_low", "", "_high"))
+        between = f"must have '{quantity}' between '{quantity}_low' and '{quantity}_high'"
+        _refuse(result, (low > middle) | (high < middle), between)
 
 
 def _check_sums(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]]) -> None:
-    whole = columns["seconds"].astype(np.float64)
-    picoseconds = np.rint(whole * PICOSECONDS_PER_SECOND)
-    parts = np.sum(
-        [np.rint(columns[name].astype(np.float64) * PICOSECONDS_PER_SECOND) for name in PART_COLUMNS], axis=0
-    )
-    lost = np.where(whole < EXACT_SECONDS, 0.0, ROUNDING * picoseconds)
-    _refuse(result, np.abs(parts - picoseconds) > lost, "has parts that do not sum to its 'seconds'")
+    for quantity, unit, exact, sums in (
+        ("seconds", PICOSECONDS_PER_SECOND, EXACT_SECONDS, {"parts": PART_COLUMNS}),
+        ("joules", NANOJOULES_PER_JOULE, EXACT_JOULES, {"parts": PART_JOULES, "causes": CAUSE_JOULES}),
+    ):
+        whole = columns[quantity].astype(np.float64)
+        counted = np.rint(whole * unit)
+        lost = np.where(whole < exact, 0.0, ROUNDING * counted)
+        for what, names in sums.items():
+            parts = np.sum([np.rint(columns[name].astype(np.float64) * unit) for name in names], axis=0)
+            _refuse(result, np.abs(parts - counted) > lost, f"has {what} that do not sum to its '{quantity}'")
 
 
 def _check_physics(result: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]]) -> None:

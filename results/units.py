@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 PICOSECONDS_PER_SECOND = 1e12
+NANOJOULES_PER_JOULE = 1e9
 SECONDS_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 BYTE_UNITS = tuple(
     (base**power, f"{prefix}{unit}")

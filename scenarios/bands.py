@@ -12,6 +12,8 @@ A band holds the measurement in about 8 of 10 cases. It composes so:
 * Launches, filling and draining, and the small operators have no table of their own. They carry what is left of the
   error of published runs once their kernels' bands are taken off, chosen so that 8 of 10 runs lie inside.
 * A chip whose generation nobody measured, and a dataflow chip, have the errors of a chip that was left out whole.
+* Joules are watts times seconds: they carry the error of measured watts, and that of the time that static power is
+  spent in; both are independent.
 * A training step is held against published steps and layers as a whole.
 
 Two strategies on the same chips share their kernels, so they share the kernels' errors: if products take 10% longer
@@ -47,6 +49,7 @@ KERNEL_PARTS = ("matmul", "attention", "allreduce")
 OVERHEAD_PARTS = ("other", "launch", "host", "dependency", "fill_drain")
 UNMEASURED = "unmeasured"
 PER_OPERATOR, PERSISTENT, DATAFLOW, TRAINING = "per_operator", "persistent", "dataflow", "training"
+WATTS = "watts"
 
 
 class Spread(BaseModel):
@@ -135,6 +138,16 @@ def band(
         overhead = sum(parts[part] for part in OVERHEAD_PARTS)
         below, above = below + overhead * run.below, above + overhead * run.above
     return np.maximum(whole - below, np.minimum(bound_seconds, whole)), whole + above
+
+
+def energy_band(
+    by_cause: Mapping[str, Quantity], seconds: Quantity, low: Quantity, high: Quantity
+) -> tuple[Quantity, Quantity]:
+    """(``joules_low``, ``joules_high``) of joules ``by_cause`` in ``seconds``, whose band is ``low`` to ``high``."""
+    run, whole, static = spreads().runs[WATTS], sum(by_cause.values()), by_cause["static"]
+    below = np.hypot(whole * run.below, static * (1.0 - low / seconds))
+    above = np.hypot(whole * run.above, static * (high / seconds - 1.0))
+    return np.maximum(whole - below, 0.0), whole + above
 
 
 def too_close(results: pd.DataFrame, chips: Mapping[str, ChipBase]) -> list[str]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from chips.clock.time import PICOSECONDS_PER_SECOND, Picoseconds
 from results.words import PARTS
 from scenarios.assignment import Assignment
-from scenarios.bands import band
+from scenarios.bands import band, energy_band
+from scenarios.energy import Dynamic, told
 from scenarios.inputs import INPUTS
 from scenarios.point import Point
 from scenarios.strategies.label import Label
@@ -31,7 +32,8 @@ MISSING = {"str": "", "int64": 0, "float64": float("nan"), "bool": False}
 
 @dataclass
 class Outcome:
-    """What a point took: picoseconds by label, the lower bound of the same work, and the bytes it had to stream.
+    """What a point took: picoseconds by label, the lower bound of the same work, the bytes it had to stream, and the
+    joules of its events on one chip.
 
     Of points side by side each is an array over them.
     """
@@ -39,6 +41,7 @@ class Outcome:
     spent: dict[Hashable, Picoseconds] = field(default_factory=dict)
     bound_seconds: Quantity = 0.0
     stream_bytes: Quantity = 0.0
+    joules: Dynamic = field(default_factory=dict)
 
     @property
     def ps(self) -> Picoseconds:
@@ -52,7 +55,8 @@ class Outcome:
     def of(self, place: int) -> Outcome:
         """That of one of several points or groups of chips side by side; of one alone, itself."""
         spent: dict[Hashable, Picoseconds] = {label: int(np.atleast_1d(ps)[place]) for label, ps in self.spent.items()}
-        return Outcome(spent, _one_of(self.bound_seconds, place), _one_of(self.stream_bytes, place))
+        joules = {part: each[:, place] if each.ndim > 1 else each for part, each in self.joules.items()}
+        return Outcome(spent, _one_of(self.bound_seconds, place), _one_of(self.stream_bytes, place), joules)
 
     @property
     def parts(self) -> dict[str, Quantity]:
@@ -92,6 +96,8 @@ def figures(assignment: Assignment, outcome: Outcome, alike: Outcome, batch: Cou
     tokens = {"decode": 1, "request": point.output_tokens or 0}.get(point.phase, context)
     low, high = band(point.chip, point.strategy, point.phase, parts, outcome.bound_seconds)
     working = len(assignment.working)
+    joules, by_part, by_cause = told(point.chip.events, working, parts, outcome.joules)
+    least, most = energy_band(by_cause, seconds, low, high)
     frozen = bool(point.method.rank)
     flops = model_flops(point.model, point.phase, batch, context, point.output_tokens, frozen=frozen)
     return {
@@ -106,6 +112,15 @@ def figures(assignment: Assignment, outcome: Outcome, alike: Outcome, batch: Cou
         "roofline_fraction": outcome.stream_bytes / point.chip.memory.bandwidth / seconds,
         **{f"{part}_s": spent for part, spent in parts.items()},
         "bound_s": outcome.bound_seconds,
+        "joules": joules,
+        "joules_low": np.minimum(least, joules),
+        "joules_high": np.maximum(most, joules),
+        "watts": joules / seconds / working,
+        "joules_per_token": joules / (batch * tokens),
+        "tokens_per_joule": batch * tokens / joules,
+        "energy_delay": joules * seconds,
+        **{f"{part}_j": each for part, each in by_part.items()},
+        **{f"{cause}_j": each for cause, each in by_cause.items()},
         "limiter": outcome.limiter,
         "fits": True,
         "reason": "",

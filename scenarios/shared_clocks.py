@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from chips.clock.recording import Program, Recorder, run_side_by_side
 from chips.spec import Gpu
 from scenarios.assignment import Assignment
+from scenarios.energy import added, step_joules
 from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.memory import assign_fitting, check_memory
 from scenarios.outcome import Outcome
@@ -172,6 +173,7 @@ def _record_pass(recorded: _Recorded, step: Step) -> None:
     recorded.passes.append(clock.program(finish))
     outcome.bound_seconds = outcome.bound_seconds + lower_bound(point.chip, assignment.shard.ranks, step)
     outcome.stream_bytes = outcome.stream_bytes + step.total(lambda operator: operator.stream_bytes)
+    outcome.joules = added(outcome.joules, step_joules(group, point.strategy, point.framework, step))
 
 
 def _run(recorded: Sequence[_Recorded]) -> None:

@@ -21,7 +21,7 @@ from results.error_statistics import absolute_percentage_error, error_statistics
 from results.markdown import markdown_table
 from results.pictures.accuracy import Panels, Times
 from results.text_file import read_toml
-from results.units import format_seconds
+from results.units import format_seconds, three_digits
 from scenarios.bands import TRAINING, Spread, Spreads
 from scenarios.evidence.breakdown import FAMILIES, breakdown, percent_text, tables_of
 from scenarios.evidence.coefficients import fitted_constants, framework_constants
@@ -46,11 +46,11 @@ def predict_tables(folder: Path, coefficients_of: Mapping[str, GpuGeneration] | 
 
 
 def panels_of(tables: Sequence[Predictions]) -> Panels:
-    """Measured and predicted seconds of every family, a series a chip (or a quantity, for serving)."""
+    """Measured and predicted seconds of every family that has any, a series a chip (or a quantity, for serving)."""
     panels: dict[str, dict[str, Times]] = {}
     for family in FAMILIES:
         series: dict[str, list[Times]] = {}
-        for table in tables_of(family, tables):
+        for table in (table for table in tables_of(family, tables) if table.unit == "s"):
             names = table.rows["chip"].to_numpy(str) if "chip" in table.rows else np.full(len(table.rows), _chip(table))
             if family.title == "serving":
                 names = np.full(len(table.rows), "to first token" if "ttft" in table.table else "per output token")
@@ -260,7 +260,18 @@ def _meets(cause: Mapping[str, Any], table: Predictions) -> NDArray[np.bool_]:
 def _worst(table: Predictions) -> Iterator[dict[str, str]]:
     meeting = {name: _meets(cause, table) for name, cause in NOTES["mechanisms"].items()}
     errors = absolute_percentage_error(table.predicted, table.measured)
-    left_out = ("us", "seconds", "source", "ttft_ms", "tpot_ms", "backend", "backend_version", "pp_size")
+    left_out = (
+        "us",
+        "seconds",
+        "source",
+        "ttft_ms",
+        "tpot_ms",
+        "watts_all",
+        "joules_per_output_token",
+        "backend",
+        "backend_version",
+        "pp_size",
+    )
     for position in worst_rows(table.predicted, table.measured, WORST):
         row = table.rows.iloc[position]
         shape = ", ".join(f"{name} {_plain(value)}" for name, value in row.items() if name not in left_out)
@@ -268,11 +279,15 @@ def _worst(table: Predictions) -> Iterator[dict[str, str]]:
         yield {
             "table": table.table,
             "row": shape,
-            "measured": format_seconds(float(table.measured[position])),
-            "predicted": format_seconds(float(table.predicted[position])),
+            "measured": _quantity(float(table.measured[position]), table.unit),
+            "predicted": _quantity(float(table.predicted[position]), table.unit),
             "error": f"{errors[position]:.0%}",
             "cause": ", ".join(causes) or "not known",
         }
+
+
+def _quantity(value: float, unit: str) -> str:
+    return format_seconds(value) if unit == "s" else f"{three_digits(value)} {unit}"
 
 
 def _plain(value: object) -> object:

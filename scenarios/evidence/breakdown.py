@@ -37,6 +37,8 @@ FAMILIES = (
     Family("published collectives", r"collectives_new", ("chip", "topology", "n_chips", "bytes")),
     Family("serving", r"serving_.*", ("concurrency", "tp_size", "input_tokens", "output_tokens")),
     Family("published inference", r"inference", ("chip,model,batch", "tp", "launch", "phase", "context", TIME)),
+    Family("power of boards", r"energy_.*, watts", ("chip,model,task", "concurrency")),
+    Family("joules a token", r"energy_.*, joules a token", ("chip,model,task", "concurrency")),
     Family("published training", r"training", ("model", "what", "recompute")),
 )
 

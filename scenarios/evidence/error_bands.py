@@ -24,6 +24,7 @@ from scenarios.bands import (
     PERSISTENT,
     TRAINING,
     UNMEASURED,
+    WATTS,
     Spread,
     Spreads,
     kernel_band,
@@ -49,7 +50,8 @@ HEADER = """\
 # Written by `loopline accuracy -o docs/accuracy.md --spreads scenarios/bands.toml`; never by hand.
 # Measured over predicted time: low and high hold 8 of 10 rows. [kernels]: rows that no fit has seen, by the generation
 # of their chip; "unmeasured": a chip predicted with the coefficients of another generation. [runs]: what is left of
-# the error of published runs, over the time that they do not spend in those kernels; training: over all of it.
+# the error of published runs, over the time that they do not spend in those kernels; training: over all of it; watts:
+# of whole boards.
 """
 
 
@@ -73,6 +75,8 @@ def compute_spreads(tables: Sequence[Predictions], left_out: Sequence[Prediction
     for table in tables:
         if table.table == "inference" and UNMEASURED in kernels:
             runs |= _run_spreads(table, Spreads(kernels=kernels, runs={}))
+        if re.fullmatch(r"energy_.*, watts", table.table):
+            runs[WATTS] = _spread(table.measured / table.predicted, table.table.split(", ")[0])
         if table.table == TRAINING:
             runs[TRAINING] = _spread(table.measured / table.predicted, TRAINING)
     return Spreads(kernels=kernels, runs=runs)
@@ -100,7 +104,7 @@ def write_spreads(spreads: Spreads, path: Path) -> None:
     families = spreads.kernels.get(UNMEASURED, {})
     missing = [
         name
-        for name in (*FAMILIES, PER_OPERATOR, PERSISTENT, DATAFLOW, TRAINING)
+        for name in (*FAMILIES, PER_OPERATOR, PERSISTENT, DATAFLOW, TRAINING, WATTS)
         if name not in {*families, *spreads.runs}
     ]
     if missing:

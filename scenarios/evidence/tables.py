@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predictions:
-    """One table: its rows as read, measured and predicted seconds (NaN where there is none), and a reason a row.
+    """One table: its rows as read, measured and predicted values (NaN where there is none), and a reason a row.
 
+    ``unit``: of the values, seconds, watts or joules.
     ``runs``: of published runs, what each predicted row was priced as. ``unread``: columns that no prediction reads.
     """
 
@@ -43,6 +44,7 @@ class Predictions:
     reasons: list[str]
     runs: list[Prices] = field(default_factory=list)
     unread: tuple[str, ...] = ()
+    unit: Literal["s", "W", "J"] = "s"
 
 
 def read_tables(
@@ -164,8 +166,27 @@ def _serving(path: Path) -> list[Predictions]:
     ]
 
 
+def _energy(path: Path) -> list[Predictions]:
+    """Three tables of the same rows: watts of all chips, joules a token, and time per output token."""
+    from scenarios.evidence.energy_runs import predict_energy
+
+    numbers = ("n_chips", "tp_size", "concurrency", "output_tokens", "watts_all", "joules_per_output_token", "tpot_ms")
+    rows = read_columns(path, numbers, ("chip", "model", "backend"))
+    predicted, reasons = _row_by_row(rows, predict_energy, 3)
+    measured = rows[["watts_all", "joules_per_output_token", "tpot_ms"]].to_numpy(np.float64) * (1.0, 1.0, 1e-3)
+    quantities: tuple[tuple[str, Literal["W", "J", "s"]], ...] = (
+        ("watts", "W"),
+        ("joules a token", "J"),
+        ("tpot", "s"),
+    )
+    return [
+        Predictions(f"{path.stem}, {name}", rows, measured[:, place], predicted[:, place], reasons, unit=unit)
+        for place, (name, unit) in enumerate(quantities)
+    ]
+
+
 def _row_by_row(
-    rows: pd.DataFrame, predict: Callable[..., float | tuple[float, float]], width: int
+    rows: pd.DataFrame, predict: Callable[..., float | tuple[float, ...]], width: int
 ) -> tuple[Floats, list[str]]:
     predicted, reasons = np.full((len(rows), width), np.nan), [""] * len(rows)
     for number, row in enumerate(rows.to_dict("records")):
@@ -178,6 +199,7 @@ def _row_by_row(
 
 READERS: dict[str, Callable[[Path], list[Predictions]]] = {
     r"serving_.+": _serving,
+    r"energy_.+": _energy,
     r"inference": _inference,
     r"training": _training,
     r"collectives_new": _collectives,

@@ -25,12 +25,14 @@ def lower_bound(chip: ChipBase, ranks: int, step: Step) -> Quantity:
             case _:
                 return 0.0
 
-    def sent_bytes(operator: Operator) -> Quantity:
-        if not isinstance(operator, Collective):
-            return 0.0
-        twice = operator.operation == "all_reduce" and not chip.link.in_switch_reduction
-        return (2.0 if twice else 1.0) * (ranks - 1) / ranks * operator.payload_bytes
-
     memory = step.total(lambda operator: operator.stream_bytes) / chip.memory.bandwidth
-    links = step.total(sent_bytes) / group_link(chip.link, ranks).bandwidth
+    links = step.total(lambda operator: sent_bytes(chip, ranks, operator)) / group_link(chip.link, ranks).bandwidth
     return np.maximum(np.maximum(memory, step.total(matrix_seconds)), links)
+
+
+def sent_bytes(chip: ChipBase, ranks: int, operator: Operator) -> Quantity:
+    """What one of ``ranks`` chips sends at least: all of an AllReduce twice, or once into a switch that sums."""
+    if not isinstance(operator, Collective):
+        return 0.0
+    twice = operator.operation == "all_reduce" and not chip.link.in_switch_reduction
+    return (2.0 if twice else 1.0) * (ranks - 1) / ranks * operator.payload_bytes

@@ -22,6 +22,7 @@ from scenarios.training.alike_clock import run_alike_step
 from scenarios.training.clock import GRADIENTS, ONCE_A_STEP, WORK, Stage, run_step
 from scenarios.training.shared_parameters import MOST_REMEMBERED
 from scenarios.training.stages import Spent, TrainingStages
+from scenarios.training.step_energy import training_joules
 from scenarios.workload.operators import Step
 
 
@@ -39,6 +40,7 @@ def run_training(assignment: Assignment) -> Outcome:
         _told_by_the_busiest(step.stages, step.micro_batches, step.lanes, finish),
         times * sum(seconds for seconds, _ in passes),
         times * sum(streamed for _, streamed in passes),
+        training_joules(step),
     )
 
 

@@ -273,13 +273,22 @@ class TrainingStages:
 
         The ranks of a tensor-parallel group hold the same and send a share each (Narayanan et al. 2021, 4.1).
         """
-        layout, point = self.layout, self.point
-        tokens = layout.micro_batch * point.context / layout.context
-        share = tokens * point.model.hidden * ACTIVATION_BYTES / layout.tensor
-        link = self._link(stage)
-        between = 2 * layout.tensor * self.sharing > link.domain
+        link, share = self._link(stage), self.share_bytes
+        between = 2 * self.layout.tensor * self.sharing > link.domain
         seconds = link.network_latency + share / link.network_bandwidth if between else share / link.bandwidth
         return {Label("allreduce", LINK): seconds_to_ps(seconds)}
+
+    @property
+    def share_bytes(self) -> float:
+        """What a chip sends of a micro-batch from stage to stage."""
+        layout, point = self.layout, self.point
+        tokens = layout.micro_batch * point.context / layout.context
+        return tokens * point.model.hidden * ACTIVATION_BYTES / layout.tensor
+
+    @property
+    def trained_parameters(self) -> float:
+        """Of a mean chip, those that have gradients."""
+        return sum(self._trained(1).runs) / (self.layout.tensor * self.layout.pipeline)
 
     def _link(self, stage: int) -> Link:
         """The slowest links of a stage."""

@@ -42,6 +42,10 @@ def test_columns_have_the_schemas_order_and_types():
         (record((1, 2, 3, 4, 5, 6, 7, -8)), "negative"),
         (record(seconds_low=1.0), "between"),
         (record(seconds_high=0.0), "between"),
+        (record(hbm_j=1.0), "causes that do not sum"),
+        (record(matmul_j=1.0), "parts that do not sum to its 'joules'"),
+        (record(joules_low=1.0), "between"),
+        (unfit(joules=1.0), "joules"),
     ],
 )
 def test_a_row_that_is_not_of_the_schema_is_refused_by_name(row, words):

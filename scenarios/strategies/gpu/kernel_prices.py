@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chips.clock.time import Picoseconds, plain, seconds_to_ps
+from chips.energy import DYNAMIC
 from chips.kernels.attention.price import price_attention_backward, price_attention_decode, price_attention_prefill
 from chips.kernels.kernel_time import MEMORY, KernelTime
 from chips.kernels.matmul.price import price_matmul
@@ -46,6 +47,7 @@ class KernelPrice:
     ``start``: its blocks enter and read their arguments; ``ramp``: the first bytes come; ``steady``; ``drain``: the
     last tile, and what sums the parts. ``stream``: how long of its steady state its blocks read weights or keys that no
     kernel before it has written, after which they leave one by one; 0 for a kernel that reads nothing else.
+    ``joules``: what its events take, by cause; those of a collective follow from its bytes (``scenarios.energy``).
     """
 
     label: Label
@@ -54,6 +56,7 @@ class KernelPrice:
     ramp: Picoseconds = 0
     drain: Picoseconds = 0
     stream: Picoseconds = 0
+    joules: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(DYNAMIC)), compare=False)
 
     @property
     def fill_drain(self) -> Picoseconds:
@@ -151,7 +154,9 @@ class GpuGroup:
             return self._price(operator)
         prices, places = self._different(operator)
         parts = np.array([(p.steady, p.start, p.ramp, p.drain, p.stream) for p in prices], np.int64).T
-        return KernelPrice(prices[places[0]].label, *parts[:, places])
+        steady, start, ramp, drain, stream = parts[:, places]
+        joules = np.stack([price.joules for price in prices], axis=1)[:, places]
+        return KernelPrice(prices[places[0]].label, steady, start, ramp, drain, stream, joules)
 
     def limiters(self, operator: Attention | Elementwise | MatrixProduct) -> NDArray[np.str_]:
         """What limits the kernel of an operator of several passes in each of them."""
@@ -269,7 +274,13 @@ class GpuGroup:
         bytes_ps = seconds_to_ps(np.asarray(operator.stream_bytes / self.chip.streaming_bandwidth))
         stream = np.where(bytes_ps > 0, np.minimum(bytes_ps, steady) if limiter == MEMORY else steady, 0)
         return KernelPrice(
-            Label(operator.part, limiter), *(plain(np.asarray(ps)) for ps in (steady, start, ramp, drain, stream))
+            Label(operator.part, limiter),
+            plain(np.asarray(steady)),
+            plain(np.asarray(start)),
+            plain(np.asarray(ramp)),
+            plain(np.asarray(drain)),
+            plain(np.asarray(stream)),
+            time.joules,
         )
 
 

@@ -29,6 +29,8 @@ EXPECTED = {
     "inference": 0.08,
     "training": 0.08,
     "serving_llama, tpot": 0.08,
+    "energy_vllm, watts": 0.08,
+    "energy_vllm, joules a token": 0.12,
 }
 
 
