@@ -101,6 +101,8 @@ class GpuEnergy(ChipEnergy):
     """a lane's share of a vector instruction, with its registers."""
     joules_per_chip_byte: Joules
     """of a byte on its way over L2 and the crossbar to a streaming multiprocessor."""
+    least_voltage: Annotated[Fraction, Source("[inferred] lower than any measured clock asks for")] = 0.5
+    """the lowest at which the chip runs, of that at its highest clock."""
 
 
 class ArrayEnergy(ChipEnergy):
@@ -113,7 +115,8 @@ class ArrayEnergy(ChipEnergy):
 
 
 class Events(NamedTuple):
-    """What one event of each kind takes on a chip, joules by cause (of ``DYNAMIC``); its static and greatest watts."""
+    """What one event of each kind takes on a chip, joules by cause (of ``DYNAMIC``); its static and greatest watts, and
+    the lowest of its voltages over the highest."""
 
     flop: Floats
     """a 16-bit operation of the matrix units."""
@@ -127,6 +130,7 @@ class Events(NamedTuple):
     """a byte sent to another chip."""
     static_watts: float
     power_watts: float
+    least_voltage: float = 0.0
 
     def joules(
         self,
@@ -160,11 +164,13 @@ class Events(NamedTuple):
         exceed the power limit.
 
         The limit is one of an average: a call as short as ``window`` meets half of it, a load that lasts (0) all.
-        Dynamic power goes with the cube of the clock, since the voltage follows it.
+        Dynamic power goes with the cube of the clock, since the voltage follows it; with the clock alone once that is
+        at its least.
         """
         met = seconds / (seconds + window)
         allowed = self.power_watts - self.static_watts
-        stretch = np.cbrt(np.maximum(1.0, joules / seconds / allowed))
+        beyond = np.maximum(1.0, joules / seconds / allowed)
+        stretch = np.maximum(np.cbrt(beyond), beyond * self.least_voltage**2)
         slower: Floats = busy * (stretch - 1.0) * met
         return slower
 
@@ -197,6 +203,7 @@ def gpu_events(energy: GpuEnergy, memory: MemoryKind, power_watts: float) -> Eve
         _by_cause(links=energy.joules_per_link_byte),
         energy.static_power_share * power_watts,
         power_watts,
+        energy.least_voltage,
     )
 
 

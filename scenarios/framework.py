@@ -56,6 +56,8 @@ class Framework(Frozen):
     host_operator_seconds: PositiveFloat | None = None
     """host time to issue one operator eagerly, where it is known to differ from what the generation's hosts take
     (``launch.host_operator``)."""
+    host_kernel_seconds: PositiveFloat | None = None
+    """the same for a kernel of a compiled model (``launch.host_kernel``)."""
     iteration_prompts: PositiveInt | None = None
     """prompts that one iteration of continuous batching takes in; None: what a budget of tokens holds."""
     padding_requests: NonNegativeInt = 0

@@ -81,6 +81,14 @@ def test_published_watts_of_gpus_that_read_at_full_rate():
     assert l40s.static_watts + both == pytest.approx(294, rel=0.06)
 
 
+def test_the_clock_falls_with_the_cube_root_of_power_down_to_the_lowest_voltage_and_then_with_power():
+    events = load_gpu("h100").events
+    allowed, least = events.power_watts - events.static_watts, events.least_voltage
+    asked = np.array([0.5, 1.0, 1.5, least**-3, 4.0, 8.0])
+    stretch = 1.0 + events.slower_clock(np.ones(6), asked * allowed, np.ones(6), 0.0)
+    assert stretch == pytest.approx([1.0, 1.0, 1.5 ** (1 / 3), 1 / least, 4.0 * least**2, 8.0 * least**2])
+
+
 @pytest.mark.parametrize(("tera", "megahertz"), [(27.1, 2430), (32.1, 2370)])
 def test_an_l40s_at_its_limit_of_353_watts_runs_at_the_clock_that_was_measured(tera, megahertz):
     events = load_chip("l40s").events._replace(power_watts=353.0)

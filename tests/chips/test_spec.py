@@ -127,13 +127,17 @@ def test_a_gpu_holds_what_its_driver_reports(name: str, mebibytes: int) -> None:
 def test_a_lower_power_limit_and_slower_memory_are_all_that_sets_the_96_gb_card_apart() -> None:
     """Its times come from the mechanisms of memory and power, not from coefficients of its own."""
     card, h100_chip = load_gpu("h100-96gb"), load_gpu("h100")
-    assert card.generation == h100_chip.generation
+    assert card.events.static_watts == pytest.approx(h100_chip.events.static_watts, rel=1e-3)
+    share = {"static_power_share": h100_chip.generation.energy.static_power_share}
+    energy = card.generation.energy.model_copy(update=share)
+    assert card.generation.model_copy(update={"energy": energy}) == h100_chip.generation
     assert (card.memory.bandwidth, card.power_watts) == (2400e9, 500)
     decode = [float(price_matmul(chip, 8, 8192, 8192).seconds) for chip in (card, h100_chip)]
     assert decode[0] / decode[1] == pytest.approx(3350 / 2400, rel=0.12)
     large = [float(price_matmul(chip, 16_384, 16_384, 16_384).seconds) for chip in (card, h100_chip)]
-    # The clock falls with the cube root of the power that the multiprocessors may draw.
-    assert 1.0 < large[0] / large[1] <= (700 / 500) ** (1 / 3) * 1.01
+    # The clock falls with the cube root of the power that is left to them, and with that power at the lowest voltage.
+    left = (700 - card.events.static_watts) / (500 - card.events.static_watts)
+    assert left ** (1 / 3) < large[0] / large[1] < left
 
 
 def test_tpu_v1_peak_and_ridge_are_the_papers() -> None:

@@ -95,8 +95,9 @@ def kernels_of_step(group: GpuGroup, step: Step, launch: str) -> int:
 def _launched(clock: Timeline, group: GpuGroup, launch: str, ready: Time) -> _Kernels:
     costs = group.chip.generation.launch
     if launch in HOST_LAUNCHES:
-        eager = group.framework.host_operator_seconds or costs.host_operator
-        call = costs.host_kernel if launch == "compiled" else eager
+        framework = group.framework
+        compiled, eager = framework.host_kernel_seconds, framework.host_operator_seconds
+        call = (compiled or costs.host_kernel) if launch == "compiled" else (eager or costs.host_operator)
         calls = (seconds_to_ps(call), seconds_to_ps(costs.host_collective))
         return _Kernels(clock, group, seconds_to_ps(costs.stream_gap), ready, calls, compiled=launch == "compiled")
     host = clock.engine("host")

@@ -47,7 +47,7 @@ def test_the_best_layouts_are_those_of_all_that_are_priced(model, count, batch, 
     best = np.array(priced)[np.argsort(priced, kind="stable")][:5]
     found = plan(model, "h100", count, global_batch=batch, keep=5, context=2048, framework=framework)
     assert found.frame["seconds"].head(5).tolist() == best.tolist()
-    assert found.fitting == len(points) > 2 * len(found.frame)
+    assert found.fitting == len(points) > 1.5 * len(found.frame)
 
 
 @pytest.mark.parametrize(
