@@ -87,7 +87,7 @@ class ChipEnergy(Frozen):
     process_nm: Nanometres
     """the process node, as its foundry names it, nm."""
     static_power_share: Fraction
-    """of the power limit, spent whatever runs: leakage, clocks, memory that is kept."""
+    """of the power that the chip is designed for, spent whatever runs: leakage, clocks, memory that is kept."""
     joules_per_link_byte: Annotated[Joules, Source("9 pJ a bit: SerDes of a board, 8 to 10 (approximate)")] = 72e-12
     """of a byte sent to another chip."""
 
@@ -180,7 +180,7 @@ def _by_cause(**joules: float) -> Floats:
 
 
 @lru_cache
-def gpu_events(energy: GpuEnergy, memory: MemoryKind, power_watts: float) -> Events:
+def gpu_events(energy: GpuEnergy, memory: MemoryKind, power_watts: float, design_watts: float) -> Events:
     """Events of a GPU. The sums are the measured ones; the process node tells arithmetic and data apart from the rest.
 
     A matrix operation's arithmetic and operands are in the proportion of the node's table; what they take beyond it is
@@ -201,7 +201,7 @@ def gpu_events(energy: GpuEnergy, memory: MemoryKind, power_watts: float) -> Eve
         _by_cause(hbm=memory_joules_per_byte(memory), on_chip=on_chip),
         _by_cause(on_chip=on_chip),
         _by_cause(links=energy.joules_per_link_byte),
-        energy.static_power_share * power_watts,
+        energy.static_power_share * design_watts,
         power_watts,
         energy.least_voltage,
     )

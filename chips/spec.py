@@ -186,6 +186,8 @@ class Gpu(ChipBase):
 
     kind: Literal["gpu"]
     generation: GpuGeneration
+    design_watts: Watts | None = None
+    """that it was designed for, where ``power_watts`` is a lower limit that was set."""
     on_chip: GpuOnChip
 
     @property
@@ -224,7 +226,8 @@ class Gpu(ChipBase):
 
     @property
     def events(self) -> Events:
-        return gpu_events(self.generation.energy, self.memory.kind, self.power_watts)
+        design = self.design_watts or self.power_watts
+        return gpu_events(self.generation.energy, self.memory.kind, self.power_watts, design)
 
 
 class DataflowOnChip(Frozen):
