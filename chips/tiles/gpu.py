@@ -15,7 +15,7 @@ import numpy as np
 
 from chips.clock.timeline import seconds_to_ps
 from chips.kernels.attention.price import POWER_WINDOW as ATTENTION_WINDOW
-from chips.kernels.matmul.price import POWER_WINDOW, unhidden
+from chips.kernels.matmul.kernels import POWER_WINDOW, unhidden
 from chips.pipeline.metapipeline import Buffer, Metapipeline, Stage
 from chips.spec import Gpu
 from chips.tiles.compiler import Compiled, check_tiles, executions, tile_bytes, total

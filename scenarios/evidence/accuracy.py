@@ -31,7 +31,8 @@ from scenarios.evidence.tables import Predictions, read_tables
 NOTES = read_toml(Path(__file__).parent / "accuracy.toml")
 WORST = 4
 WORST_SHARE = 0.01
-OTHER_GENERATION = {"a100": "h100", "h100": "a100"}  # whose coefficients a chip gets when it is left out
+OTHER_GENERATION = {"a100": "h100", "h100": "a100", "b200": "h100", "l40s": "a100"}
+"""Whose coefficients a chip gets when it is left out: the generation before its own, or Ampere's the one after."""
 
 
 def predict_tables(folder: Path, coefficients_of: Mapping[str, GpuGeneration] | None = None) -> list[Predictions]:
@@ -185,7 +186,7 @@ def _held_out(tables: Sequence[Predictions]) -> Iterator[str]:
 def _other_generation(tables: Sequence[Predictions], left_out: Sequence[Predictions]) -> Iterator[str]:
     yield (
         "The harder question is a chip that nobody has measured. Here a chip is left out whole: its datasheet, with "
-        "all coefficients taken from the other generation. That includes what is known to differ (FlashAttention-2 "
+        "all coefficients taken from another generation. That includes what is known to differ (FlashAttention-2 "
         "against 3, instructions that wait for their operands, the speed of the measured hosts), so that these are "
         "upper limits for a chip of a new generation; another chip of a measured generation changes only its datasheet."
     )

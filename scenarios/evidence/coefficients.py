@@ -25,7 +25,8 @@ from results.units import three_digits
 from scenarios.evidence.tables import read_tables
 from scenarios.framework import CATALOG as FRAMEWORKS
 
-MEASURED = {"hopper": "h100", "ampere": "a100"}  # generations that were fitted, and the chip whose tables they saw
+MEASURED = {"hopper": "h100", "ampere": "a100", "blackwell": "b200", "ada": "l40s"}
+"""Generations that were fitted, and the chip whose tables they saw."""
 TABLES = {"matmul": "_gemm_", "attention": "_attention_", "collective": "_collectives", "energy": "_gemm_"}
 SAMPLE = 25  # every so-manieth row of a table of kernels
 TOLERATED = 1.05  # growth of the mean error

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chips.kernels.matmul.price import SMALL_PRODUCT, price_matmul, starved, unhidden
+from chips.kernels.matmul.kernels import SMALL_PRODUCT, starved, unhidden
+from chips.kernels.matmul.price import price_matmul
 from chips.kernels.matmul.tiles import tiles_of
 from chips.spec import CatalogError, Gpu, Precision, chip_names, load_chip, load_gpu
 from scenarios.evidence.validation import DATA

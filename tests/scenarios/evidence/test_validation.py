@@ -110,6 +110,12 @@ def test_a_column_that_no_prediction_reads_is_told(tmp_path):
     assert "b200_gemm_nvfp4: column 'colour' is unknown and not read" in text.getvalue()
 
 
+def test_products_of_an_unknown_library_are_counted_with_the_reason(tmp_path):
+    (tmp_path / "h100_gemm_fp8.csv").write_text("library,m,n,k,us\nmine,1,4096,4096,20\n")
+    (result,) = validate(tmp_path)
+    assert result.reasons == {"library 'mine' of matrix products; known are vllm, trtllm": 1}
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [

@@ -1,0 +1,112 @@
+"""The serving library's own kernel, repeated products and what L2 holds of them, and tiles ruled out before pricing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from chips.kernels.matmul import kernels
+from chips.kernels.matmul.price import Library, price_matmul
+from chips.spec import Precision, load_gpu
+from scenarios.evidence.held_out import unseen_rows
+from scenarios.evidence.kernel_tables import read_kernel_table
+from scenarios.evidence.validation import DATA
+
+KERNELS: list[tuple[str, Precision, Library]] = [
+    ("h100", "fp8", "cutlass"),
+    ("b200", "fp8", "cutlass"),
+    ("l40s", "fp8", "cutlass"),
+    ("b200", "nvfp4", "cutlass"),
+    ("b200", "nvfp4", "cublas"),
+]
+SHAPES = np.round(2 ** np.random.default_rng(7).uniform(0.0, 15.0, (3, 60)))
+
+
+@pytest.mark.parametrize("name", ["h100", "a100", "b200", "l40s"])
+def test_tiles_ruled_out_are_never_the_fastest(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Priced one and all, every product takes the same kernel as when most tiles were ruled out by a lower bound."""
+    chip, found = load_gpu(name), []
+    for few in (0, 10**9):
+        monkeypatch.setattr(kernels, "FEW_PAIRS", few)
+        found += [price_matmul(chip, *SHAPES, weights_in_turn=turns) for turns in (0, 6)]
+    for pruned, whole in zip(found[:2], found[2:], strict=True):
+        assert (pruned.seconds == whole.seconds).all()
+        assert (pruned.fill_drain_seconds == whole.fill_drain_seconds).all()
+        assert (pruned.joules == whole.joules).all()
+
+
+@pytest.mark.parametrize(("name", "precision", "library"), KERNELS)
+def test_more_of_anything_is_never_slower_and_one_shape_is_priced_as_many_are(
+    name: str, precision: Precision, library: Library
+) -> None:
+    chip = load_gpu(name)
+    before = price_matmul(chip, *SHAPES, precision=precision, library=library)
+    assert not before.beats_bound.any()
+    alone = price_matmul(chip, *SHAPES[:, 3], precision=precision, library=library)
+    assert alone.seconds == before.seconds[3]
+    faster_memory = chip.model_copy(update={"memory": chip.memory.model_copy(update={"bandwidth": 2e13})})
+    unlimited = chip.model_copy(update={"power_watts": 1e6})
+    compute = chip.compute.model_copy(update={"max_clock_hz": 1.3 * chip.compute.highest_clock_hz})
+    for better in (faster_memory, unlimited, unlimited.model_copy(update={"compute": compute})):
+        base = unlimited if better.power_watts == unlimited.power_watts else chip
+        then = price_matmul(base, *SHAPES, precision=precision, library=library).seconds
+        now = price_matmul(better, *SHAPES, precision=precision, library=library).seconds
+        assert (now <= then * (1 + 1e-12)).all()
+
+
+def test_a_row_more_than_a_wave_of_tiles_takes_two_waves() -> None:
+    """256 rows are two tiles of 128 for each of 64 columns of tiles, one wave of an H100; 257 are three, and two."""
+    one, two = price_matmul(load_gpu("h100"), [256, 260], 8192, 8192, precision="fp8", library="cutlass").seconds
+    assert 1.5 < two / one < 2.2
+
+
+def test_a_kernel_that_never_splits_k_waits_for_every_step_of_it() -> None:
+    chip = load_gpu("h100")
+    own, split = (
+        price_matmul(chip, 16, 128, [16384, 65536], precision="fp8", library=library).seconds
+        for library in ("cutlass", "cublas")
+    )
+    assert own[1] - own[0] > 3.0 * (split[1] - split[0])
+    steps = (65536 - 16384) / 128
+    assert own[1] - own[0] > steps * chip.generation.matmul.serving_step_cycles / chip.compute.highest_clock_hz
+
+
+def test_weights_stay_in_an_l2_that_holds_all_that_are_used_in_turn() -> None:
+    """10 MB: six of them fit into the 96 MB of an L40S and not into the 50 MB of an H100; 40 MB only alone."""
+    for name, columns, turns, stays in (
+        ("l40s", 1280, 6, True),
+        ("h100", 1280, 6, False),
+        ("l40s", 5120, 1, True),
+        ("l40s", 5120, 6, False),
+    ):
+        chip = load_gpu(name)
+        cold, warm = (
+            float(price_matmul(chip, 16, columns, 4096, weights_in_turn=weights).seconds) for weights in (0, turns)
+        )
+        assert (warm < 0.7 * cold) == stays, (name, columns, turns)
+
+
+def test_results_stay_in_the_l2_of_an_l40s_until_they_outgrow_it() -> None:
+    chip = load_gpu("l40s")
+    small, large = price_matmul(chip, 8192, [2048, 16384], 32).seconds
+    bandwidth = chip.memory.bandwidth * chip.generation.matmul.write_efficiency
+    assert small < 8192 * 2048 * 2 / bandwidth
+    assert large > 8192 * 16384 * 2 / bandwidth
+
+
+@pytest.mark.parametrize(
+    ("table", "most"),
+    [
+        ("b200_gemm_bf16", 0.075),
+        ("l40s_gemm_bf16", 0.12),
+        ("h100_gemm_fp8", 0.085),
+        ("b200_gemm_fp8", 0.14),
+        ("l40s_gemm_fp8", 0.16),
+        ("b200_gemm_nvfp4", 0.13),
+    ],
+)
+def test_rows_that_no_fit_has_seen(table: str, most: float) -> None:
+    measured = read_kernel_table(DATA / "measured" / f"{table}.parquet")
+    rows = measured.rows[unseen_rows(measured.rows[["m", "n", "k"]])].iloc[::7]
+    predicted = measured.predict(load_gpu(table.split("_")[0]), rows)
+    assert np.abs(predicted * 1e6 / rows["us"] - 1.0).mean() < most
