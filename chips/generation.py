@@ -180,6 +180,8 @@ class AttentionCoefficients(Coefficients):
     """share of the shorter of matrix and softmax time that tiles computing side by side hide."""
     softmax_operations: Operations
     """vector instructions a score, beside the exponential."""
+    unit_bytes_per_clock: PerClock
+    """what the L2 delivers to one streaming multiprocessor."""
     l2_bytes_per_clock: PerClock
     """what the L2 delivers to the whole chip."""
     memory_efficiency: Fraction
@@ -203,7 +205,7 @@ class AttentionCoefficients(Coefficients):
     reduction_step: Seconds
     """what each split adds to the reduction: one dependent load from L2."""
     most_splits: Few
-    """parts into which the library splits a context at most."""
+    """parts into which the library splits a context at most, or (TensorRT-LLM) all contexts of a call."""
     planned_tokens: Count
     """up to so many query tokens in a call the asynchronous library plans splits ahead."""
     plan_step: Seconds

@@ -55,6 +55,7 @@ CONSTANTS: dict[str, tuple[str, ...]] = {
         "attention.synchronous_matrix_efficiency",
         "attention.overlap",
         "attention.l2_bytes_per_clock",
+        "attention.unit_bytes_per_clock",
         "attention.memory_efficiency",
         "attention.resident_share",
         "attention.kernel_latency",

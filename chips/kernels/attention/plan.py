@@ -87,11 +87,8 @@ def plan_attention(chip: Gpu, shape: AttentionShape, tile: AttentionTile, kernel
             padded = planned & decode & (tile.rows <= WARPGROUP_ROWS)
             splits = np.where(padded, float(coefficients.most_splits), splits)
         case "trtllm_gen" | "flashinfer":
-            fills = np.clip(
-                np.floor((slots if kernel == "trtllm_gen" else twice) / items),
-                1.0,
-                np.ceil(shape.context / LEAST_PART_KEYS[kernel]),
-            )
+            most = np.minimum(slots, coefficients.most_splits) if kernel == "trtllm_gen" else twice
+            fills = np.clip(np.floor(most / items), 1.0, np.ceil(shape.context / LEAST_PART_KEYS[kernel]))
             splits = np.where(decode, np.minimum(fills, coefficients.most_splits), 1.0)
         case "triton":
             padded = decode & (items <= TRITON_MOST_SPLIT)

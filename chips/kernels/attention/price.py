@@ -187,7 +187,11 @@ def _compute(
     time = time_tile(chip, shape, tile, plan.query_rows, kernel)
     # Where tiles side by side would take longer than one after the other, they are as good as one after the other.
     compute = np.minimum(_waves(chip, plan, time, tile.resident), _waves(chip, plan, time, np.ones_like(tile.resident)))
-    scores = plan.items * plan.mean * tile.computed(plan.query_rows) * tile.keys
+    blocks = plan.items * plan.mean
+    read = 2.0 * blocks * tile.keys * shape.head_dim * shape.kv_bytes
+    l2 = chip.generation.attention.l2_bytes_per_clock * chip.compute.clock_hz
+    compute = np.maximum(compute, time.ends + read / l2)
+    scores = blocks * tile.computed(plan.query_rows) * tile.keys
     return plan, time.ends, compute, time.limiter, scores
 
 

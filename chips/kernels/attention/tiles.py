@@ -218,8 +218,8 @@ def time_tile(
 
     Matrix and softmax are two engines. A tile alone takes them in turn (FlashAttention-2). Warpgroups that hand the
     matrix unit to each other (FlashAttention-3), or a second resident tile, hide the shorter of the two behind the
-    longer, up to ``overlap``. Keys and values come over the L2, of which every streaming multiprocessor has its
-    share. At its ends a tile loads its queries and first keys, fills the pipeline with one block in turn, masks the
+    longer, up to ``overlap``. Keys and values come from the L2 at the rate of one streaming multiprocessor among
+    others. At its ends a tile loads its queries and first keys, fills the pipeline with one block in turn, masks the
     block on the diagonal and stores its output.
     """
     coefficients, compute = chip.generation.attention, chip.compute
@@ -227,7 +227,7 @@ def time_tile(
     efficiency = coefficients.matrix_efficiency if overlaps else coefficients.synchronous_matrix_efficiency
     used_rows = np.minimum(query_rows, tile.rows)
     scores = tile.computed(query_rows) * tile.keys
-    element_clocks = shape.head_dim * compute.units / coefficients.l2_bytes_per_clock
+    element_clocks = shape.head_dim / coefficients.unit_bytes_per_clock
     key_clocks = element_clocks * shape.kv_bytes
 
     products = products_in(chip, kernel, shape.kv_precision)
@@ -251,7 +251,7 @@ def time_tile(
     ends = coefficients.tile_latency + (edges + mask + in_turn - block) / compute.clock_hz
     limiter = np.where(softmax > matrix, VECTOR_UNIT, MATRIX_UNIT)
     limiter = np.where(load >= block, ON_CHIP_NETWORK, limiter)
-    own_load = load * coefficients.l2_bytes_per_clock / compute.units / chip.generation.matmul.load_bytes_per_clock
+    own_load = load * coefficients.unit_bytes_per_clock / chip.generation.matmul.load_bytes_per_clock
     alone = np.where(load >= block, np.maximum(own_load, computing), block)
     clock = compute.clock_hz
     return TileTime(block / clock, shared / clock, alone / clock, ends, limiter)

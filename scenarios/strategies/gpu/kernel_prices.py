@@ -37,6 +37,7 @@ DIRECT: Library = "trtllm"  # the fastest direct kernels known, and NCCL's where
 MOST_GROUPS = 256  # whose prices a process remembers: chips, counts and frameworks
 MOST_RECENT = 64  # operators of several passes, so many as strategies that run the same passes ask for in turn
 NEVER_WAITED_FOR = 1e18  # bytes/s, or bytes a clock
+L2_RATES = ("l2_bytes_per_clock", "unit_bytes_per_clock")  # of attention
 FED_VECTOR_STEP_CYCLES = 45.0  # a load from shared memory, 29 (Luo et al., arXiv 2501.12084), 8 products and 8 sums
 
 
@@ -297,7 +298,7 @@ def _operands_at_hand(chip: Gpu) -> Gpu:
     ways = {"in_flight_bytes", "load_bytes_per_clock", "l2_bytes_per_clock"}
     at_hand = dict.fromkeys(ways, NEVER_WAITED_FOR) | {"vector_step_cycles": FED_VECTOR_STEP_CYCLES}
     matmul = generation.matmul.model_copy(update=at_hand)
-    attention = generation.attention.model_copy(update={"l2_bytes_per_clock": NEVER_WAITED_FOR})
+    attention = generation.attention.model_copy(update=dict.fromkeys(L2_RATES, NEVER_WAITED_FOR))
     families = {"matmul": matmul, "attention": attention}
     return chip.model_copy(update={"memory": memory, "generation": generation.model_copy(update=families)})
 

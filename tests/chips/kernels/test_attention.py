@@ -220,6 +220,20 @@ def test_a_head_of_another_dimension_costs_as_much_as_the_one_it_is_padded_to(
         assert one.bound_seconds < other.bound_seconds
 
 
+def seconds_of_drawn_calls(chip: Gpu, *, least_batch: int = 1) -> list[np.ndarray]:
+    """Of prefill, backward and decode, the latter on either cache, 1,500 calls each."""
+    draw = np.random.default_rng(7)
+    batch = least_batch * 2 ** draw.integers(0, 9, 1500)
+    tokens, context = draw.integers(1, 8192, 1500), draw.integers(1, 100_000, 1500)
+    kv_heads, group = draw.choice([1, 2, 4, 8, 16], (2, 1500))
+    sizes = (group * kv_heads, kv_heads, draw.choice([64, 80, 128, 192, 256, 512], 1500))
+    return [
+        price_attention_prefill(chip, batch, tokens, tokens, *sizes).seconds,
+        price_attention_backward(chip, batch, tokens, *sizes).seconds,
+        *(price_attention_decode(chip, batch, context, *sizes, kv_precision=kept).seconds for kept in PRECISIONS),
+    ]
+
+
 @pytest.mark.parametrize(
     ("part", "field", "more"),
     [
@@ -236,21 +250,23 @@ def test_more_memory_of_any_kind_is_never_slower(name: str, part: str, field: st
     chip = load_gpu(name)
     old = getattr(chip, part)
     larger = chip.model_copy(update={part: old.model_copy(update={field: getattr(old, field) * more})})
-    draw = np.random.default_rng(7)
-    batch, heads_of_each = 2 ** draw.integers(0, 9, 1500), draw.choice([1, 2, 4, 8, 16], 1500)
-    tokens, context = draw.integers(1, 8192, 1500), draw.integers(1, 100_000, 1500)
-    heads, head_dim = draw.choice([1, 2, 4, 8, 16], 1500), draw.choice([64, 80, 128, 192, 256, 512], 1500)
-    sizes = (heads * heads_of_each, heads, head_dim)
-    before, after = (
-        [
-            price_attention_prefill(each, batch, tokens, tokens, *sizes).seconds,
-            price_attention_backward(each, batch, tokens, *sizes).seconds,
-            *(price_attention_decode(each, batch, context, *sizes, kv_precision=kept).seconds for kept in PRECISIONS),
-        ]
-        for each in (chip, larger)
-    )
-    for slow, fast in zip(before, after, strict=True):
+    for slow, fast in zip(seconds_of_drawn_calls(chip), seconds_of_drawn_calls(larger), strict=True):
         assert np.all(fast <= slow * (1 + 1e-9))
+
+
+@pytest.mark.parametrize("more", [1.1, 1.5, 2.0])
+@pytest.mark.parametrize("name", ["v100", "a100", "l40s", "h100", "b200"])
+def test_more_streaming_multiprocessors_are_hardly_ever_slower(name: str, more: float) -> None:
+    """Hardly: to fill more of them FlashAttention splits contexts into more parts, whose sum may take longer."""
+    chip = load_gpu(name)
+    units = int(chip.compute.units * more)
+    larger = chip.model_copy(update={"compute": chip.compute.model_copy(update={"units": units})})
+    before, after = seconds_of_drawn_calls(chip), seconds_of_drawn_calls(larger)
+    for slow, fast in zip(before, after, strict=True):
+        assert np.mean(fast > slow * 1.01) < 0.15
+    if chip.generation.attention.kernel != "flash_attention_3":
+        for slow, fast in zip(before[:2], after[:2], strict=True):  # prefill is not split
+            assert np.all(fast <= slow * (1 + 1e-9))
 
 
 def test_splitting_serves_one_long_sequence() -> None:
