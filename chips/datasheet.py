@@ -77,6 +77,7 @@ def _figures(chip: Gpu | Dataflow | Systolic) -> dict[str, Value | None]:
         "link_gb_per_s": round(chip.link.bandwidth / 1e9, 1),
         "topology": chip.link.topology,
         "watts": chip.power_watts,
+        "kernels": "measured" if isinstance(chip, Gpu) and chip.kernels_measured else "not measured",
     }
 
 

@@ -37,6 +37,8 @@ from chips.quantity import (
 )
 from results.text_file import read_toml
 
+OWN = ("name", "title", "kernels_measured")
+"""Keys of a datasheet that no chip inherits from another."""
 CATALOG = Path(__file__).parent / "catalog"
 Precision = Literal["bf16", "fp8", "int8", "nvfp4"]
 ELEMENT_BYTES: dict[Precision, float] = {"bf16": 2, "fp8": 1, "int8": 1, "nvfp4": 0.5625}
@@ -189,6 +191,8 @@ class Gpu(ChipBase):
     design_watts: Watts | None = None
     """that it was designed for, where ``power_watts`` is a lower limit that was set."""
     on_chip: GpuOnChip
+    kernels_measured: bool = False
+    """whether kernels of this very chip were measured; its siblings inherit their coefficients, with wider bands."""
 
     @property
     def cache_bytes(self) -> float:
@@ -425,7 +429,7 @@ def layers(data: dict[str, Any], path: Path, younger: tuple[Path, ...] = ()) -> 
     generation's.
 
     A chip that ``inherits`` another (a name of the catalog, or a path beside its own file) takes over all that it does
-    not state itself, except name and title; its ``generation`` may then be a table that overrides coefficients.
+    not state itself, except what is ``OWN``; its ``generation`` may then be a table that overrides coefficients.
     Raises CatalogError where one is not known, or inherits itself.
     """
     own = _without(data, "inherits")
@@ -435,7 +439,7 @@ def layers(data: dict[str, Any], path: Path, younger: tuple[Path, ...] = ()) -> 
         if parent in (path, *younger):
             raise CatalogError(f"{path}: key 'inherits' is {data['inherits']!r}, which inherits from this file.")
         first, *older = layers(read_toml(parent), parent, (path, *younger))
-        older = [first._replace(table=_without(first.table, "name", "title")), *older]
+        older = [first._replace(table=_without(first.table, *OWN)), *older]
     kind = next((layer.table["kind"] for layer in (Layer(path, (), own), *older) if "kind" in layer.table), None)
     overrides = bool(older) and isinstance(own.get("generation", {}), dict)
     if kind != "gpu" or overrides:

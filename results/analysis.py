@@ -17,6 +17,7 @@ from results.schema import INPUTS, SWEPT
 Names = str | Sequence[str]
 # Inputs for which each kind of chip has words of its own.
 OWN_WORDS = ("launch", "framework", "collectives", "synchronization")
+UNMEASURED = {"sibling": " (those of a sibling were)", "unmeasured": ""}  # of the column ``kernels``
 # A win of less is inside of what the simulator itself is off by.
 WORTH = 1.05
 
@@ -220,3 +221,13 @@ def _single(results: pd.DataFrame, names: Sequence[str]) -> None:
 
 def _words(values: Mapping[str, object] | pd.Series) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def unmeasured_kernels(results: pd.DataFrame) -> list[str]:
+    """A sentence that names the chips of which nobody measured a kernel; none where all were measured."""
+    told = results[results["kernels"].isin(list(UNMEASURED))]
+    if told.empty:
+        return []
+    chips = dict(zip(told["chip"], told["kernels"], strict=True))
+    names = ", ".join(chip + UNMEASURED[source] for chip, source in chips.items())
+    return [f"Kernels that nobody measured, with wider bands (docs/unmeasured.md): {names}."]

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.analysis import inputs_of, pivot, varied
+from results.analysis import inputs_of, pivot, unmeasured_kernels, varied
 from results.answer import answer
 from results.atomic_file import written_beside
 from results.errors import SchemaError
@@ -89,6 +89,7 @@ def page_text(results: pd.DataFrame, source: str = "") -> str:
         common={name: results[name].iloc[0] for name in inputs_of(results) if results[name].nunique() == 1},
         total=len(results),
         unfit=_unfit(results),
+        unmeasured=unmeasured_kernels(results),
         data=_embedded(_data(shown, several) | _styles(results)),
         scenario=toml_of(manifest["scenario"]) if "scenario" in manifest else "",
         commands=[] if manifest else _commands(results),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from results.errors import SchemaError
 from results.units import NANOJOULES_PER_JOULE, PICOSECONDS_PER_SECOND
-from results.words import CAUSES, KV_PRECISIONS, LAUNCH_NAMES, PARTS, PHASES, PRECISIONS
+from results.words import CAUSES, KERNEL_SOURCES, KV_PRECISIONS, LAUNCH_NAMES, PARTS, PHASES, PRECISIONS
 
 Dtype = Literal["str", "int64", "float64", "bool"]
 
@@ -92,6 +92,12 @@ COLUMNS: dict[str, Column] = {
     "control_j": Column("instructions: fetch, decode, registers, sequencing", "J", "float64"),
     "static_j": Column("static power over the whole time", "J", "float64"),
     "limiter": Column("what most of the time waited for; empty where it does not fit", "", "str"),
+    "kernels": Column(
+        "whose kernels were measured: this chip's, a sibling's of its generation, or neither",
+        "",
+        "str",
+        KERNEL_SOURCES,
+    ),
     "fits": Column("whether the chip can hold the model and the strategy", "", "bool"),
     "reason": Column("why it does not fit: needs, has, what would fit; empty where it does", "", "str"),
 }

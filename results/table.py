@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from results.analysis import unmeasured_kernels
 from results.schema import COLUMNS, PART_COLUMNS, SETTING
 from results.units import format_seconds, percent, three_digits
 from results.words import BOUNDARY_PARTS
@@ -53,6 +54,8 @@ def print_comparison(
         console = open_console(stream)
         for _, same in results.groupby(list(SETTING), sort=False):
             _print_table(same, console)
+        for line in unmeasured_kernels(results):
+            console.print(line, soft_wrap=True)
         if too_close:
             console.print("too close for what these predictions have been off by (docs/accuracy.md)", style="bold")
             for line in too_close:

@@ -31,6 +31,9 @@ PRECISIONS = ("bf16", "fp8", "fp8-block", "nvfp4", "int8", "int4")
 KV_PRECISIONS = ("bf16", "fp8")
 """How keys and values are stored."""
 
+KERNEL_SOURCES = ("measured", "sibling", "unmeasured")
+"""Whose kernels a prediction rests on: the chip's own, those of another chip of its generation, or of no such chip."""
+
 BOUNDARY_PARTS = ("gap", "ramp", "drain", "dependency", "host")
 """What a kernel boundary is made of."""
 PARTS = ("matmul", "attention", "other", "allreduce", "launch", "host", "dependency", "fill_drain")

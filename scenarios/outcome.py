@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from chips.clock.time import PICOSECONDS_PER_SECOND, Picoseconds
 from results.words import PARTS
 from scenarios.assignment import Assignment
-from scenarios.bands import band, energy_band
+from scenarios.bands import band, energy_band, kernel_source
 from scenarios.energy import Dynamic, told
 from scenarios.inputs import INPUTS
 from scenarios.point import Point
@@ -122,6 +122,7 @@ def figures(assignment: Assignment, outcome: Outcome, alike: Outcome, batch: Cou
         **{f"{part}_j": each for part, each in by_part.items()},
         **{f"{cause}_j": each for cause, each in by_cause.items()},
         "limiter": outcome.limiter,
+        "kernels": kernel_source(point.chip),
         "fits": True,
         "reason": "",
     }

@@ -24,7 +24,12 @@ def as_toml(chip: Gpu, inherits: str, name: str, fits: Sequence[Fit]) -> str:
                 f"{key} = {constant.value:.4g} # fitted to {rows}: {constant.low:.3g} to {constant.high:.3g} (95%); "
                 f"{inherits}: {constant.before:.4g}"
             )
-    lines = [f'inherits = "{inherits}"', f'name = "{name}"', f'title = "{chip.title}, calibrated"']
+    lines = [
+        f'inherits = "{inherits}"',
+        f'name = "{name}"',
+        f'title = "{chip.title}, calibrated"',
+        "kernels_measured = true",
+    ]
     for section, values in sections.items():
         lines += ["", f"[generation.{section}]", *values]
     return "\n".join(lines) + "\n"

@@ -5,13 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from chips.spec import load_chip
+from chips.spec import chip_names, load_chip
 from loopline import compare
 from results.words import PARTS
-from scenarios.bands import COVERAGE, SPREADS, Spread, band, spreads, too_close
+from scenarios.bands import (
+    COVERAGE,
+    SPREADS,
+    Spread,
+    Spreads,
+    band,
+    kernel_source,
+    kernel_spreads,
+    spreads,
+    too_close,
+)
 from scenarios.commands.main import main
 from scenarios.evidence.accuracy import predict_left_out, predict_tables
-from scenarios.evidence.error_bands import as_toml, compute_spreads
+from scenarios.evidence.error_bands import FAMILIES, as_toml, compute_spreads
 from scenarios.evidence.validation import DATA
 
 
@@ -50,6 +60,32 @@ def test_a_chip_of_a_generation_that_nobody_measured_has_a_wider_band():
     frame = compare("llama-3.1-8b", ["h100", "b200"], strategy="per_operator", phase="prefill").set_index("chip")
     width = (frame["seconds_high"] - frame["seconds_low"]) / frame["seconds"]
     assert width["b200"] > 1.5 * width["h100"]
+
+
+def test_a_sibling_of_a_measured_chip_has_its_bands_half_as_wide_again():
+    known = Spreads(
+        kernels={
+            name: {family: Spread(low=0.9, high=1.2, rows=100, tables="") for family in FAMILIES}
+            for name in ("hopper", "unmeasured")
+        },
+        runs={},
+    )
+    sources = {name: kernel_source(load_chip(name), known) for name in ("h100", "h20", "a100", "sn40l")}
+    assert sources == {"h100": "measured", "h20": "sibling", "a100": "unmeasured", "sn40l": "unmeasured"}
+    own, sibling = (kernel_spreads(load_chip(name), "decode", known)["matmul"] for name in ("h100", "h20"))
+    assert (sibling.low, sibling.high) == (pytest.approx(own.low**1.5), pytest.approx(own.high**1.5))
+
+
+def test_a_chip_counts_as_measured_where_the_project_has_its_tables():
+    measured = {path.stem.partition("_")[0] for path in (DATA / "measured").glob("*_gemm_*.parquet")}
+    assert {name for name in chip_names() if getattr(load_chip(name), "kernels_measured", False)} == measured
+
+
+def test_the_compare_table_names_chips_that_nobody_measured(capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "llama-3.2-1b", "--chips", "h100", "h20", "sn40l", "--strategy", "kernel_loop"])
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "docs/unmeasured.md): h20 (those of a sibling were), sn40l." in said
 
 
 def test_errors_of_one_family_do_not_average_out_and_those_of_two_do():
