@@ -15,7 +15,9 @@ A band holds the measurement in about 8 of 10 cases. It composes so:
   its sibling, half as large again; of another, and a dataflow chip, those of a chip that was left out whole.
 * Joules are watts times seconds: they carry the error of measured watts, and that of the time that static power is
   spent in; both are independent.
-* A training step is held against published steps and layers as a whole.
+* A training step has the errors of its kernels on that chip, or those of published steps and layers as a whole (which
+  have theirs in them) where these are wider. Those steps ran a kernel an operator; other strategies have the errors of
+  their own launches beside.
 
 Two strategies on the same chips share their kernels, so they share the kernels' errors: if products take 10% longer
 than predicted, they do so in both. Only the part of a family that one strategy has more of counts for the difference.
@@ -47,7 +49,6 @@ if TYPE_CHECKING:
 
 SPREADS = Path(__file__).parent / "bands.toml"
 COVERAGE = 0.8
-KERNEL_PARTS = ("matmul", "attention", "allreduce")
 OVERHEAD_PARTS = ("other", "launch", "host", "dependency", "fill_drain")
 MEASURED, SIBLING, UNMEASURED = KERNEL_SOURCES
 SIBLING_WIDTH = 1.5  # published runs of H800 and A100 40 GB are off 1.6 and 1.1 times as much as of H100 and A100
@@ -108,10 +109,11 @@ def kind_of_run(chip: ChipBase, strategy: str) -> str:
 
 
 def kernel_spreads(chip: ChipBase, phase: str, known: Spreads) -> dict[str, Spread]:
-    """The spread of each part of ``KERNEL_PARTS`` on this chip; a request's attention is mostly that of decode."""
+    """The spread of each part that has tables, on this chip; a request's attention is mostly that of decode, a training
+    step's that of prefill."""
     source = kernel_source(chip, known)
     families = known.kernels[chip.generation.name if isinstance(chip, Gpu) and source != UNMEASURED else UNMEASURED]
-    attention = "attention_prefill" if phase == "prefill" else "attention_decode"
+    attention = "attention_prefill" if phase in ("prefill", "train") else "attention_decode"
     chosen = {"matmul": families["matmul"], "attention": families[attention], "allreduce": families["allreduce"]}
     if source == SIBLING:
         return {part: spread.widened(SIBLING_WIDTH) for part, spread in chosen.items()}
@@ -142,13 +144,13 @@ def band(
     known, whole = spreads(), sum(parts.values())
     below: Quantity
     above: Quantity
+    below, above = kernel_band(parts, kernel_spreads(chip, phase, known))
+    kind = kind_of_run(chip, strategy)
     if phase == "train":
-        run = known.runs[TRAINING]
-        below, above = whole * run.below, whole * run.above
-    else:
-        run = known.runs[kind_of_run(chip, strategy)]
-        below, above = kernel_band(parts, kernel_spreads(chip, phase, known))
-        overhead = sum(parts[part] for part in OVERHEAD_PARTS)
+        steps = known.runs[TRAINING]
+        below, above = np.maximum(below, whole * steps.below), np.maximum(above, whole * steps.above)
+    if phase != "train" or kind != PER_OPERATOR:
+        run, overhead = known.runs[kind], sum(parts[part] for part in OVERHEAD_PARTS)
         below, above = below + overhead * run.below, above + overhead * run.above
     return np.maximum(whole - below, np.minimum(bound_seconds, whole)), whole + above
 
@@ -182,13 +184,14 @@ def too_close(results: pd.DataFrame, chips: Mapping[str, ChipBase]) -> list[str]
 def _unsure(chip: ChipBase, one: pd.Series, other: pd.Series) -> float:
     """Seconds by which the difference of two strategies may be wrong, from what they do not share."""
     known, phase = spreads(), str(one["phase"])
-    kinds = [TRAINING if phase == "train" else kind_of_run(chip, row["strategy"]) for row in (one, other)]
-    kernels = kernel_spreads(chip, phase, known)
-    if phase == "train":
-        kernels = dict.fromkeys(KERNEL_PARTS, known.runs[TRAINING])
-    terms = [(one[f"{part}_s"] - other[f"{part}_s"]) * spread.widest for part, spread in kernels.items()]
+    kinds = [kind_of_run(chip, row["strategy"]) for row in (one, other)]
+    steps = known.runs[TRAINING].widest if phase == "train" else 0.0
+    terms = [
+        (one[f"{part}_s"] - other[f"{part}_s"]) * max(spread.widest, steps)
+        for part, spread in kernel_spreads(chip, phase, known).items()
+    ]
     overheads = [
-        sum(row[f"{part}_s"] for part in OVERHEAD_PARTS) * known.runs[kind].widest
+        sum(row[f"{part}_s"] for part in OVERHEAD_PARTS) * max(known.runs[kind].widest, steps)
         for row, kind in zip((one, other), kinds, strict=True)
     ]
     together = all(strategy_on(chip, row["strategy"]).fuses for row in (one, other))

@@ -88,6 +88,20 @@ def test_the_compare_table_names_chips_that_nobody_measured(capsys):
     assert "docs/unmeasured.md): h20 (those of a sibling were), sn40l." in said
 
 
+def width_of(frame):
+    return (frame["seconds_high"] - frame["seconds_low"]) / frame["seconds"]
+
+
+def test_a_training_step_has_a_band_of_its_chip_and_its_strategy():
+    """None is tighter than that of what was measured: a kernel an operator on H100s."""
+    rows = compare("llama-3.1-8b", ["h100", "b300", "sn40l"], 8, phase="train", batch=8, context=2048)
+    width = width_of(rows.set_index(["chip", "strategy"]))
+    assert (width >= width["h100", "per_operator"]).all()
+    assert len(set(width.round(4))) == len(width), "each chip and strategy has its own"
+    assert width["b300", "per_operator"] > 1.3 * width["h100", "per_operator"]
+    assert (width["sn40l"] > 1.3 * width["h100", "per_operator"]).all()
+
+
 def test_errors_of_one_family_do_not_average_out_and_those_of_two_do():
     chip, nothing = load_chip("h100"), dict.fromkeys(PARTS, 0.0)
     one, other = (nothing | {part: 1.0} for part in ("matmul", "attention"))
