@@ -13,7 +13,7 @@ from scenarios.point import Point
 from scenarios.strategies import STRATEGIES, alike_passes
 from scenarios.training.stages import training_work
 from scenarios.workload.decoder import forward
-from scenarios.workload.operators import Attention, Count, Operator, Step
+from scenarios.workload.operators import Attention, Count, Decoder, Operator, Step
 
 
 def passes_of(assignment: Assignment) -> list[tuple[Step, int]]:
@@ -43,6 +43,17 @@ def passes_of(assignment: Assignment) -> list[tuple[Step, int]]:
             own = contexts[lanes] if lanes.size > 1 else int(contexts[lanes[0]])
             passes.append((pass_of(batch, 1, own), lanes.size))
     return passes
+
+
+def decoders_of_point(assignment: Assignment) -> list[Decoder]:
+    """A decoder of a point's first pass, and in training one of its backward pass."""
+    point = assignment.point
+    if point.phase == "train":
+        work = training_work(assignment)
+        return [work.forward.decoders[0], work.backward.decoders[0]]
+    if point.phase == "request":
+        assignment = replace(assignment, point=replace(point, phase="prefill", output_tokens=None))
+    return [passes_of(assignment)[0][0].decoders[0]]
 
 
 def cuts_products(point: Point) -> bool:

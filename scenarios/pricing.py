@@ -11,21 +11,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from chips.spec import Dataflow, Gpu
 from cluster import LOCAL, Communicator, Executor, run_ranks
 from scenarios.assignment import Assignment, assign
 from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.inputs import Option, showing_inputs
 from scenarios.memory import assign_fitting
 from scenarios.outcome import Columns, Outcome, Record, asked, figures
+from scenarios.passes import decoders_of_point
 from scenarios.point import Point, make_point
 from scenarios.running import Together, run, run_alike, run_alone
 from scenarios.shared_clocks import run_together
 from scenarios.strategies import STRATEGIES
+from scenarios.strategies.decoder_kernels import decoder_kernels
 from scenarios.workload.model import Model
 
 if TYPE_CHECKING:
     import pandas as pd
 
+KERNEL_COLUMNS = ("decoder_kernels", "decoder_launches", "backward_kernels", "backward_launches")
 FEW = 64  # points; more are recorded first, and share clocks
 Refusal = DoesNotFit | ScenarioError
 
@@ -79,6 +83,8 @@ class Prices:
                 batches, contexts = batches[0], contexts[0]
             for name, values in figures(each.assignment, each.outcome, each.alike, batches, contexts).items():
                 columns[name][each.numbers] = values
+            for name, value in _kernels(each.assignment).items():
+                columns[name][each.numbers] = value
         return columns
 
     def frame(self) -> pd.DataFrame:
@@ -117,6 +123,17 @@ def price(points: Sequence[Point], *, executor: Executor = LOCAL, communicator: 
         except (DoesNotFit, ScenarioError) as refusal:
             refusals[number] = refusal
     return Prices(points, together, refusals)
+
+
+def _kernels(assignment: Assignment) -> dict[str, float]:
+    """Kernels and launches of one decoder, forward and backward."""
+    point, found = assignment.point, dict.fromkeys(KERNEL_COLUMNS, 0.0)
+    assert isinstance(point.chip, Gpu | Dataflow)
+    names = zip(KERNEL_COLUMNS[::2], KERNEL_COLUMNS[1::2], decoders_of_point(assignment), strict=False)
+    for kernels, launches, decoder in names:
+        how = point.chip, assignment.shard.ranks, point.strategy, point.launch, point.framework
+        found[kernels], found[launches] = decoder_kernels(*how, decoder)
+    return found
 
 
 @showing_inputs

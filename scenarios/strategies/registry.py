@@ -20,7 +20,8 @@ class Strategy:
     ``issue`` issues a whole pass on the clock: (clock, group, step, launch) -> when its last kernel ends. The group
     is that of its kind of chip, so that no single signature fits all. ``fuses``: whether operators share a kernel:
     residual adds ride with normalisations, and launches are those of a persistent kernel. ``streams``: whether all that
-    crosses HBM is a task on an engine of its own, or part of the kernel that needs it.
+    crosses HBM is a task on an engine of its own, or part of the kernel that needs it. ``loops``: whether one launch
+    is for all decoders.
     """
 
     name: str
@@ -28,17 +29,18 @@ class Strategy:
     issue: Callable[..., Time]
     fuses: bool
     streams: bool
+    loops: bool = False
 
 
 STRATEGIES: dict[str, dict[str, Strategy]] = {}
 """By name, in the order in which they are declared, and kind of chip."""
 
 
-def strategy(name: str, kind: str, *, fuses: bool, streams: bool) -> Callable[[Written], Written]:
+def strategy(name: str, kind: str, *, fuses: bool, streams: bool, loops: bool = False) -> Callable[[Written], Written]:
     """Enter the function that follows as strategy ``name`` on chips of ``kind`` (``gpu`` or ``dataflow``)."""
 
     def enter(function: Written) -> Written:
-        STRATEGIES.setdefault(name, {})[kind] = Strategy(name, kind, function, fuses, streams)
+        STRATEGIES.setdefault(name, {})[kind] = Strategy(name, kind, function, fuses, streams, loops)
         return function
 
     return enter

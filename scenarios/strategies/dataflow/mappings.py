@@ -39,7 +39,7 @@ def fused_decoder(clock: Timeline, group: DataflowGroup, step: Step, launch: str
     return _fused(clock, group, step, launch, looped=False)
 
 
-@strategy("kernel_loop", "dataflow", fuses=True, streams=True)
+@strategy("kernel_loop", "dataflow", fuses=True, streams=True, loops=True)
 def kernel_loop(clock: Timeline, group: DataflowGroup, step: Step, launch: str) -> Time:
     """One kernel for all decoders: while a layer's dependent tail finishes, the next layer's weights stream in."""
     return _fused(clock, group, step, launch, looped=True)

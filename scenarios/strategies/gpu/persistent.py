@@ -55,7 +55,7 @@ def fused_decoder(clock: Timeline, group: GpuGroup, step: Step, launch: str) -> 
     return _persistent(clock, group, step, launch, looped=False)
 
 
-@strategy("kernel_loop", "gpu", fuses=True, streams=True)
+@strategy("kernel_loop", "gpu", fuses=True, streams=True, loops=True)
 def kernel_loop(clock: Timeline, group: GpuGroup, step: Step, launch: str) -> Time:
     """One persistent kernel for the whole pass (a megakernel): a single launch, weights prefetched across operators."""
     return _persistent(clock, group, step, launch, looped=True)
