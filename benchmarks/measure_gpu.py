@@ -49,6 +49,14 @@ def gemm_rows() -> list[Row]:
     return [{"m": m, "n": n, "k": k} for m, (n, k) in product(tokens, (*weights, *split, *squares))]
 
 
+def odd_gemm_rows() -> list[Row]:
+    """Rows beside a whole number of tiles, and weights whose rows are no multiple of 16 bytes."""
+    tokens = (3, 17, 65, 129, 257, 513, 1025, 2049, 4097)
+    odd = ((50257, 768), (50257, 1600), (4097, 4096), (4096, 4097), (4098, 4098), (4100, 4100), (1001, 1001))
+    whole = ((4096, 4096), (8192, 8192), (1024, 8192))
+    return [{"m": m, "n": n, "k": k} for m, (n, k) in product(tokens, (*odd, *whole))]
+
+
 def attention_rows(tokens: Sequence[int], batches: Sequence[int], contexts: Sequence[int]) -> list[Row]:
     """Grouped-query attention of Llama on 1 to 8 chips; one row for every possible combination."""
     heads = ((32, 8), (16, 4), (8, 2), (4, 1), (32, 32), (64, 8), (8, 1))
@@ -95,7 +103,8 @@ def collective_rows(gpus: int) -> list[Row]:
 def tables(gpus: int) -> dict[str, Table]:
     """Every table by name. Collectives only with several GPUs."""
     found = [
-        Table("gemm_bf16", gemm_rows(), gemm_bytes, "gemm"),
+        Table("gemm_bf16", [*gemm_rows(), *odd_gemm_rows()], gemm_bytes, "gemm"),
+        Table("gemm_fp8", gemm_rows(), gemm_bytes, "gemm_fp8"),
         Table("attention_prefill_bf16", prefill_rows(), attention_bytes, "attention"),
         Table("attention_decode_bf16", decode_rows(), attention_bytes, "attention"),
         Table("stream", stream_rows(), stream_bytes, "stream"),

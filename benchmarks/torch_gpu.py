@@ -85,6 +85,25 @@ class TorchGpu:
         out = self.torch.empty(row["m"], row["n"], dtype=torch.bfloat16, device="cuda")
         return self._graph(lambda call: torch.matmul(inputs, weights[call % count].t(), out=out))
 
+    def gemm_fp8(self, row: Row) -> float:
+        """``torch._scaled_mm``, the FP8 product alone, with a scale of each whole operand known before."""
+        torch, count = self.torch, copies_of(gemm_bytes(row) / 2)
+        if torch.cuda.get_device_capability() < (8, 9):
+            raise CannotMeasure("this GPU has no FP8 matrix unit.")
+        one = torch.ones((), dtype=torch.float32, device="cuda")
+        inputs, weights = (
+            [self._random(rows, row["k"]).to(torch.float8_e4m3fn) for _ in range(copies)]
+            for rows, copies in ((row["m"], 1), (row["n"], count))
+        )
+
+        def product(call: int) -> object:
+            weight = weights[call % count].t()
+            return torch._scaled_mm(
+                inputs[0], weight, scale_a=one, scale_b=one, out_dtype=torch.bfloat16, use_fast_accum=True
+            )
+
+        return self._graph(product)
+
     def attention(self, row: Row) -> float:
         """FlashAttention with its cache where installed; else PyTorch's own, which has no decode kernel."""
         torch, batch, dim = self.torch, row["batch_size"], row["head_dim"]

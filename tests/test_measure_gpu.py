@@ -44,6 +44,7 @@ def test_every_table_is_read_and_predicted_to_the_last_row(measured):
     results = validate(measured)
     assert {result.table.split(",")[0].removeprefix("h100_") for result in results} == {
         "gemm_bf16",
+        "gemm_fp8",
         "attention_prefill_bf16",
         "attention_decode_bf16",
         "stream",
