@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from chips.energy import DYNAMIC
 from chips.kernels.kernel_time import LATENCY, MATRIX_UNIT, MEMORY, ON_CHIP_NETWORK, KernelTime
 from chips.kernels.matmul.kernels import Products, fastest
-from chips.kernels.matmul.tiles import Floats, Tiles, serving_kernels, tiles_of
+from chips.kernels.matmul.tiles import PIECE_BYTES, WHOLE_ROW_BYTES, Floats, Tiles, serving_kernels, tiles_of
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
 ARRAY_BYTES = 120e3
@@ -54,7 +54,8 @@ def price_matmul(
     ``stored_bits``: weights lie in memory in so many bits each, with their part of scales (AWQ, GPTQ: 4 or 8 and a
     scale of 16 for 128), and become ``precision``, 16 bits, on their way into the product: a kernel of Marlin's kind.
     ``library``: "cutlass" is the serving library's own FP8 kernel, whose tile goes by the rows alone, and which never
-    splits k. FP8 and NVFP4 activations are quantized by kernels of their own (``chips.kernels.quantize``).
+    splits k. Where rows of n or k values are no multiple of 16 bytes, other kernels run, which copy them in pieces.
+    FP8 and NVFP4 activations are quantized by kernels of their own (``chips.kernels.quantize``).
     Raises ValueError on a dimension or count below 1, CatalogError on a precision that the chip lacks.
     """
     given = [np.asarray(value, np.float64) for value in (m, n, k, count)]
@@ -73,12 +74,11 @@ def price_matmul(
     if library == "cutlass":
         groups = list(serving_kernels(chip, precision, flat[0], exact=exact))
     else:
-        tiles = tiles_of(chip, precision, exact=exact, stored_bits=stored_bits)
-        chunk = max(1, int(ARRAY_BYTES / flat.itemsize / tiles.rows.size))
-        groups = [
-            (np.arange(first, min(first + chunk, flat.shape[1])), tiles)
-            for first in range(0, max(flat.shape[1], 1), chunk)
-        ]
+        groups = []
+        for row_bytes, places in _by_row_bytes(flat, precision):
+            tiles = tiles_of(chip, precision, exact=exact, stored_bits=stored_bits, row_bytes=row_bytes)
+            chunk = max(1, int(ARRAY_BYTES / flat.itemsize / tiles.rows.size))
+            groups += [(places[first : first + chunk], tiles) for first in range(0, max(places.size, 1), chunk)]
     parts = []
     for places, tiles in groups:
         rows, columns, depth, many = flat[:, places]
@@ -119,6 +119,21 @@ def _price(
         memory_bytes=kernel.read_bytes + products.output_bytes,
     )
     return seconds, fill, np.minimum(start, fill), bound, limiter, events.within_limit(spent, seconds)
+
+
+def _by_row_bytes(flat: Floats, precision: Precision) -> list[tuple[float, NDArray[np.intp]]]:
+    """Shapes by what their rows are multiples of, whichever of n and k an operand's rows have; all of NVFP4 are whole.
+
+    ``flat``: m, n, k and count of the shapes.
+    """
+    row_bytes = np.full(flat.shape[1], WHOLE_ROW_BYTES)
+    if precision != "nvfp4":
+        for least in (WHOLE_ROW_BYTES, PIECE_BYTES):
+            odd = (flat[1:3] * ELEMENT_BYTES[precision] % least).any(axis=0)
+            row_bytes[odd] = PIECE_BYTES if least == WHOLE_ROW_BYTES else ELEMENT_BYTES[precision]
+    if (row_bytes == WHOLE_ROW_BYTES).all():
+        return [(WHOLE_ROW_BYTES, np.arange(flat.shape[1]))]
+    return [(float(size), np.flatnonzero(row_bytes == size)) for size in np.unique(row_bytes)]
 
 
 def _vector_chain(products: Products) -> Floats:

@@ -36,6 +36,13 @@ NARROW_SIDE = 128.0
 met less well, the H100's alike.
 """
 
+WHOLE_ROW_BYTES = 16.0
+"""Rows of operands that are a multiple of it are copied in bulk to the matrix unit (TMA, wgmma), and 16 bytes a lane:
+NVIDIA's matrix multiplication guide asks for it, the CUDA programming guide for tensor maps requires it."""
+PIECE_BYTES = 4.0
+"""What an asynchronous copy takes at least (cp.async, PTX ISA); rows of no multiple come through registers."""
+SINGLE_VALUES = 16.0
+"""A clock, of such rows, that 32 lanes of a multiprocessor load one by one, and store into shared memory."""
 DEQUANTIZE_OPERATIONS = 2.0
 """Vector instructions a weight, two of which lie in one register: mask and merge, subtract, scale, for each place of a
 word [inferred from Marlin's algorithm: Frantar et al., arXiv 2408.11743]."""
@@ -64,7 +71,14 @@ class Tiles:
     result_rate: float = np.inf
 
 
-def tiles_of(chip: Gpu, precision: Precision, *, exact: bool = False, stored_bits: float | None = None) -> Tiles:
+def tiles_of(
+    chip: Gpu,
+    precision: Precision,
+    *,
+    exact: bool = False,
+    stored_bits: float | None = None,
+    row_bytes: float = WHOLE_ROW_BYTES,
+) -> Tiles:
     """The tile shapes of this chip: sides that its generation's library compiles, as far as the registers hold them.
 
     Half of the registers accumulate. Thread block clusters receive one operand once for two tiles (multicast).
@@ -72,6 +86,8 @@ def tiles_of(chip: Gpu, precision: Precision, *, exact: bool = False, stored_bit
     ``exact``: where the matrix unit's sums of FP8 products are short, vector lanes add them to the tile at every step.
     ``stored_bits``: of a weight in memory, where these are fewer: vector lanes make 16-bit weights of those of each
     tile, and warps hand both operands to the matrix unit from their registers.
+    ``row_bytes``: what rows of operands are multiples of, where it is less than the copies in bulk need: warps hand
+    them to the matrix unit from their registers, and rows of odd values wait there for each other.
     """
     coefficients, on_chip = chip.generation.matmul, chip.on_chip
     sides = np.array(coefficients.tile_sides, np.float64)
@@ -85,7 +101,9 @@ def tiles_of(chip: Gpu, precision: Precision, *, exact: bool = False, stored_bit
             f"{chip.name}: half of on_chip.register_bytes, {on_chip.register_bytes:g}, holds no tile of the sides that "
             f"generation.matmul.tile_sides names, {', '.join(map(str, coefficients.tile_sides))}."
         )
-    return tiles_like(chip, precision, rows[fits], columns[fits], exact=exact, stored_bits=stored_bits)
+    return tiles_like(
+        chip, precision, rows[fits], columns[fits], exact=exact, stored_bits=stored_bits, row_bytes=row_bytes
+    )
 
 
 def tiles_like(
@@ -96,6 +114,7 @@ def tiles_like(
     *,
     exact: bool = False,
     stored_bits: float | None = None,
+    row_bytes: float = WHOLE_ROW_BYTES,
 ) -> Tiles:
     """Tiles of these ``rows`` and ``columns``, arrays over tile shapes; the rest as ``tiles_of``."""
     coefficients, on_chip = chip.generation.matmul, chip.on_chip
@@ -105,18 +124,19 @@ def tiles_like(
 
     depth = coefficients.step_bytes / ELEMENT_BYTES[precision]
     rate = chip.compute.matrix_flop_per_clock[precision] * coefficients.matrix_efficiency
-    if stored_bits is not None:
-        rate = min(rate, on_chip.warp_matrix_flop_per_clock)
+    by_warps = stored_bits is not None or row_bytes < WHOLE_ROW_BYTES
+    if by_warps:
+        rate = min(rate, on_chip.warp_matrix_flop_per_clock * ELEMENT_BYTES["bf16"] / ELEMENT_BYTES[precision])
     multiply = 2.0 * rows * columns * depth / rate
+    if row_bytes < PIECE_BYTES:
+        multiply += (rows + columns) * depth / SINGLE_VALUES
     if exact and precision == "fp8" and coefficients.short_fp8_sums:
         multiply += rows * columns / chip.compute.vector_lanes
     instruction_rows = np.minimum(coefficients.instruction_rows, along)
     operand_reads = along / instruction_rows * (instruction_rows + across) * coefficients.step_bytes
     shrunk = 1.0 if stored_bits is None else stored_bits / 16.0
     loaded = (rows + columns * shrunk) * coefficients.step_bytes
-    load = loaded - (
-        longer / 2.0 * coefficients.step_bytes if on_chip.cluster_units > 1 and stored_bits is None else 0.0
-    )
+    load = loaded - (longer / 2.0 * coefficients.step_bytes if on_chip.cluster_units > 1 and not by_warps else 0.0)
     if stored_bits is not None:
         multiply = np.maximum(multiply, columns * depth * DEQUANTIZE_OPERATIONS / chip.compute.vector_lanes)
     feed = np.maximum(operand_reads / SHARED_BYTES_PER_CLOCK, load / coefficients.load_bytes_per_clock)
