@@ -38,8 +38,14 @@ class Assignment:
         return _one_group(self.point, self.layout)
 
     @property
+    def without_stages(self) -> bool:
+        """Whether each replica computes its whole share of the batch at once."""
+        replicas = self.layout.replicas(self.point.count)
+        return self.layout.pipeline == 1 and self.layout.micro_batch * replicas == self.point.batch
+
+    @property
     def replica(self) -> Point:
-        """One of the replicas that serve requests beside each other, of chips 0 and up, with its share of the batch."""
+        """One tensor-parallel group with what it computes at a time, of the replicas that serve beside each other."""
         return replace(self.point, count=self.layout.tensor, batch=self.layout.micro_batch, parallel=WHOLE)
 
     @cached_property
@@ -79,7 +85,8 @@ class Assignment:
 
 def assign(point: Point) -> Assignment:
     """Resolve a point. Raises DoesNotFit where too few chips are left, ScenarioError where the model does not split."""
-    layout = point.parallel.of(point.count, point.batch, point.context, point.model)
+    trains = point.phase == "train"
+    layout = point.parallel.of(point.count, point.batch, point.context, point.model, trains=trains)
     if not _one_group(point, layout):
         working: Sequence[int] = range(point.count)
         if point.variation.failed:

@@ -338,8 +338,8 @@ INPUTS = (
         str,
         "",
         meaning="how the chips share the work, as replicas and stages; one tensor-parallel group if not given",
-        help="How chips share the work: tensor=8, and replicas of these; in training also pipeline=4 context=2 "
-        "micro-batch=1 interleaved=2 recompute=full|layers|operators|selective sequence (docs/training.md).",
+        help="How chips share the work: tensor=8 pipeline=4 micro-batch=1, and replicas of these; in training also "
+        "context=2 interleaved=2 recompute=full|layers|operators|selective sequence (docs/training.md).",
         axis=12,
         parse=_parallel,
         example="tensor=8,pipeline=4",

@@ -24,9 +24,26 @@ def needed_bytes(assignment: Assignment) -> float:
     model = point.model
     if point.phase == "train":
         return max(held_in_training(assignment))
+    if not assignment.one_group:
+        return max(held_in_stages(assignment))
     entries = point.batch * model.kept_entries(point.context)
     weights = model.weight_bytes(point.quantization, shard.ranks)
     return weights + entries * model.kv_entry_bytes(shard.kv_heads, point.quantization)
+
+
+def held_in_stages(assignment: Assignment) -> list[float]:
+    """Bytes of a chip of each stage in inference: its decoders and what is around them, and the keys of its replica."""
+    point, shard, stages = assignment.point, assignment.shard, assignment.layout.pipeline
+    model, quantization = point.model, point.quantization
+    around = model.model_copy(update={"layers": 0}).weight_bytes(quantization, shard.ranks)
+    decoder = (model.weight_bytes(quantization, shard.ranks) - around) / model.layers
+    share = point.batch // assignment.layout.replicas(point.count)
+    keys = share * model.kept_entries(point.context) * model.kv_entry_bytes(shard.kv_heads, quantization)
+    bits = around / (model.parameters - model.layers * model.decoder_parameters)  # bytes a parameter of a chip
+    return [
+        decoders * (decoder + keys / model.layers) + bits * (held - decoders * model.decoder_parameters)
+        for decoders, held in zip(decoders_of(model.layers, stages), parameters_of(model, stages), strict=True)
+    ]
 
 
 def held_in_training(assignment: Assignment) -> list[float]:
@@ -83,8 +100,7 @@ def assign_fitting(point: Point) -> Assignment:
     """
     _check_precision(point)
     assignment = assign(point)
-    replicas = not assignment.one_group and point.phase != "train"
-    check_memory(replace(assignment, point=assignment.replica) if replicas else assignment)
+    check_memory(assignment)
     return assignment
 
 
@@ -126,11 +142,14 @@ def check_memory(assignment: Assignment) -> None:
 def _what_would(assignment: Assignment, capacity_bytes: float) -> str:
     """The fewest chips that hold a group's work, of the counts over which it splits; of a pipeline, what helps."""
     point = assignment.point
-    counts = tensor_parallel_counts(point.model) if assignment.one_group else ()
+    whole = assignment.layout.pipeline == 1 and point.phase != "train"
+    counts = tensor_parallel_counts(point.model) if whole or assignment.one_group else ()
     for count in counts:
         wider = replace(assignment, shard=shard(point.model, count))
         if count > assignment.shard.ranks and needed_bytes(wider) <= capacity_bytes:
             return f"{count:,} chips would hold it"
     if point.phase == "train":
         return "smaller micro-batches, more stages or tensor-parallel chips, or recomputation need less (--parallel)"
+    if not whole:
+        return "more stages or tensor-parallel chips, or fewer sequences, need less (--parallel)"
     return f"not even {counts[-1]:,} chips would hold it, the most over which it splits"

@@ -175,9 +175,15 @@ def _check_training_inputs(asked: Mapping[str, Any], phase: str) -> None:
 def _check_split(split: Parallel, asked: Mapping[str, Any]) -> None:
     if split.trains and asked["phase"] != "train":
         raise ScenarioError(
-            f"--parallel {split}: but for tensor=CHIPS it belongs to --phase train, not {asked['phase']}."
+            f"--parallel {split}: but for tensor=CHIPS, pipeline=STAGES and micro-batch=SEQUENCES it belongs to "
+            f"--phase train, not {asked['phase']}."
         )
-    split.of(asked["count"], asked["batch"], asked["context"], asked["model"])  # refuses what does not divide
+    trains = asked["phase"] == "train"
+    if not trains and split != Parallel(split.tensor) and asked["variation"] != ALIKE:
+        raise ScenarioError(
+            f"--variation with --parallel {split} belongs to --phase train; in inference stages are alike."
+        )
+    split.of(asked["count"], asked["batch"], asked["context"], asked["model"], trains=trains)  # refuses what is uneven
 
 
 def _check_named_chips(variation: Variation, count: int, text: object) -> None:

@@ -19,6 +19,7 @@ from scenarios.memory import assign_fitting
 from scenarios.outcome import Outcome
 from scenarios.passes import passes_of, with_contexts
 from scenarios.point import ALIKE, Point
+from scenarios.stages_in_turn import run_stages
 from scenarios.strategies import run_strategy
 from scenarios.strategies.bound import lower_bound
 from scenarios.strategies.label import Label
@@ -64,7 +65,9 @@ def run(
     """
     if assignment.one_group:
         return _run_group(assignment, assignment.cluster(communicator), free)
-    return run_training(assignment) if assignment.point.phase == "train" else _slowest_replica(assignment)
+    if assignment.point.phase == "train":
+        return run_training(assignment)
+    return _slowest_replica(assignment) if assignment.without_stages else run_stages(assignment)
 
 
 def _slowest_replica(assignment: Assignment) -> Outcome:

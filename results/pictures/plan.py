@@ -16,7 +16,7 @@ from results.pictures.canvas.picture import Picture, plain_axes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SPEED = "tokens_per_s_chip"
+SPEED, USER = "tokens_per_s_chip", "tokens_per_s_user"
 WIDTH, LEAST_WIDTH, HEIGHT = 4.2, 6.4, 3.9  # inches, of a panel and of the whole
 WIDE = 4  # speeds that differ by more are on a logarithmic scale
 
@@ -33,7 +33,8 @@ class Against(NamedTuple):
 PANELS = (
     Against("needed_bytes", "GB of memory on a chip", unit=1e9),
     Against("count", "chips"),
-    Against("tokens_per_s_user", "tokens/s of one user", more=True),
+    Against(USER, "tokens/s of one user", more=True),
+    Against("tokens_per_joule", "tokens a joule", more=True),
 )
 
 
@@ -43,7 +44,7 @@ def plan(rows: pd.DataFrame, keep: int) -> Picture:
     The ``keep`` best are filled and the first is named; a line joins the points that nothing beats in both.
     """
     trains = bool((rows["phase"] == "train").all())
-    weighed = [each for each in PANELS if rows[each.column].nunique() > 1 and not (trains and each.more)]
+    weighed = [each for each in PANELS if rows[each.column].nunique() > 1 and (each.column != USER or not trains)]
     weighed = weighed or [PANELS[0]]
     best = rows.iloc[0]
     name = best["parallel"] or f"{best['chip']} ×{best['count']}, {readable(best['strategy'])}, batch {best['batch']}"

@@ -11,6 +11,7 @@ from scenarios.memory import assign_fitting
 from scenarios.point import ALIKE
 from scenarios.pricing import Prices
 from scenarios.running import trace_passes
+from scenarios.stages_in_turn import trace_stages
 from scenarios.strategies.label import LINK
 from scenarios.training.run import trace_training
 
@@ -29,10 +30,12 @@ def write_points(prices: Prices, path: Path) -> None:
 def traced(assignment: Assignment) -> Traced:
     """One point's chips: each where they differ, two of them where they are alike. Raises DoesNotFit with numbers.
 
-    Of replicas the first; of a training step in stages the stages of one replica, and the network of each.
+    Of replicas the first; of stages those of one replica, and the network or the links of each.
     """
     if not assignment.one_group and assignment.point.phase == "train":
         return Traced(trace_training(assignment))
+    if not (assignment.one_group or assignment.without_stages):
+        return Traced(trace_stages(assignment))
     assignment = assignment if assignment.one_group else assign_fitting(assignment.replica)
     point, passes, working = assignment.point, trace_passes(assignment), len(assignment.working)
     shown = working if point.variation != ALIKE else min(working, ALIKE_SHOWN)

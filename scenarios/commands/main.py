@@ -38,7 +38,7 @@ app = typer.Typer(
 # Options that take one or more values after a single mention, beside those of inputs.
 MORE_SEVERAL = (
     *("--ranks", "--concurrency", "--shape", "--hidden", "--where"),
-    *("--bytes", "--algorithm", "--late", "--set", "--batches", "--precisions"),
+    *("--bytes", "--algorithm", "--late", "--set", "--batches", "--precisions", "--stages"),
 )
 
 

@@ -139,7 +139,8 @@ def _training_point(row: Row) -> Point:
 
 def _layer_seconds(assignment: Assignment, step: Step) -> float:
     """What one more decoder adds to a pass."""
-    one, two = (_pass_seconds(assignment, step.part(layers)) for layers in (1, 2))
+    layers = assignment.point.model.layers
+    one, two = (_pass_seconds(assignment, step.part(number, layers)) for number in (1, 2))
     return two - one
 
 

@@ -38,10 +38,10 @@ class Passes(NamedTuple):
 def least_step_ps(assignment: Assignment) -> int:
     """Picoseconds that a training step of alike chips takes at least."""
     step = TrainingStages(assignment)
-    how = *step.how(step.point.chip), step.free
-    forward, backward = (_passes(*how, work) for work in (step.work.forward, step.work.backward))
+    layers, how = step.point.model.layers, (*step.how(step.point.chip), step.free)
+    forward, backward = (_passes(layers, *how, work) for work in (step.work.forward, step.work.backward))
     stages, chunks = step.layout.pipeline, step.layout.interleaved
-    decoders = decoders_of(step.point.model.layers, stages * chunks)
+    decoders = decoders_of(layers, stages * chunks)
     through = {number: forward.least(number) + backward.least(number) for number in set(decoders)}
     # A stage sends on what every run but the last has made forward, and every one but the first backward.
     sent = 2 * int(sum(step.send(0).values())) if stages > 1 else 0
@@ -56,6 +56,7 @@ def least_step_ps(assignment: Assignment) -> int:
 
 @lru_cache(MOST_REMEMBERED)
 def _passes(
+    layers: int,
     chip: Gpu | Dataflow,
     ranks: int,
     strategy: str,
@@ -64,10 +65,8 @@ def _passes(
     free: frozenset[Label],
     step: Step,
 ) -> Passes:
-    layers = sum(decoder.layers for decoder in step.decoders)
-
     def ps(decoders: int) -> int:
-        part = step.part(decoders, begins=False, ends=False)
+        part = step.part(decoders, layers, begins=False, ends=False)
         return int(sum(spent_alike(chip, ranks, strategy, launch, framework, part, free).values()))
 
     return Passes(layers, ps(layers), ps(1) - ps(0))

@@ -72,8 +72,8 @@ def scaling_law(
     """What it takes to train to ``loss`` (nats a token), or with ``compute`` FLOPs, on ``count`` of each of ``chips``.
 
     A record a chip: what ``law`` asks for (one of ``scenarios.planning.scaling_law.LAWS``), the model nearest to it,
-    its best layout for steps of ``global_batch`` sequences of ``context`` tokens with its MFU, and days, chip-hours
-    and dollars of the whole training. Raises ScenarioError or CatalogError in one sentence.
+    its best layout for steps of ``global_batch`` sequences of ``context`` tokens with its MFU, and days, chip-hours,
+    joules of the chips and dollars of the whole training. Raises ScenarioError or CatalogError in one sentence.
     """
     if dollars_per_chip_hour is not None and not 0 <= dollars_per_chip_hour < inf:
         raise ScenarioError(f"--dollars-per-chip-hour is {dollars_per_chip_hour:g}; expected 0 or more.")
@@ -100,6 +100,7 @@ def scaling_law(
         records.append(
             {"law": law, **wanted._asdict(), "chip": best["chip"], "count": count, "model": model.name}
             | {"parallel": best["parallel"], "mfu": best["mfu"], "step_s": best["seconds"]}
-            | {"days": seconds / SECONDS_PER_DAY, "chip_hours": chip_hours, "dollars": dollars}
+            | {"days": seconds / SECONDS_PER_DAY, "chip_hours": chip_hours}
+            | {"joules": best["joules"] * seconds / best["seconds"], "dollars": dollars}
         )
     return records

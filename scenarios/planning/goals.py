@@ -9,22 +9,25 @@ from scenarios.planning.search import Score
 
 
 class Reached(NamedTuple):
-    """What scores are made of: chips, and tokens a second of one sequence and of all of them."""
+    """What scores are made of: chips, tokens a second of one sequence and of all of them, joules a token."""
 
     chips: int
     user: float
     tokens: float
+    joules: float
 
 
 class Goal(NamedTuple):
-    """What it means, and its score."""
+    """What it means, its score, and whether that asks for joules."""
 
     meaning: str
     score: Callable[[Reached], Score]
+    energy: bool = False
 
 
 GOALS = {
     "time": Goal("the shortest step or token", lambda each: (-each.user, each.chips)),
     "throughput": Goal("the most tokens a second from each chip", lambda each: (-each.tokens / each.chips, each.chips)),
     "chips": Goal("the fewest chips, and with these the most tokens a second", lambda each: (each.chips, -each.tokens)),
+    "joules": Goal("the most tokens a joule", lambda each: (each.joules, each.chips), energy=True),
 }

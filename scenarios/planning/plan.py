@@ -28,6 +28,7 @@ from scenarios.quantities import check_count
 from scenarios.strategies import STRATEGIES
 from scenarios.sweeps.sweep import sweep
 from scenarios.workload.model import Model, load_model, tensor_parallel_counts
+from scenarios.workload.parallel import Parallel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,6 +75,7 @@ def plan(
     strategy: str | Sequence[str] | None = None,
     precision: str | Sequence[str] | None = None,
     batch: int | Sequence[int] | None = None,
+    stages: int | Sequence[int] = 1,
     goal: str = "time",
     tokens_per_s_user: float = 0.0,
     keep: int = 10,
@@ -83,11 +85,11 @@ def plan(
 ) -> Plan:
     """The ``keep`` best ways to train ``model`` with a ``global_batch``, or without one to serve it.
 
-    Training: every layout over exactly ``count`` chips. Serving: decode on tensor-parallel groups of ``count`` chips
-    (None: every number that divides the model and that the chip's links join), for each ``batch`` (None: powers of two
-    up to 1,024). ``goal``: one of ``scenarios.planning.goals.GOALS``; only points are listed that give a sequence at
-    least ``tokens_per_s_user``. ``strategy``: None is per_operator in training, all in serving. ``options``: inputs of
-    ``scenarios.inputs`` that hold for all points.
+    Training: every layout over exactly ``count`` chips. Serving: decode on ``count`` chips (None: every number that
+    divides the model and that the chip's links join) in so many ``stages`` of tensor-parallel groups, for each
+    ``batch`` (None: powers of two up to 1,024). ``goal``: one of ``scenarios.planning.goals.GOALS``; only points are
+    listed that give a sequence at least ``tokens_per_s_user``. ``strategy``: None is per_operator in training, all in
+    serving. ``options``: inputs of ``scenarios.inputs`` that hold for all points.
 
     Raises ScenarioError or CatalogError in one sentence for a wrong request, or where no point does what was asked;
     what ``sweep`` raises where there is ``storage``.
@@ -106,7 +108,9 @@ def plan(
             )
     varied = {"model": [model], "chip": _listed(chips), "precision": _listed(precision)}
     if global_batch is None:
+        splits = ["" if number == 1 else f"pipeline={number}" for number in _listed(stages)]
         varied |= {"strategy": _listed(strategy or tuple(STRATEGIES)), "batch": _listed(batch or BATCHES)}
+        varied |= {"parallel": splits}
         priced = _serving(list(_candidates(varied, count, options | {"phase": "decode"})), storage, on_progress)
     else:
         check_count("--global-batch", global_batch)
@@ -160,7 +164,9 @@ def _candidates(
         asked = dict(zip(varied, values, strict=True)) | options
         request = {name: value for name, value in asked.items() if value is not None}
         for number in _counts(request, count):
-            yield Candidate(request | {"count": number}, make_point(**request, count=number))
+            asked = request | {"count": number}
+            if number % Parallel.parse(request.get("parallel", "")).pipeline == 0:
+                yield Candidate(asked, make_point(**asked))
 
 
 def _counts(request: dict[str, Any], count: int | Sequence[int] | None) -> Sequence[int]:
@@ -223,7 +229,8 @@ def _ordered(priced: _Priced, goal: str, tokens_per_s_user: float, keep: int) ->
             f"--tokens-per-s-user {tokens_per_s_user:g}: none of {considered:,} points is as fast; the fastest, "
             f"{best['chip']} x{best['count']}, gives {best['tokens_per_s_user']:.4g}."
         )
-    reached = zip(able["count"], able["tokens_per_s_user"], able["tokens_per_s"], strict=True)
+    columns = (able[name] for name in ("count", "tokens_per_s_user", "tokens_per_s", "joules_per_token"))
+    reached = zip(*columns, strict=True)
     scores = {row: GOALS[goal].score(Reached(*each)) for row, each in zip(able.index, reached, strict=True)}
     ordered = able.loc[sorted(scores, key=scores.__getitem__)]
     needed = [needed_bytes(assign(candidates[row].point)) for row in ordered.index]

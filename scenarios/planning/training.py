@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from chips.clock.time import PICOSECONDS_PER_SECOND
+from results.words import PARTS
 from scenarios.assignment import Assignment, assign
+from scenarios.energy import Dynamic, scaled, told
 from scenarios.errors import DoesNotFit
 from scenarios.memory import check_memory, needed_bytes
 from scenarios.outcome import Outcome
@@ -17,6 +21,11 @@ from scenarios.planning.layouts import training_layouts
 from scenarios.planning.search import Score, ShowProgress, best_of, shortlist
 from scenarios.pricing import Prices
 from scenarios.running import Together, run
+from scenarios.training.stages import TrainingStages
+from scenarios.training.step_energy import training_joules
+from scenarios.workload.operators import Quantity
+
+ROUNDED = 1e-9  # of joules, by which whole nanojoules may be below what they are of
 
 
 class TrainingSearch:
@@ -49,7 +58,7 @@ class TrainingSearch:
                 check_memory(least[1])
             except DoesNotFit as refusal:
                 self.why_none = f"none of {self.considered:,} layouts fits; of that which needs least: {refusal}."
-        self.bounds = [self._score(each, least_step_ps(each)) for each in self._assignments]
+        self.bounds = [self._bound(each) for each in self._assignments]
 
     def priced_for(self, keep: int, on_progress: ShowProgress) -> tuple[list[int], Prices]:
         """The places, among all that fit, of those that were priced to find the ``keep`` best, and their prices."""
@@ -65,11 +74,20 @@ class TrainingSearch:
         return shortlist(self.bounds, self._exact, keep)
 
     def _exact(self, place: int) -> Score:
-        self._outcomes[place] = run(self._assignments[place])
-        ps = self._outcomes[place].ps
-        assert isinstance(ps, int)
-        return self._score(self._assignments[place], ps)
+        assignment = self._assignments[place]
+        self._outcomes[place] = outcome = run(assignment)
+        return self._score(assignment, outcome.parts, outcome.joules)
 
-    def _score(self, assignment: Assignment, ps: int) -> Score:
-        point, seconds = assignment.point, ps / PICOSECONDS_PER_SECOND
-        return self.goal.score(Reached(point.count, point.context / seconds, point.batch * point.context / seconds))
+    def _bound(self, assignment: Assignment) -> Score:
+        """A score that the layout cannot beat: its events take what they take, however long it lasts."""
+        seconds = least_step_ps(assignment) / PICOSECONDS_PER_SECOND
+        events = training_joules(TrainingStages(assignment)) if self.goal.energy else {}
+        parts = dict.fromkeys(PARTS, 0.0) | {PARTS[0]: seconds * (1 - ROUNDED)}
+        return self._score(assignment, parts, scaled(events, 1 - ROUNDED))
+
+    def _score(self, assignment: Assignment, parts: Mapping[str, Quantity], events: Dynamic) -> Score:
+        point, seconds = assignment.point, float(np.sum(list(parts.values())))
+        tokens, joules = point.batch * point.context, 0.0
+        if self.goal.energy:
+            joules = float(told(point.chip.events, point.count, parts, events).joules) / tokens
+        return self.goal.score(Reached(point.count, point.context / seconds, tokens / seconds, joules))

@@ -201,8 +201,9 @@ class TrainingStages:
 
     def _run(self, stage: int, decoders: int, parameters: _Parameters, *, first: bool, last: bool) -> Run:
         """One run of decoders: the passes of a micro-batch with what they send on, and the gradients."""
-        ahead = self.work.forward.part(decoders, begins=first, ends=last)
-        back = self.work.backward.part(decoders, begins=last, ends=first)
+        layers = self.point.model.layers
+        ahead = self.work.forward.part(decoders, layers, begins=first, ends=last)
+        back = self.work.backward.part(decoders, layers, begins=last, ends=first)
         forward, backward, send = self._spent(stage, ahead), self._spent(stage, back), self.send(stage)
         apiece = parameters.decoder / self.layout.tensor
         around = sum(parameters.runs) / self.layout.tensor - decoders * apiece
@@ -233,10 +234,8 @@ class TrainingStages:
         point, chip = self.point, self.point.chip
         if self.sharing == 1 or not isinstance(chip, Gpu) or not point.framework.overlaps_gradients:
             return 0.0
-        left = beside_collectives(chip, self.sharing * self.layout.tensor > chip.link.domain)
-        spent = (spent_alike(*self.how(each), step, self.free) for each in (chip, left))
-        alone, beside = (sum(int(np.max(ps)) for ps in each.values()) for each in spent)
-        return max(0.0, 1.0 - alone / beside)
+        between_domains = self.sharing * self.layout.tensor > chip.link.domain
+        return _lost_beside(chip, between_domains, *self.how(chip)[1:], step, self.free)
 
     def how(self, chip: ChipBase) -> tuple[Gpu | Dataflow, int, str, str, Framework]:
         """What a pass runs on and how, on such chips."""
@@ -314,6 +313,24 @@ def spent_alike(
     """
     how = chip, ranks, strategy, launch, framework, step
     return dict(run_pass(*how, free) if free else pass_parts(*how))
+
+
+@lru_cache(MOST_REMEMBERED)
+def _lost_beside(
+    chip: Gpu,
+    between_domains: bool,
+    ranks: int,
+    strategy: str,
+    launch: str,
+    framework: Framework,
+    step: Step,
+    free: frozenset[Label],
+) -> float:
+    """What of its speed a pass loses on what a collective leaves of the chip."""
+    left = beside_collectives(chip, between_domains)
+    spent = (spent_alike(each, ranks, strategy, launch, framework, step, free) for each in (chip, left))
+    alone, beside = (sum(int(np.max(ps)) for ps in each.values()) for each in spent)
+    return max(0.0, 1.0 - alone / beside)
 
 
 @lru_cache(MOST_REMEMBERED)

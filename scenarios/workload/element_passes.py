@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from scenarios.framework import Optimizer
@@ -131,6 +132,7 @@ def kernels(name: str, passes: Passes, elements: Quantity, role: Role | None = N
     ]
 
 
+@lru_cache(2**10)
 def optimizer_step(parameters: float, optimizer: Optimizer = "megatron") -> Step:
     """The optimizer on one chip that updates so many parameters."""
     passes = Segment(tuple(kernels("optimizer", OPTIMIZERS[optimizer], parameters, role="optimizer")))

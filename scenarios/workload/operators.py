@@ -279,11 +279,10 @@ class Step:
         """Every operator, those of a decoder once."""
         return tuple(operator for segment in self.segments for operator in segment.operators)
 
-    def part(self, layers: int, *, begins: bool = True, ends: bool = True) -> Step:
-        """The part of the pass that has so many of its decoders, of each kind in proportion, and what is around."""
+    def part(self, layers: int, of: int, *, begins: bool = True, ends: bool = True) -> Step:
+        """The part of the pass that has so many ``of`` its decoders, of each kind in proportion, and what is around."""
         before, *_, after = self.segments
-        most = max(decoder.layers for decoder in self.decoders)
-        some = (replace(each, layers=-(-layers * each.layers // most)) for each in self.decoders)
+        some = (replace(each, layers=-(-layers * each.layers // of)) for each in self.decoders)
         return Step((before if begins else Segment(()), *some, after if ends else Segment(())))
 
     def total(self, quantity: Callable[[Operator], Quantity]) -> Quantity:

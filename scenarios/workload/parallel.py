@@ -26,10 +26,10 @@ class Parallel:
     """A split, as text (``parse``, ``str``): ``tensor=8,pipeline=4,micro-batch=1,interleaved=2``.
 
     ``tensor``: chips of a tensor-parallel group; 0: all that ``pipeline`` and ``context`` leave. Chips beyond all these
-    hold replicas; inference has nothing else. ``pipeline``: stages, each with ``interleaved`` runs of decoders
-    (Narayanan et al. 2021, arXiv 2104.04473). ``context``: groups that share each sequence. ``micro_batch``: sequences
-    that a replica computes at a time; 0: one with a pipeline, else a replica's whole share. ``recompute`` and
-    ``sequence`` parallelism: Korthikanti et al. 2022, arXiv 2205.05198.
+    hold replicas. ``pipeline``: stages, in training each with ``interleaved`` runs of decoders (Narayanan et al. 2021,
+    arXiv 2104.04473). ``micro_batch``: sequences that a replica computes at a time; 0: a replica's whole share, with a
+    pipeline one in training and in inference enough to fill its stages. Of training alone: ``context`` groups that
+    share each sequence, ``recompute``, ``sequence`` parallelism (Korthikanti et al. 2022, arXiv 2205.05198).
     """
 
     tensor: int = 0
@@ -69,7 +69,7 @@ class Parallel:
                 items.append(name if value is True else f"{name}={value}")
         return ",".join(items)
 
-    def of(self, count: int, batch: int, context: int, model: Model) -> Parallel:
+    def of(self, count: int, batch: int, context: int, model: Model, *, trains: bool) -> Parallel:
         """The same with every number known, for ``count`` chips and ``batch`` sequences of ``context`` tokens.
 
         Raises ScenarioError in one sentence where these do not divide so.
@@ -82,13 +82,13 @@ class Parallel:
                 f"{_nearest_multiples(count, group)}."
             )
         replicas = count // group
-        micro_batch = self.micro_batch or (1 if self.pipeline > 1 else max(1, batch // replicas))
+        micro_batch = self.micro_batch or self._micro_batch(max(1, batch // replicas), trains)
         known = replace(self, tensor=group // around, micro_batch=micro_batch)
         share = replicas * micro_batch
         if batch % share:
             raise ScenarioError(
                 f"--batch {batch:,} cannot be dealt to {replicas:,} replicas"
-                + (f" in micro-batches of {micro_batch}; " if self.trains else "; ")
+                + (f" in micro-batches of {micro_batch}; " if trains or self.micro_batch else "; ")
                 + f"{_nearest_multiples(batch, share)}."
             )
         if context % self.context:
@@ -105,10 +105,18 @@ class Parallel:
             )
         return known
 
+    def _micro_batch(self, share: int, trains: bool) -> int:
+        """Sequences that a replica computes at a time, of its ``share``, where nobody has said so."""
+        if self.pipeline == 1:
+            return share
+        if trains:
+            return 1
+        return next(size for size in range(max(1, share // self.pipeline), 0, -1) if share % size == 0)
+
     @property
     def trains(self) -> bool:
-        """Whether anything but ``tensor`` is asked for."""
-        return self != Parallel(self.tensor)
+        """Whether anything is asked for that only training has."""
+        return self != Parallel(self.tensor, self.pipeline, micro_batch=self.micro_batch)
 
     def replicas(self, count: int) -> int:
         """Of the model, on ``count`` chips."""

@@ -37,7 +37,10 @@ def plan(
         list[str] | None,
         typer.Option(help="Of weights and matrix products: bf16 | fp8 | ... (default: the model's own)"),
     ] = None,
-    goal: Annotated[str, typer.Option(help="time | throughput | chips (docs/plan.md)")] = "time",
+    stages: Annotated[
+        list[int] | None, typer.Option(help="Stages of pipelines that serve (default: 1, no pipelines).")
+    ] = None,
+    goal: Annotated[str, typer.Option(help="time | throughput | chips | joules (docs/plan.md)")] = "time",
     tokens_per_s_user: Annotated[float, typer.Option(help="Only what gives each user at least so many.")] = 0.0,
     keep: Annotated[int, typer.Option(help="How many of the best to list.")] = 10,
     folder: Annotated[
@@ -83,6 +86,7 @@ def plan(
             count=count,
             global_batch=global_batch,
             batch=batches,
+            stages=stages or 1,
             goal=goal,
             tokens_per_s_user=tokens_per_s_user,
             keep=keep,
@@ -106,7 +110,9 @@ def _readable(rows: Any, *, trains: bool) -> list[dict[str, object]]:
     """The rows as a terminal shows them: what was chosen, and what comes of it."""
     from results.units import format_seconds, percent
 
-    chosen = ("chip", "count", "parallel") if trains else ("chip", "count", "strategy", "precision", "batch")
+    chosen = ["chip", "count"] + (["parallel"] if trains else ["strategy", "precision", "batch"])
+    if not trains and (rows["parallel"] != "").any():
+        chosen.insert(2, "parallel")
     told = []
     for row in rows.to_dict("records"):
         reached = {
@@ -116,6 +122,7 @@ def _readable(rows: Any, *, trains: bool) -> list[dict[str, object]]:
             else f"{row['tokens_per_s_user']:,.1f}",
             "GB a chip": f"{row['needed_bytes'] / 1e9:.1f}",
             "tokens/s a chip": f"{row['tokens_per_s_chip']:,.0f}",
+            "tokens/J": f"{row['tokens_per_joule']:.3g}",
         }
         told.append({name: row[name] for name in chosen} | reached)
     return told

@@ -11,6 +11,8 @@ from scenarios.commands.input_options import takes
 from scenarios.commands.output import Json, check_files, show, write
 from scenarios.commands.progress import points_bar
 
+JOULES_PER_MWH = 3.6e9
+
 
 @takes("chip", "count", "precision", "framework", one=("count",), help={"count": "Chips of the cluster."})
 def scaling_law(
@@ -75,6 +77,7 @@ def _on_cluster(record: dict[str, Any]) -> dict[str, str]:
     from results.units import percent, three_digits
 
     numbers = {name.replace("_", "-"): three_digits(record[name]) for name in ("days", "chip_hours")}
+    numbers["MWh of the chips"] = three_digits(record["joules"] / JOULES_PER_MWH)
     cost = {} if record["dollars"] is None else {"dollars": three_digits(record["dollars"])}
     shape = {name: record[name] for name in ("chip", "count", "model", "parallel")}
     return shape | {"MFU": percent(record["mfu"])} | numbers | cost

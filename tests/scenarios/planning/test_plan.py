@@ -86,6 +86,16 @@ def test_of_several_chips_and_counts_the_best_of_all():
     assert found["tokens_per_s_chip"].head(3).tolist() == pytest.approx(sorted(each, reverse=True)[:3], rel=1e-12)
 
 
+@pytest.mark.parametrize("framework", ["training", "torchtitan"])
+def test_the_layouts_of_most_tokens_a_joule_are_those_of_all(framework):
+    points = every_layout("llama-3.2-1b", "h100", 4, 8, context=2048, framework=framework)
+    every = price(points).frame()["joules_per_token"].sort_values().head(3).tolist()
+    asked = {"global_batch": 8, "goal": "joules", "keep": 3, "context": 2048, "framework": framework}
+    found = plan("llama-3.2-1b", "h100", 4, **asked)
+    assert found.frame["joules_per_token"].head(3).tolist() == every
+    assert len(found.frame) < len(points)
+
+
 @pytest.mark.parametrize("keep", [1, 3, 20])
 def test_a_search_is_a_sort_of_all(keep):
     numbers = np.random.default_rng(1)
@@ -115,6 +125,23 @@ def test_serving_is_the_best_of_a_comparison():
     assert found.iloc[0][["chip", "count", "strategy", "batch", "seconds"]].to_dict() == {
         name: best[name] for name in ("chip", "count", "strategy", "batch", "seconds")
     }
+
+
+def test_serving_in_stages_stands_beside_groups():
+    asked = {"count": 8, "context": 2048, "batch": [1, 16], "strategy": "per_operator"}
+    found = plan("llama-3.1-8b", "h100", **asked, stages=[1, 2, 4, 3]).frame  # eight chips make no three stages
+    assert set(found["parallel"]) == {"", "pipeline=2", "pipeline=4"}
+    for row in found.to_dict("records"):
+        alone = compare(
+            "llama-3.1-8b",
+            "h100",
+            8,
+            batch=row["batch"],
+            context=2048,
+            strategy="per_operator",
+            parallel=row["parallel"],
+        )
+        assert alone["seconds"].iloc[0] == row["seconds"]
 
 
 def test_a_folder_keeps_what_was_priced_and_gives_the_same(tmp_path):

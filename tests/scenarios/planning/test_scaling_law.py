@@ -75,6 +75,8 @@ def test_chip_hours_are_the_compute_at_the_utilisation():
     assert flops == pytest.approx(1e20, rel=0.2)
     assert record["days"] * 24 * 8 == pytest.approx(record["chip_hours"])
     assert record["dollars"] == pytest.approx(2 * record["chip_hours"])
+    watts = record["joules"] / (record["chip_hours"] * 3600)
+    assert 200 < watts <= 700  # between an idle H100 and its limit
     assert record["model"] == model.name
 
 

@@ -27,7 +27,7 @@ def test_a_pass_of_segments_is_the_pass_on_its_clock(framework, how, parallel):
     point = make_point("llama-3.2-1b", "h100", 8, **asked)
     where = point.chip, point.parallel.tensor, point.strategy, point.launch, point.framework
     work = training_work(assign(point))
-    middle = work.backward.part(3, begins=False, ends=False)
-    for step in (work.forward, work.backward, work.optimizer, work.forward.part(7, begins=False), middle):
+    middle = work.backward.part(3, 16, begins=False, ends=False)
+    for step in (work.forward, work.backward, work.optimizer, work.forward.part(7, 16, begins=False), middle):
         found, clock = pass_parts(*where, step), run_pass(*where, step)
         assert {label: ps for label, ps in found.items() if ps} == {label: ps for label, ps in clock.items() if ps}

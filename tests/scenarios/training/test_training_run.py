@@ -186,7 +186,7 @@ def test_chips_that_all_differ_are_each_found():
     """A group is as slow among others as alone: each chip of a middle stage, found by its number."""
     point = trained(count=64, variation="clock=0.05,memory=0.05,seed=2")
     stages = TrainingStages(assign(point))
-    ahead = stages.work.forward.part(8, begins=False, ends=False)
+    ahead = stages.work.forward.part(8, 32, begins=False, ends=False)
     forward = stages.stages[1].runs[0].forward
     alone = []
     for chips in stages.chips[1].reshape(-1, 2):
@@ -194,7 +194,7 @@ def test_chips_that_all_differ_are_each_found():
         clock = cluster.start_clock()
         finish = run_strategy(clock, cluster, point.strategy, ahead, point.launch, point.framework)
         alone.append(int(cluster.meet(clock, finish).ps[0]))
-    send = sum(stages._send(1).values())
+    send = sum(stages.send(1).values())
     assert list(sum(forward.values()) - send) == alone
 
 
@@ -309,9 +309,9 @@ def test_a_split_that_does_not_divide_is_refused_in_a_sentence(options, words):
         trained(**({"count": 32, "batch": 32} | options))
 
 
-def test_inference_has_replicas_alone_and_ranks_are_of_one_group():
-    with pytest.raises(ScenarioError, match="but for tensor=CHIPS it belongs to --phase train, not decode"):
-        make_point("llama-2-7b", "h100", 8, parallel="tensor=2,pipeline=2")
+def test_inference_shares_no_sequence_and_ranks_are_of_one_group():
+    with pytest.raises(ScenarioError, match="it belongs to --phase train, not decode"):
+        make_point("llama-2-7b", "h100", 8, parallel="tensor=2,context=2")
     with pytest.raises(ScenarioError, match="--executor mpi runs the ranks of one tensor-parallel group"):
         compare("llama-2-7b", "h100", 8, phase="train", batch=8, parallel="tensor=2", executor=Executor("mpi"))
 
