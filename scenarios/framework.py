@@ -28,6 +28,8 @@ Selective = Literal["selective", "operators"]
 element-wise and every second product (torchtitan)."""
 Optimizer = Literal["megatron", "foreach", "fused"]
 """Adam as Megatron-LM's passes, as PyTorch's kernel for each operation on all parameters, or as one kernel."""
+Converted = Literal["norm", "attention", "activation"]
+"""What comes before a product: a normalisation, attention, or the MLP's activation function."""
 
 CATALOG = Path(__file__).parent / "frameworks.toml"
 
@@ -72,8 +74,8 @@ class Framework(Frozen):
     fp8_scales: Literal["static", "tensor", "row"] = "row"
     """how it scales what a product takes in FP8, where a checkpoint does not say: by scales known beforehand, by the
     maximum of the whole input, or by that of each token's row."""
-    fuses_conversion: bool = False
-    """whether the conversion of a product's input is part of the kernel before it, where a token needs no other one for
+    converts_after: tuple[Converted, ...] = ()
+    """in which kernels it converts their output to what the next product takes, where a token needs no other one for
     its scales."""
     plans_attention: bool = True
     """whether a kernel ahead of attention plans its splits, as vLLM calls FlashAttention."""

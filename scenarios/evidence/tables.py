@@ -155,13 +155,20 @@ def _collectives(path: Path) -> list[Predictions]:
 
 def _serving(path: Path) -> list[Predictions]:
     """Two tables of the same rows: time to first token, and time per output token."""
-    from scenarios.serving.load import predict_serving
+    from scenarios.serving.load import SERVING_COLUMNS, predict_serving
 
     numbers = ("input_tokens", "output_tokens", "concurrency", "tp_size", "ttft_ms", "tpot_ms")
     rows = read_columns(path, numbers, ("chip", "model"))
     predicted, reasons = _row_by_row(rows, predict_serving, 2)
     return [
-        Predictions(f"{path.stem}, {name}", rows, rows[f"{name}_ms"].to_numpy(np.float64) * 1e-3, values, reasons)
+        Predictions(
+            f"{path.stem}, {name}",
+            rows,
+            rows[f"{name}_ms"].to_numpy(np.float64) * 1e-3,
+            values,
+            reasons,
+            unread=tuple(str(column) for column in rows if column not in SERVING_COLUMNS),
+        )
         for name, values in zip(("ttft", "tpot"), predicted.T, strict=True)
     ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from chips.spec import CatalogError, Gpu
 from scenarios.assignment import assign
@@ -20,6 +20,7 @@ from scenarios.quantities import check_count
 from scenarios.serving.continuous_batching import Schedule, Served, serve
 from scenarios.strategies.step_time import step_seconds
 from scenarios.workload.decoder import forward
+from scenarios.workload.hugging_face import stored_as
 from scenarios.workload.model import Shard
 from scenarios.workload.operators import Collective, Conversion, Elementwise, MatrixProduct, Operator, Segment, Step
 
@@ -27,6 +28,32 @@ PREFILL_TOKENS = 8192  # of prompts in one iteration, unless the framework says 
 # A benchmark of N concurrent requests sends 20 N, at most 2,000: the means of the measured table are multiples of
 # 1 ns / (20 N).
 ROUNDS, MOST_REQUESTS = 20, 2000
+SPLITS = {
+    "pp_size": "pipeline-parallel serving",
+    "attention_dp_size": "attention in data-parallel groups",
+    "moe_ep_size": "experts in parallel",
+}
+"""Columns of serving tables that say how a model is split otherwise than by tensor parallelism."""
+SERVING_COLUMNS = (
+    *("chip", "backend", "backend_version", "model", "precision", "input_tokens", "output_tokens", "concurrency"),
+    *("tp_size", *SPLITS, "moe_tp_size", "harness", "ttft_ms", "tpot_ms"),
+)
+"""All that a serving table may say; of a dense model ``moe_tp_size`` is ``tp_size`` again."""
+
+
+class Harness(NamedTuple):
+    """A load generator: requests a client (None: as ``serving_times`` has them), and lengths as a share of those
+    stated, on average.
+    """
+
+    rounds: int | None = None
+    length_share: float = 1.0
+
+
+HARNESSES = {"2025": Harness(), "2026": Harness(rounds=10, length_share=0.9)}
+"""By the year that tables call them; of 2026 ten prompts a client, of 80 to 100% of the stated length."""
+PRECISION_WORDS = {"fp16": "bf16", "fp4": "nvfp4"}
+"""What tables call a precision, and what it is here."""
 LARGEST_LOAD = 2**20  # requests, each of which is followed
 STEPS_AN_OCTAVE = 4  # batches between which an iteration's time is interpolated, within 0.3% of pricing every batch
 
@@ -119,20 +146,50 @@ def gpu_of(point: Point) -> Gpu:
 
 
 def predict_serving(row: Mapping[str, Any]) -> tuple[float, float]:
-    """(time to first token, time per output token), seconds, of one row of a serving table."""
-    if int(row.get("pp_size", 1)) != 1:
-        raise Unpredictable("pipeline-parallel serving")
-    framework = framework_named(str(row.get("backend", ""))).name
+    """(time to first token, time per output token), seconds, of one row of a serving table.
+
+    Its columns are ``SERVING_COLUMNS``. Raises Unpredictable for what is not modelled, with the reason.
+    """
+    for column, kind in SPLITS.items():
+        if _number(row, column, 1.0) > 1:
+            raise Unpredictable(kind)
+    name = f"{_number(row, 'harness', 2025):g}"
+    if name not in HARNESSES:
+        raise Unpredictable(f"load generator '{name}'; known are {', '.join(HARNESSES)}")
+    harness, concurrency = HARNESSES[name], int(row["concurrency"])
+    version = "" if row.get("backend_version") is None else str(row["backend_version"])
+    precision = None if _missing(row.get("precision")) else str(row["precision"])
+    stored = stored_as(str(row["model"])) or PRECISION_WORDS.get(str(precision), precision)
     try:
+        point = make_point(
+            str(row["model"]),
+            str(row["chip"]),
+            int(row["tp_size"]),
+            context=1,
+            framework=framework_named(f"{row.get('backend', '')} {version}").name,
+            precision=stored,
+        )
         served = serving_times(
-            make_point(str(row["model"]), str(row["chip"]), int(row["tp_size"]), context=1, framework=framework),
-            input_tokens=int(row["input_tokens"]),
-            output_tokens=int(row["output_tokens"]),
-            concurrency=int(row["concurrency"]),
+            point,
+            input_tokens=round(int(row["input_tokens"]) * harness.length_share),
+            output_tokens=round(int(row["output_tokens"]) * harness.length_share),
+            concurrency=concurrency,
+            requests=None if harness.rounds is None else harness.rounds * concurrency,
         )
     except (ScenarioError, CatalogError) as refusal:
         raise Unpredictable(str(refusal)) from None
     return served.time_to_first_token, served.time_per_output_token
+
+
+def _missing(value: object) -> bool:
+    """Whether a table has nothing in a cell, or no such column."""
+    return value is None or value != value or value == ""
+
+
+def _number(row: Mapping[str, Any], column: str, otherwise: float) -> float:
+    """A number of a row; ``otherwise`` where a table is without the column, or its cell is empty."""
+    value = row.get(column)
+    return otherwise if _missing(value) else float(value)  # type: ignore[arg-type]
 
 
 def _together(decode: Step, prefill: Step) -> Step:

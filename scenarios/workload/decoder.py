@@ -13,6 +13,7 @@ import numpy as np
 
 from chips.kernels.quantize import QUANTIZE_OPERATIONS, SEARCH_OPERATIONS, Scales
 from chips.spec import ELEMENT_BYTES
+from scenarios.framework import Converted
 from scenarios.workload.model import Model, Shard
 from scenarios.workload.operators import (
     ACTIVATION_BYTES,
@@ -85,7 +86,9 @@ def decoder(
     output_norm = partial(norm, model=model, tokens=own_rows, add=not before)
     operators: list[Operator] = [norm("attention normalisation", model, own_rows, add=True)] if before else []
     operators += _gather("attention input", payload, shard.ranks, sequence)
-    operators += _product("QKV projection", rows, qkv_width, model.hidden, quantization, around=True, widths=qkv)
+    operators += _product(
+        "QKV projection", rows, qkv_width, model.hidden, quantization, after="norm", around=True, widths=qkv
+    )
     if model.qk_norm:
         heads = shard.heads + shard.kv_heads
         qk = norm("query and key normalisation", model, rows * heads, add=False, width=model.head_dim)
@@ -100,7 +103,7 @@ def decoder(
             role="rotary" if model.rotary else None,
         ),
         *_attention(model, shard, batch, tokens, context, quantization, window, fused=fused_attention),
-        *_product("output projection", rows, model.hidden, shard.heads * model.head_dim, quantization, around=True),
+        *_product("output projection", rows, model.hidden, query_width, quantization, after="attention", around=True),
         *_reduce("attention", payload, shard.ranks, sequence),
         *([output_norm("attention output normalisation")] if after else []),
         *([norm("MLP normalisation", model, own_rows, add=True)] if before else []),
@@ -111,6 +114,7 @@ def decoder(
             up_width,
             model.hidden,
             quantization,
+            after="norm",
             widths=up,
         ),
         Elementwise(
@@ -122,7 +126,7 @@ def decoder(
             plain_calls=PLAIN_SILU if model.gated_mlp else 1,
             role="activation",
         ),
-        *_product("down projection", rows, model.hidden, shard.intermediate, quantization),
+        *_product("down projection", rows, model.hidden, shard.intermediate, quantization, after="activation"),
         *_reduce("MLP", payload, shard.ranks, sequence),
         *([output_norm("MLP output normalisation")] if after else []),
     ]
@@ -136,10 +140,14 @@ def _product(
     k: int,
     quantization: Quantization,
     *,
+    after: Converted,
     around: bool = False,
     widths: tuple[int, ...] = (),
 ) -> list[Operator]:
-    """A projection, and before it the conversion of its input where that is quantized; ``around``: of attention."""
+    """A projection, and before it the conversion of its input, which comes ``after`` this, where that is quantized.
+
+    ``around``: a projection of attention.
+    """
     if around and not quantization.attention:
         return [MatrixProduct(name, rows, n, k, "bf16", widths=widths)]
     product = MatrixProduct(
@@ -154,10 +162,10 @@ def _product(
     )
     if quantization.scales is None:
         return [product]
-    return [*_conversion(product, quantization.scales), product]
+    return [*_conversion(product, quantization.scales, after), product]
 
 
-def _conversion(product: MatrixProduct, scales: Scales) -> list[Operator]:
+def _conversion(product: MatrixProduct, scales: Scales, after: Converted) -> list[Operator]:
     """What a product takes, converted from 16 bits; a scale of all of it is found in a pass before."""
     elements = 1.0 * product.m * product.k
     convert = Conversion(
@@ -171,6 +179,7 @@ def _conversion(product: MatrixProduct, scales: Scales) -> list[Operator]:
         width=product.k,
         precision=product.precision,
         scales=scales,
+        after=after,
     )
     if scales == "static":
         return [convert]

@@ -16,6 +16,7 @@ from chips.quantity import name_from
 from results.text_file import read_json
 from scenarios.quantities import LARGEST_COUNT, LARGEST_SIZE
 from scenarios.workload.checkpoint_quantization import read_quantization
+from scenarios.workload.quantization import PrecisionWord
 
 # Our field: the key of config.json.
 LLAMA_KEYS = {
@@ -138,13 +139,36 @@ STRETCHES = ("linear", "dynamic", "yarn")
 """Scalings of positions whose factor says by how much more tokens a model takes in (vLLM reads them so)."""
 MOST_STRETCH = 1024.0
 # Words of a repository's name that say how a model was tuned, stored or published, not what its shape is.
-TUNING_WORDS = re.compile(r"meta|instruct|chat|hf|base|it|bf16|fp16|fp8|int8|v\d+(\.\d+)*|\d{4}")
+TUNING_WORDS = re.compile(r"meta|instruct|chat|hf|base|it|bf16|fp16|v\d+(\.\d+)*|\d{4}|dynamic|awq|gptq")
+# Words that also say in what its weights are stored.
+STORED_WORDS: dict[str, PrecisionWord] = {
+    "fp8": "fp8",
+    "nvfp4": "nvfp4",
+    "fp4": "nvfp4",
+    "int8": "int8",
+    "quantized.w8a16": "int8",
+    "int4": "int4",
+    "quantized.w4a16": "int4",
+    "awq": "int4",
+    "gptq": "int4",
+}
 
 
 def catalog_name(repository: str) -> str:
     """The name of a repository's shape: ``meta-llama/Llama-3.1-8B-Instruct`` is ``llama-3.1-8b``."""
-    words = re.split(r"[-_]", repository.rsplit("/", 1)[-1].lower())
-    return "-".join(word for word in words if not TUNING_WORDS.fullmatch(word))
+    return "-".join(
+        word for word in _words(repository) if not TUNING_WORDS.fullmatch(word) and word not in STORED_WORDS
+    )
+
+
+def stored_as(repository: str) -> PrecisionWord | None:
+    """What a repository's name says that its weights are stored in: ``Qwen/Qwen3-32B-FP8`` in FP8."""
+    words = _words(repository)
+    return next((stored for word, stored in STORED_WORDS.items() if word in words), None)
+
+
+def _words(repository: str) -> list[str]:
+    return re.split(r"[-_]", repository.rsplit("/", 1)[-1].lower())
 
 
 def read_config(path: Path) -> dict[str, Any]:

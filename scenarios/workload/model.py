@@ -22,7 +22,7 @@ from chips.quantity import Name, name_from
 from results.text_file import read_toml
 from scenarios.errors import ScenarioError
 from scenarios.quantities import LARGEST_COUNT, LARGEST_SIZE
-from scenarios.workload.hugging_face import catalog_name, read_config
+from scenarios.workload.hugging_face import catalog_name, read_config, stored_as
 from scenarios.workload.quantization import PLAIN, Quantization
 
 CATALOG = Path(__file__).parent / "models"
@@ -198,8 +198,8 @@ def model_path(name: str) -> Path:
 
 @cache
 def load_model(name: str) -> Model:
-    """A model of the catalog by its name or its Hugging Face repository's, or a ``config.json``, GGUF or TOML file by
-    path.
+    """A model of the catalog by its name or its Hugging Face repository's, which may say how its weights are stored, or
+    a ``config.json``, GGUF or TOML file by path.
 
     Raises CatalogError in one sentence: unknown name (with the nearest ones), or file, key and what was expected;
     ReadError for what is no text, JSON or TOML.
@@ -214,7 +214,10 @@ def load_model(name: str) -> Model:
             fields = read_gguf(path)
         case _:
             fields = {"name": name_from(path.stem)} | read_toml(path)
-    return checked_model(fields, path)
+    model = checked_model(fields, path)
+    if CATALOG in path.parents and (stored := stored_as(name)):
+        return model.model_copy(update={"quantization": Quantization.of(stored)})
+    return model
 
 
 def checked_model(fields: dict[str, Any], path: Path) -> Model:

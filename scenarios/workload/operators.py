@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from chips.kernels.quantize import Scales
 from chips.spec import ELEMENT_BYTES, KvPrecision, Precision
+from scenarios.framework import Converted
 
 ACTIVATION_BYTES = 2  # activations stay in bf16, whatever the precision of the weights
 Quantity = float | NDArray[np.float64]
@@ -207,7 +208,7 @@ class Conversion(Elementwise):
     """Activations (``rows``, ``width``) on their way into a product of fewer bits.
 
     ``searches``: a pass before, which finds the scale of the whole input; otherwise they are converted, and scales of
-    each row or of blocks in it are found as well.
+    each row or of blocks in it are found as well. ``after``: what has computed them.
     """
 
     rows: Quantity = 1.0
@@ -215,6 +216,7 @@ class Conversion(Elementwise):
     precision: Precision = "fp8"
     scales: Scales = "row"
     searches: bool = False
+    after: Converted = "norm"
 
 
 Operator = MatrixProduct | Attention | Elementwise | Collective

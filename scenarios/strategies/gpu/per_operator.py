@@ -208,9 +208,8 @@ class _Kernels:
     def _rides(self, operator: Operator, segment: Segment, place: int) -> bool:
         """Whether an operator is part of the kernel beside it: of a product, or of the AllReduce before it."""
         framework, norm = self.group.framework, operator.role == "norm"
-        if framework.fuses_conversion and operator.role == "cast" and not self.by_host:
-            # What needs a maximum over all tokens waits for all of the kernel before it.
-            return isinstance(operator, Conversion) and operator.scales != "tensor"
+        if isinstance(operator, Conversion) and operator.after in framework.converts_after and not self.by_host:
+            return operator.scales != "tensor"  # a maximum over all tokens waits for all of the kernel before it
         # Before the first operator of a decoder is the last of another. What stands between keeps a norm apart.
         before = segment.operators[place - 1]
         after_collective = isinstance(before, Collective) or not isinstance(segment, Decoder)
