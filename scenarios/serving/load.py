@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from chips.spec import CatalogError, Gpu
@@ -55,6 +56,7 @@ HARNESSES = {"2025": Harness(), "2026": Harness(rounds=10, length_share=0.9)}
 PRECISION_WORDS = {"fp16": "bf16", "fp4": "nvfp4"}
 """What tables call a precision, and what it is here."""
 LARGEST_LOAD = 2**20  # requests, each of which is followed
+MOST_REMEMBERED = 256  # kinds of servers, whose iterations a process remembers
 STEPS_AN_OCTAVE = 4  # batches between which an iteration's time is interpolated, within 0.3% of pricing every batch
 
 
@@ -133,9 +135,15 @@ def serving_times(
     prompts = framework.iteration_prompts or max(1, PREFILL_TOKENS // input_tokens)
     places = max(1, min(concurrency - framework.padding_requests, room))
     schedule = Schedule(places, prompts, framework.overlapped, framework.front_end_token_seconds)
-    iteration = Iteration(point, assignment.shard, input_tokens, input_tokens + output_tokens // 2)
+    iteration = _iteration(point, assignment.shard, input_tokens, input_tokens + output_tokens // 2)
     sent = min(ROUNDS * concurrency, max(MOST_REQUESTS, concurrency)) if requests is None else requests
     return serve(iteration, schedule, concurrency, sent, output_tokens)
+
+
+@lru_cache(MOST_REMEMBERED)
+def _iteration(point: Point, split: Shard, prompt: int, context: int) -> Iteration:
+    """What iterations cost does not hang on how many clients there are, so that servers of alike requests share it."""
+    return Iteration(point, split, prompt, context)
 
 
 def gpu_of(point: Point) -> Gpu:
