@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from chips.frozen import Frozen
+from chips.spec import KvPrecision
 from collectives.collective_time import Library
 from results.text_file import read_toml
 from results.words import HOST_LAUNCHES
@@ -74,6 +75,11 @@ class Framework(Frozen):
     fp8_scales: Literal["static", "tensor", "row"] = "row"
     """how it scales what a product takes in FP8, where a checkpoint does not say: by scales known beforehand, by the
     maximum of the whole input, or by that of each token's row."""
+    fp8_products: Literal["cublas", "cutlass"] = "cublas"
+    """whose kernels multiply FP8 with a scale a tensor or a row: NVIDIA's library, or the serving library itself."""
+    kv_of_quantized: KvPrecision = "bf16"
+    """of keys and values where products are in FP8 or NVFP4 and the checkpoint does not say: as those that are
+    published for it."""
     converts_after: tuple[Converted, ...] = ()
     """in which kernels it converts their output to what the next product takes, where a token needs no other one for
     its scales."""

@@ -122,7 +122,7 @@ def _check_precision(point: Point) -> None:
         raise DoesNotFit(
             f"{chip.name} has no kernels for weights in {point.precision} alone; it multiplies {supported} as stored"
         )
-    if quantization.kv_precision != "bf16":
+    if point.kv_precision != "bf16":
         raise DoesNotFit(f"{chip.name} keeps keys and values in bf16; --kv-precision bf16")
 
 

@@ -17,7 +17,7 @@ from scenarios.quantities import check_count
 from scenarios.workload.adapters import FULL, Method
 from scenarios.workload.model import Model
 from scenarios.workload.parallel import Parallel
-from scenarios.workload.quantization import PrecisionWord, Quantization, quantization_as_run
+from scenarios.workload.quantization import FORMATS, PrecisionWord, Quantization, quantization_as_run
 from scenarios.workload.sharding import SHARED_WEIGHTS
 
 MODES = {"collectives": "collective_mode", "synchronization": "synchronization", "sharding": "sharding"}
@@ -78,7 +78,7 @@ def make_point(model: str | Model, chip: str, count: int, **options: Option) -> 
     asked = resolved({"model": model, "chip": chip, "count": count, **options})
     known_model, known_chip, phase = (asked[name] for name in ("model", "chip", "phase"))
     context = _context(asked["context"], known_model, beyond=asked["beyond_context"])
-    asked |= {"context": context} | _precisions(asked, known_model)
+    asked["context"] = context
     if phase == "train" and known_model.window is not None and context > known_model.window:
         raise ScenarioError(
             f"--context {context} is beyond the sliding window of {known_model.name}, {known_model.window} tokens, up "
@@ -87,6 +87,7 @@ def make_point(model: str | Model, chip: str, count: int, **options: Option) -> 
     output_tokens = _output_tokens(asked["output_tokens"], phase, context)
     _check_training_inputs(asked, phase)
     framework = asked["framework"] or default_framework(phase, asked["launch"])
+    asked |= _precisions(asked, known_model, framework)
     if phase == "train" and not asked["parallel"].tensor and _deals_weights(asked["sharding"], framework, known_chip):
         asked["parallel"] = replace(asked["parallel"], tensor=1)  # chips that hold shares of them are replicas
     _check_split(asked["parallel"], asked)
@@ -129,12 +130,14 @@ def _context(given: int | None, model: Model, *, beyond: bool) -> int:
     return given
 
 
-def _precisions(asked: Mapping[str, Any], model: Model) -> dict[str, str]:
-    """Those asked for, or else those of the checkpoint; a training step has its own."""
+def _precisions(asked: Mapping[str, Any], model: Model, framework: Framework) -> dict[str, str]:
+    """Those asked for, or else those of the checkpoint or of the framework's; a training step has its own."""
     trains = asked["phase"] == "train"
     stored = Quantization() if trains or model.quantization is None else model.quantization
     precision = asked["precision"] or stored.precision
-    kv_precision = asked["kv_precision"] or stored.kv_precision
+    quantized = FORMATS[precision].scales is not None and isinstance(asked["chip"], Gpu) and not trains
+    usual = framework.kv_of_quantized if quantized else "bf16"
+    kv_precision = asked["kv_precision"] or stored.kv_precision or usual
     if trains and precision not in TRAINED_IN:
         raise ScenarioError(f"--precision {precision} is no precision of a training step; expected bf16 or fp8.")
     if trains and kv_precision != "bf16":

@@ -213,7 +213,7 @@ def _attention(
     if window is not None:
         batch, tokens, context = _within_window(batch, tokens, context, window)
     if fused or not (isinstance(context, int) and isinstance(tokens, int) and isinstance(batch, int)):
-        entry, kept = model.kv_entry_bytes(shard.kv_heads, quantization), quantization.kv_precision
+        entry, kept = model.kv_entry_bytes(shard.kv_heads, quantization), quantization.kv_precision or "bf16"
         split = (shard.heads, shard.kv_heads, model.head_dim)
         return [Attention("attention", batch, tokens, context, *split, entry, kept)]
     heads = batch * shard.heads

@@ -57,11 +57,11 @@ class Quantization(Frozen):
     """whether the projections around attention are quantized as those of the MLP."""
     scales: Scales | None = None
     """how scales of activations are found; None: as the framework does, or none are."""
-    kv_precision: KvPrecision = "bf16"
-    """of keys and values in the cache."""
+    kv_precision: KvPrecision | None = None
+    """of keys and values in the cache; None: nobody says, which is bf16."""
 
     @classmethod
-    def of(cls, word: PrecisionWord, kv_precision: KvPrecision = "bf16") -> Quantization:
+    def of(cls, word: PrecisionWord, kv_precision: KvPrecision | None = None) -> Quantization:
         """What a precision means where no checkpoint says more."""
         return cls(precision=word, weight_bits=FORMATS[word].weight_bits, kv_precision=kv_precision)
 
@@ -78,7 +78,7 @@ class Quantization(Frozen):
     @property
     def kv_bytes(self) -> float:
         """Of an element of a key or a value in the cache."""
-        return ELEMENT_BYTES[self.kv_precision]
+        return ELEMENT_BYTES[self.kv_precision or "bf16"]
 
     @property
     def weights_alone(self) -> bool:

@@ -18,7 +18,9 @@ from chips.clock.time import Picoseconds, plain, seconds_to_ps
 from chips.energy import DYNAMIC
 from chips.kernels.attention.price import price_attention_backward, price_attention_decode, price_attention_prefill
 from chips.kernels.kernel_time import MEMORY, KernelTime
+from chips.kernels.matmul.price import Library as Products
 from chips.kernels.matmul.price import price_matmul
+from chips.kernels.quantize import Library as Searches
 from chips.kernels.quantize import price_quantize, price_scale_search
 from chips.kernels.vector import price_vector
 from chips.spec import Gpu
@@ -194,9 +196,16 @@ class GpuGroup:
         match operator:
             case MatrixProduct(m=m, n=n, k=k, precision=precision) as p:
                 alone = p.weight_bits if p.weights and precision == "bf16" and p.weight_bytes < 2 else None
-                exact = p.exact or p.block_scales
                 return price_matmul(
-                    self.chip, m, n, k, precision=precision, stored_bits=alone, count=p.count, exact=exact
+                    self.chip,
+                    m,
+                    n,
+                    k,
+                    precision=precision,
+                    stored_bits=alone,
+                    library=self._library(p),
+                    count=p.count,
+                    exact=p.exact or p.block_scales,
                 )
             # The cache write is an operator of its own, with the rotary embedding.
             case Attention(backward=True) as a:
@@ -228,7 +237,8 @@ class GpuGroup:
                     writes_cache=False,
                 )
             case Conversion(searches=True) as c:
-                return price_scale_search(self.chip, c.rows, c.width)
+                searches: Searches = "vllm" if self.framework.fp8_products == "cutlass" else "trtllm"
+                return price_scale_search(self.chip, c.rows, c.width, library=searches)
             case Conversion() as c:
                 return price_quantize(self.chip, c.rows, c.width, precision=c.precision, scales=c.scales)
             case Elementwise() as e:
@@ -240,6 +250,12 @@ class GpuGroup:
                     special_functions=e.special_functions,
                     passes=e.passes,
                 )
+
+    def _library(self, product: MatrixProduct) -> Products:
+        """Whose kernel multiplies: FP8 with a scale a block is the work of one of its own, which takes any tile."""
+        if product.precision == "nvfp4":
+            return "cutlass"
+        return self.framework.fp8_products if product.precision == "fp8" and not product.block_scales else "cublas"
 
     @property
     def _attention_chip(self) -> Gpu:
