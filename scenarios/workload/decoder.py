@@ -90,9 +90,9 @@ def decoder(
         "QKV projection", rows, qkv_width, model.hidden, quantization, after="norm", around=True, widths=qkv
     )
     if model.qk_norm:
-        heads = shard.heads + shard.kv_heads
-        qk = norm("query and key normalisation", model, rows * heads, add=False, width=model.head_dim)
-        operators.append(replace(qk, plain_calls=2 * PLAIN_NORM, role="head norm"))
+        for what, heads in (("query", shard.heads), ("key", shard.kv_heads)):  # a kernel each, in every serving library
+            own = norm(f"{what} normalisation", model, rows * heads, add=False, width=model.head_dim)
+            operators.append(replace(own, role="head norm"))
     operators += [
         Elementwise(
             "rotary embedding and KV cache write" if model.rotary else "KV cache write",
