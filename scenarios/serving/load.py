@@ -11,7 +11,10 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from chips.spec import CatalogError, Gpu
+from cluster import Cluster
 from scenarios.assignment import assign
 from scenarios.errors import ScenarioError, Unpredictable
 from scenarios.framework import framework_named
@@ -19,11 +22,21 @@ from scenarios.memory import sequences_that_fit
 from scenarios.point import Point, make_point
 from scenarios.quantities import check_count
 from scenarios.serving.continuous_batching import Schedule, Served, serve
+from scenarios.strategies.gpu.kernel_prices import gpu_group
 from scenarios.strategies.step_time import step_seconds
 from scenarios.workload.decoder import forward
 from scenarios.workload.hugging_face import stored_as
 from scenarios.workload.model import Shard
-from scenarios.workload.operators import Collective, Conversion, Elementwise, MatrixProduct, Operator, Segment, Step
+from scenarios.workload.operators import (
+    Collective,
+    Conversion,
+    Count,
+    Elementwise,
+    MatrixProduct,
+    Operator,
+    Segment,
+    Step,
+)
 
 PREFILL_TOKENS = 8192  # of prompts in one iteration, unless the framework says how many prompts (max_num_tokens)
 # A benchmark of N concurrent requests sends 20 N, at most 2,000: the means of the measured table are multiples of
@@ -71,7 +84,11 @@ class Iteration:
     split: Shard
     prompt: int
     context: int
+    most: int = 1
+    """requests that may decode at once."""
     known: dict[tuple[int, int], float] = field(default_factory=dict)
+    _ahead: dict[int, int] = field(default_factory=dict)
+    """By its prompts, up to how many decoding requests the kernels of an iteration have been priced together."""
 
     def __call__(self, prompts: int, decoding: int) -> float:
         """Prompts and decoded tokens share the products. Between priced batches, time is linear in the batch.
@@ -79,8 +96,7 @@ class Iteration:
         The host's work for every decoding request comes before the pass. CUDA graphs are captured for iterations that
         only decode, so that one with a prompt is issued call by call.
         """
-        step = max(1, 2 ** (decoding.bit_length() - 1) // STEPS_AN_OCTAVE)
-        low = decoding // step * step
+        low, step = _grid(decoding), _step_of(decoding)
         seconds = self._priced(prompts, low)
         if low < decoding:
             seconds += (self._priced(prompts, low + step) - seconds) * (decoding - low) / step
@@ -88,17 +104,47 @@ class Iteration:
 
     def _priced(self, prompts: int, decoding: int) -> float:
         if (prompts, decoding) not in self.known:
-            model, numbers, work = self.point.model, self.point.quantization, []
-            if decoding:
-                work.append(forward(model, self.split, decoding, 1, self.context, numbers))
-            if prompts:
-                work.append(forward(model, self.split, prompts, self.prompt, self.prompt, numbers))
-            step = _together(*work) if len(work) == 2 else work[0]
+            self._price_ahead(prompts)
+            step = self._step(prompts, decoding)
             launch = "eager" if prompts else "graph"
             self.known[prompts, decoding] = step_seconds(
                 gpu_of(self.point), self.point.count, step, self.point.framework, launch
             )
         return self.known[prompts, decoding]
+
+    def _step(self, prompts: int, decoding: Count) -> Step:
+        model, numbers, work = self.point.model, self.point.quantization, []
+        if np.any(decoding):
+            work.append(forward(model, self.split, decoding, 1, self.context, numbers))
+        if prompts:
+            work.append(forward(model, self.split, prompts, self.prompt, self.prompt, numbers))
+        return _together(*work) if len(work) == 2 else work[0]
+
+    def _price_ahead(self, prompts: int) -> None:
+        """Price the kernels of all batches that may come beside so many prompts, in one go: that takes little more than
+        one of them."""
+        first, last = self._ahead.get(prompts, 0) + 1, self.most
+        sizes = sorted({_grid(number) for number in range(first, last + 1)})
+        if len(sizes) < 2:
+            return
+        self._ahead[prompts] = last
+        chip = gpu_of(self.point)
+        group = gpu_group(chip, Cluster(chip, self.point.count), self.point.framework)
+        for operator in self._step(prompts, np.array(sizes, np.float64)).operators:
+            if operator.several and isinstance(operator, MatrixProduct | Elementwise):
+                group.price(operator)
+
+
+def _grid(decoding: int) -> int:
+    """The batch at or below ``decoding`` that is priced."""
+    step = _step_of(decoding)
+    return decoding // step * step
+
+
+def _step_of(decoding: int) -> int:
+    """From a batch that is priced to the next."""
+    octave: int = 2 ** max(decoding.bit_length() - 1, 0)
+    return max(1, octave // STEPS_AN_OCTAVE)
 
 
 def serving_times(
@@ -136,6 +182,7 @@ def serving_times(
     places = max(1, min(concurrency - framework.padding_requests, room))
     schedule = Schedule(places, prompts, framework.overlapped, framework.front_end_token_seconds)
     iteration = _iteration(point, assignment.shard, input_tokens, input_tokens + output_tokens // 2)
+    iteration.most = max(iteration.most, places)
     sent = min(ROUNDS * concurrency, max(MOST_REQUESTS, concurrency)) if requests is None else requests
     return serve(iteration, schedule, concurrency, sent, output_tokens)
 
