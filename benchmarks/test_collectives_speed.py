@@ -10,7 +10,7 @@ from chips.spec import load_chip
 from collectives.algorithms import ALGORITHMS, hierarchical, ring
 from collectives.libraries.choice import price_collective
 from collectives.price import price
-from collectives.topology import Level, Topology, switched, torus
+from collectives.topology import Level, Topology, fat_tree, switched, torus
 from collectives.verify import execute, verify
 
 POD = Topology((Level("switch", 8, 450e9, 1e-6), Level("switch", 12_500, 50e9, 3e-6)))
@@ -27,6 +27,15 @@ def test_library_eight_ranks(benchmark: BenchmarkFixture) -> None:
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))
 def test_eight_ranks(benchmark: BenchmarkFixture, name: str) -> None:
     benchmark(price, ALGORITHMS[name](8), switched(8, 450e9, 1e-6), 8192)
+
+
+@pytest.mark.parametrize("ranks", [1024, 32_768])
+def test_ring_on_a_fat_tree_unequal_ready_times(benchmark: BenchmarkFixture, ranks: int) -> None:
+    benchmark(price, ring(ranks), fat_tree((32, ranks // 32), 50e9, 5e-7), 2**20, ready_ps=ready(ranks))
+
+
+def test_two_shot_1024_ranks_unequal_ready_times(benchmark: BenchmarkFixture) -> None:
+    benchmark(price, ALGORITHMS["two_shot"](1024), switched(1024, 450e9, 1e-6), 2**20, ready_ps=ready(1024))
 
 
 @pytest.mark.parametrize("name", ["bidirectional_ring", "double_binary_tree", "ring", "swing", "torus_2d"])

@@ -16,7 +16,7 @@ import numpy as np
 
 from chips.clock.time import PICOSECONDS_PER_SECOND
 from collectives.schedule import Schedule
-from collectives.step_times import Clocks, Costs, StepTimes, plan, port_ps
+from collectives.step_times import Clocks, Costs, PhasePlan, StepTimes, plan, port_ps
 from collectives.topology import Topology
 
 
@@ -42,13 +42,7 @@ def price(
         return np.full(schedule.ranks, finish, dtype=np.int64)
     clocks = _first_clocks(schedule, ready_ps)
     for phase in phases:
-        step = phase.step_times(chunk_bytes, costs, schedule.streamed)
-        if phase.count == 1:
-            clocks = _advance(clocks, step)
-        elif phase.permutation and np.ptp(step.arriving) == 0 and np.ptp(step.staying[:-1]) == 0:
-            clocks = _shift_steps(clocks, step, phase.count)
-        else:
-            clocks = _walk_steps(clocks, step, phase.count)
+        clocks = _phase_end(clocks, phase, chunk_bytes, costs, schedule.streamed)
     return (clocks + port_ps(schedule, phases, chunk_bytes))[:-1]
 
 
@@ -114,6 +108,18 @@ def _advance(clocks: Clocks, step: StepTimes) -> Clocks:
     return after
 
 
+def _phase_end(clocks: Clocks, phase: PhasePlan, chunk_bytes: int, costs: Costs, streamed: bool) -> Clocks:
+    """The clocks after all steps of a phase, in the shortest way that gives what walking them would."""
+    if phase.alike and phase.pattern == "complete":
+        return _meet_steps(clocks, *phase.alike_ps(chunk_bytes, costs, streamed), phase.count)
+    if phase.alike and phase.pattern == "two_ways":
+        return _spread_steps(clocks, phase, *phase.alike_ps(chunk_bytes, costs, streamed))
+    step = phase.step_times(chunk_bytes, costs, streamed)
+    if phase.pattern == "permutation" and np.ptp(step.staying[:-1]) == 0:
+        return _shift_steps(clocks, step, phase.count)
+    return _walk_steps(clocks, step, phase.count)
+
+
 def _walk_steps(clocks: Clocks, step: StepTimes, count: int) -> Clocks:
     """The recurrence, step by step; once all clocks that take part move alike they do so for ever, and it leaps."""
     involved = np.union1d(step.source, step.destination)
@@ -128,21 +134,59 @@ def _walk_steps(clocks: Clocks, step: StepTimes, count: int) -> Clocks:
 
 
 def _shift_steps(clocks: Clocks, step: StepTimes, count: int) -> Clocks:
-    """The recurrence where every rank passes to one other and all steps are alike, all at once, exactly.
+    """The recurrence where every rank passes to one other and stays as long as all, all steps at once, exactly.
 
     After k steps rank r waits for the latest of the ranks up to k places before it, from each of whom j of the k
-    steps were ``arriving`` instead of ``staying``: a maximum over a window, doubled and lengthened bit by bit of k.
+    steps were ``arriving`` on the way instead of ``staying``: a maximum over a window, doubled and lengthened bit by
+    bit of k. Messages may take differently long, as those between the switches of a fat tree do.
     """
     ranks = len(clocks) - 1
-    before = np.empty(ranks, dtype=np.int64)
-    before[step.destination] = step.source
+    before, extra = np.empty(ranks, dtype=np.int64), np.empty(ranks, dtype=np.int64)
     staying = int(step.staying[0])
-    extra = int(step.arriving[0]) - staying
-    window, reach, jump = clocks[:ranks], 0, np.arange(ranks)  # jump: the rank ``reach`` places before
+    before[step.destination], extra[step.destination] = step.source, step.arriving - staying
+    # jump: the rank so many places before as the window reaches; way: what the messages from there take beyond staying
+    window, jump, way = clocks[:ranks], np.arange(ranks), np.zeros(ranks, dtype=np.int64)
     for bit in f"{count:b}":
-        window = np.maximum(window, window[jump] + reach * extra)
-        reach, jump = 2 * reach, jump[jump]
+        window = np.maximum(window, window[jump] + way)
+        jump, way = jump[jump], way + way[jump]
         if bit == "1":
             window = np.maximum(window, window[before] + extra)
-            reach, jump = reach + 1, before[jump]
+            jump, way = jump[before], extra + way[before]
     return np.append(window + count * staying, clocks[ranks])
+
+
+def _meet_steps(clocks: Clocks, staying: int, arriving: int, count: int) -> Clocks:
+    """The recurrence where every rank passes to every other alike: each waits for the latest of the others."""
+    times = clocks[:-1]
+    for _ in range(count):
+        last = int(np.argmax(times))
+        others = np.full(len(times), times[last])
+        others[last] = np.delete(times, last).max()
+        times = np.maximum(times + staying, others + arriving)
+    return np.append(times, clocks[-1])
+
+
+def _spread_steps(clocks: Clocks, phase: PhasePlan, staying: int, arriving: int) -> Clocks:
+    """The recurrence where every rank passes to the next and to the one before alike, all steps at once, exactly.
+
+    A message takes no less than staying, so that whoever is heard of after k steps came by k messages, or by one less
+    where the way there and back leaves one over: two maxima over every other rank of a window, doubled bit by bit.
+    """
+    ranks = len(clocks) - 1
+    after, before = np.empty(ranks, dtype=np.int64), np.empty(ranks, dtype=np.int64)
+    after[phase.source[:ranks]] = phase.destination[:ranks]
+    before[phase.destination[:ranks]] = phase.source[:ranks]
+
+    def heard(messages: int) -> Clocks:
+        """The latest of the ranks that so many messages lead from, one after the other."""
+        window, forward, back = clocks[:ranks], np.arange(ranks), np.arange(ranks)
+        for bit in f"{messages:b}":
+            window = np.maximum(window[forward], window[back])
+            forward, back = forward[forward], back[back]
+            if bit == "1":
+                window = np.maximum(window[after], window[before])
+                forward, back = after[forward], before[back]
+        return window + messages * (arriving - staying)
+
+    times = np.maximum(heard(phase.count), heard(phase.count - 1)) + phase.count * staying
+    return np.append(times, clocks[ranks])

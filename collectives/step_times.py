@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from collectives.schedule import SWITCH, Integers, Messages, Schedule
 from collectives.topology import Topology
 
 Clocks = NDArray[np.int64]
+Pattern = Literal["permutation", "two_ways", "complete", "other"]
+"""Every rank sends one message and receives one; sends to the next and to the one before, two permutations of which one
+undoes the other; sends one to every other; or another, or the switch takes part."""
 
 
 class Costs(NamedTuple):
@@ -54,8 +57,8 @@ class PhasePlan:
 
     Loads are in chunks of the busiest link on the way: of each message, and of the slowest message that each clock
     sends (``out``) and receives (``into``). ``added``: chunks that each clock adds. ``alike``: whether all ranks send
-    and receive alike and nobody else takes part, so that ranks that are ready together stay together. ``permutation``:
-    whether every rank sends one message and receives one, no switch among them.
+    and receive alike and nobody else takes part, so that ranks that are ready together stay together. ``pattern``: who
+    sends to whom.
     """
 
     count: int
@@ -69,7 +72,7 @@ class PhasePlan:
     added: Floats
     takes_part: NDArray[np.bool_]
     alike: bool
-    permutation: bool
+    pattern: Pattern
 
     def step_times(self, chunk_bytes: int, costs: Costs, streamed: bool) -> StepTimes:
         """``streamed``: links are busy all along, so a step costs latency alone (see ``Schedule``)."""
@@ -86,6 +89,15 @@ class PhasePlan:
         transfer = chunk_bytes * self.load.item(0) / self.bandwidth.item(0)
         # A message of its own takes a rank no longer to send than to have arrived at another that is alike.
         return seconds_to_ps(costs.step_seconds + self.latency.item(0) + transfer + reducing)
+
+    def alike_ps(self, chunk_bytes: int, costs: Costs, streamed: bool) -> tuple[int, int]:
+        """``staying`` and ``arriving`` of ranks that are ``alike``, as ``step_times`` has them."""
+        size = 0 if streamed else chunk_bytes
+        reducing = costs.reduce_seconds_per_byte * (chunk_bytes * self.added.item(0))
+        staying = max(size * self.out[0].item(0) / self.out[1].item(0), reducing) + costs.step_seconds
+        transfer = size * self.load.item(0) / self.bandwidth.item(0)
+        arriving = costs.step_seconds + self.latency.item(0) + transfer + reducing
+        return seconds_to_ps(staying), seconds_to_ps(arriving)
 
     def port_seconds(self, chunk_bytes: int) -> tuple[Floats, Floats]:
         """For how long the links out of and into every clock are busy, all steps together."""
@@ -125,8 +137,32 @@ def _plan(count: int, messages: Messages, topology: Topology, ranks: int) -> Pha
     out, into = (_slowest(ends, ways.load, ways.bandwidth, clocks) for ends in (source, destination))
     same = (ways.latency, ways.load, ways.bandwidth, added[:-1], *(side[:-1] for side in (*out, *into)))
     alike = not takes_part[SWITCH] and bool(takes_part[:-1].all()) and all(np.ptp(values) == 0 for values in same)
-    permutation = all(np.array_equal(np.sort(ends), np.arange(ranks)) for ends in (source, destination))
-    return PhasePlan(count, source, destination, *ways, out, into, added, takes_part, alike, permutation)
+    pattern = _pattern(source, destination, ranks)
+    return PhasePlan(count, source, destination, *ways, out, into, added, takes_part, alike, pattern)
+
+
+def _pattern(source: Integers, destination: Integers, ranks: int) -> Pattern:
+    """Who sends to whom, of the patterns that have a way of their own to be priced."""
+
+    def permutes(source: Integers, destination: Integers) -> bool:
+        return all(np.array_equal(np.sort(ends), np.arange(ranks)) for ends in (source, destination))
+
+    if permutes(source, destination):
+        return "permutation"
+    if len(source) == 2 * ranks and permutes(source[:ranks], destination[:ranks]):
+        there = dict(zip(source[:ranks].tolist(), destination[:ranks].tolist(), strict=True))
+        back = dict(zip(destination[ranks:].tolist(), source[ranks:].tolist(), strict=True))
+        return "two_ways" if there == back else "other"
+    return "complete" if _all_pairs(source, destination, ranks) else "other"
+
+
+def _all_pairs(source: Integers, destination: Integers, ranks: int) -> bool:
+    """Whether these are all pairs of two different ranks, each once, and nobody else."""
+    if len(source) != ranks * (ranks - 1) or source.max() >= ranks or destination.max() >= ranks:
+        return False
+    seen = np.zeros(ranks * ranks, dtype=np.bool_)
+    seen[source * ranks + destination] = True
+    return bool(seen.sum() == len(source) and not seen[:: ranks + 1].any())
 
 
 def _slowest(ends: Integers, load: Floats, bandwidth: Floats, clocks: int) -> tuple[Floats, Floats]:

@@ -86,6 +86,30 @@ def test_price_equals_the_recurrence_for_any_ready_times(which, ranks, payload, 
     assert np.array_equal(priced, last)
 
 
+@pytest.mark.parametrize(
+    ("name", "topology"),
+    [
+        ("ring", fat_tree((8, 8), 50e9, 5e-7)),
+        ("ring", fat_tree((8, 8), 50e9, 5e-7, oversubscription=2.0)),
+        ("ring", fat_tree((4, 4, 4), 50e9, 5e-7, oversubscription=4.0)),
+        ("ring", Topology((Level("switch", 8, 450e9, 1e-6), Level("switch", 8, 50e9, 3e-6)))),
+        ("bidirectional_ring", switched(63, 50e9, 5e-7)),
+        ("bidirectional_ring", torus((64,), 50e9, 5e-7)),
+        ("bidirectional_ring", fat_tree((8, 8), 50e9, 5e-7)),
+        ("two_shot", switched(33, 50e9, 5e-7)),
+        ("one_shot", fully_connected(32, 50e9, 5e-7)),
+    ],
+)
+def test_phases_of_large_groups_at_once_are_their_steps_walked(name, topology):
+    """To the picosecond, for ranks that come within the time of a few steps, and one very late."""
+    ranks = topology.ranks
+    ready = np.random.default_rng(ranks).integers(0, 10**7, ranks)
+    ready[5] = 10**9
+    schedule, options = ALGORITHMS[name](ranks), {"ready_ps": ready, "reduce_seconds_per_byte": 1e-12}
+    *_, walked = price_by_step(schedule, topology, 10**7, **options)
+    assert np.array_equal(price(schedule, topology, 10**7, **options), walked)
+
+
 @settings(max_examples=80)
 @given(
     which=st.sampled_from([*EVERY, ("all_reduce", "in_switch")]),
