@@ -30,8 +30,10 @@ SEARCH_OPERATIONS = 2.0  # a value: its magnitude, the larger of two
 QUANTIZE_OPERATIONS = 4.0  # a value: scale, two bounds, convert
 SEARCH_KERNELS: dict[Library, int] = {"vllm": 1, "trtllm": 7}
 """That find one scale. vLLM's reads the tensor and puts the largest value of each row into one word of memory in turn;
-TensorRT-LLM's write all magnitudes before they find the largest, and make a scale of it step by step [inferred: on
-Hopper, Blackwell and Ada alike, the passes of a single row take as long as eight small kernels]."""
+TensorRT-LLM's are small ones but for one, which make a scale of its maximum step by step [inferred: on Hopper,
+Blackwell and Ada alike, the passes of a single row take as long as eight small kernels]."""
+REACHED: dict[Library, float] = {"vllm": 1.0, "trtllm": 0.6}
+"""Of the bandwidth that other kernels reach; fitted to measured/h100_gemm_fp8, and 0.5 to 0.7 on Blackwell and Ada."""
 
 
 def price_scale_search(chip: Gpu, rows: ArrayLike, columns: ArrayLike, *, library: Library = "vllm") -> KernelTime:
@@ -42,22 +44,17 @@ def price_scale_search(chip: Gpu, rows: ArrayLike, columns: ArrayLike, *, librar
     """
     rows, columns = _sizes(rows, columns)
     values = rows * columns
-    read, operations = values * INPUT_BYTES, values * SEARCH_OPERATIONS
-    if library == "vllm":
-        time = _pass(chip, read, 0.0 * values, operations, _turns(chip, rows, columns))
-        turns = rows * chip.generation.vector.atomic_cycles / chip.compute.highest_clock_hz
-        return replace(
-            time, seconds=time.seconds + turns, limiter=np.where(2.0 * turns > time.seconds, LATENCY, time.limiter)
-        )
-    magnitudes, largest = _pass(chip, read, read, operations), _pass(chip, read, 0.0 * values, operations)
-    small = SEARCH_KERNELS[library] - 2
-    gaps = (SEARCH_KERNELS[library] - 1) * chip.generation.launch.graph_gap
-    fill = magnitudes.fill_drain_seconds + largest.fill_drain_seconds * (1 + small) + gaps
+    by_rows = library == "vllm"
+    loads = _turns(chip, rows, columns) if by_rows else 1.0
+    time = _pass(chip, values * INPUT_BYTES, 0.0 * values, values * SEARCH_OPERATIONS, loads, REACHED[library])
+    turns = rows * chip.generation.vector.atomic_cycles / chip.compute.highest_clock_hz if by_rows else 0.0 * rows
+    small = (SEARCH_KERNELS[library] - 1) * (time.fill_drain_seconds + chip.generation.launch.graph_gap)
+    seconds = time.seconds + turns + small
     return replace(
-        magnitudes,
-        seconds=magnitudes.seconds + largest.seconds + small * largest.fill_drain_seconds + gaps,
-        fill_drain_seconds=fill,
-        joules=magnitudes.joules + largest.joules,
+        time,
+        seconds=seconds,
+        fill_drain_seconds=time.fill_drain_seconds + small,
+        limiter=np.where(2.0 * (turns + small) > seconds, LATENCY, time.limiter),
     )
 
 
@@ -68,6 +65,7 @@ def price_quantize(
     *,
     precision: Precision = "fp8",
     scales: Scales = "tensor",
+    library: Library = "vllm",
 ) -> KernelTime:
     """16-bit activations [rows, columns] into ``precision``: one kernel.
 
@@ -79,8 +77,8 @@ def price_quantize(
     values = rows * columns
     finds = scales in ("row", "block")
     operations = QUANTIZE_OPERATIONS + (SEARCH_OPERATIONS if finds else 0.0)
-    turns = _turns(chip, rows, columns)
-    time = _pass(chip, values * INPUT_BYTES, values * ELEMENT_BYTES[precision], values * operations, turns)
+    written, loads = values * ELEMENT_BYTES[precision], _turns(chip, rows, columns)
+    time = _pass(chip, values * INPUT_BYTES, written, values * operations, loads, REACHED[library])
     if precision != "nvfp4":
         return time
     ordered = time.fill_drain_seconds + chip.generation.launch.graph_gap
@@ -93,10 +91,11 @@ def _turns(chip: Gpu, rows: Floats, columns: Floats) -> Floats:
     return turns
 
 
-def _pass(chip: Gpu, read: Floats, written: Floats, operations: Floats, turns: ArrayLike = 1.0) -> KernelTime:
+def _pass(chip: Gpu, read: Floats, written: Floats, operations: Floats, turns: ArrayLike, reached: float) -> KernelTime:
     """Once over a tensor, read from its start while L2 holds its end: of a large one, nothing is found there.
 
-    It lasts as long as its bytes take, or ``turns`` of loads that wait for each other.
+    It lasts as long as its bytes take, at the share ``reached`` of what other kernels do, or ``turns`` of loads that
+    wait for each other.
     """
     vector, moved = chip.generation.vector, read + written
     kept = vector.resident_share * chip.on_chip.l2_bytes
@@ -104,7 +103,8 @@ def _pass(chip: Gpu, read: Floats, written: Floats, operations: Floats, turns: A
     time = price_vector(chip, read, written, operations)
     again = gone / (chip.memory.bandwidth * vector.memory_efficiency)
     turn = (vector.l2_latency_cycles + vector.reduction_cycles) / chip.compute.highest_clock_hz
-    steady = np.maximum(time.seconds - time.fill_drain_seconds + again, (np.asarray(turns) - 1.0) * turn)
+    busy = (time.seconds - time.fill_drain_seconds + again) / reached
+    steady = np.maximum(busy, (np.asarray(turns) - 1.0) * turn)
     joules = time.joules + chip.events.joules(memory_bytes=gone)
     return replace(time, seconds=time.fill_drain_seconds + steady, joules=joules)
 

@@ -172,7 +172,10 @@ def _linear_layer(chip: Gpu, rows: pd.DataFrame, precision: Precision, library: 
         product = price_matmul(chip, m, n, k, precision=precision, library="cutlass", weights_in_turn=1)
     else:
         own: Library = "vllm" if library == "vllm" else "trtllm"
-        kernels = [price_scale_search(chip, m, k, library=own), price_quantize(chip, m, k, precision=precision)]
+        kernels = [
+            price_scale_search(chip, m, k, library=own),
+            price_quantize(chip, m, k, precision=precision, library=own),
+        ]
         runs: MatmulLibrary = "cutlass" if library == "vllm" else "cublas"
         product = price_matmul(chip, m, n, k, precision=precision, library=runs, weights_in_turn=WEIGHTS_IN_TURN)
     times = np.array([kernel.seconds for kernel in (*kernels, product)])

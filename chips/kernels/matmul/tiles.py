@@ -23,6 +23,8 @@ SHARED_BYTES_PER_CLOCK = 128.0
 """What the shared memory of a streaming multiprocessor delivers (127 measured: Luo et al., arXiv 2402.13499)."""
 ACCUMULATOR_BYTES = 4.0
 OUTPUT_BYTES = 2.0
+SCALED_VALUES = 16.0
+"""Of NVFP4, that share a scale of one byte: those of a step are copied into tensor memory before it multiplies."""
 SCALED_SIDE = 128
 """Of a tile of the kernel whose operands have a scale for each block: its scales lie in rows of 128 (PTX ISA)."""
 ROWS_TOGETHER = 4.0
@@ -128,6 +130,8 @@ def tiles_like(
     if by_warps:
         rate = min(rate, on_chip.warp_matrix_flop_per_clock * ELEMENT_BYTES["bf16"] / ELEMENT_BYTES[precision])
     multiply = 2.0 * rows * columns * depth / rate
+    if precision == "nvfp4":
+        multiply += (rows + columns) * depth / SCALED_VALUES / SHARED_BYTES_PER_CLOCK
     if row_bytes < PIECE_BYTES:
         multiply += (rows + columns) * depth / SINGLE_VALUES
     if exact and precision == "fp8" and coefficients.short_fp8_sums:
