@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from chips.energy import ZEROS
 from chips.generation import AttentionKernel
+from chips.kernels.attention.backward import backward_tiles
 from chips.kernels.attention.kernels import INTERLEAVES, products_in, with_cache_in, without_kernel
 from chips.kernels.attention.plan import AttentionPlan, plan_attention
 from chips.kernels.attention.shape import AttentionShape, Floats
@@ -104,28 +105,27 @@ def price_attention_backward(
 ) -> KernelTime:
     """Backward pass of attention in training: 5 matrix products where forward has 2 (Dao 2023, section 4.1).
 
-    The scores are computed again and as many gradients as inputs are stored, so every engine of a block and the
-    memory do 2.5 times the forward work. A kernel before it multiplies output and its gradient.
-    Raises ValueError on sizes below 1 or heads that are no multiple of kv_heads.
+    A kernel before it multiplies output and its gradient and clears the gradients of queries, one after it converts
+    these from fp32. Raises ValueError on sizes below 1 or heads that are no multiple of kv_heads.
     """
     shape = AttentionShape.check(batch, tokens, tokens, heads, kv_heads, head_dim, "bf16", causal)
-    kernel = chip.generation.attention.kernel
-    bound = _bound(chip, shape, kernel, False)
-    memory = _Memory.of(chip, shape, kernel, False)
-    start = chip.generation.attention.kernel_latency + _helper(chip) + memory.queries
-    _, ends, compute, limiter, scores = _compute(chip, shape, kernel)
-    steady = _overlap(chip, compute - ends, memory.attention)
-    joules = _joules(chip, shape, kernel, scores)
-    steady = steady + chip.events.slower_clock(compute - ends, joules.sum(axis=0), ends + steady, 0.0)
-    return _kernel_time(
-        start,
-        ends * BACKWARD_PRODUCTS,
-        steady * BACKWARD_PRODUCTS,
-        bound * BACKWARD_PRODUCTS,
-        np.where(memory.attention > compute, MEMORY, limiter),
-        joules * BACKWARD_PRODUCTS,
-        chip,
+    coefficients = chip.generation.attention
+    plan, time, read, scores = backward_tiles(chip, shape, coefficients.kernel)
+    bound = _bound(chip, shape, coefficients.kernel, False) * BACKWARD_PRODUCTS
+    # Queries, output and gradients of both, those of queries in fp32; keys, values and theirs.
+    moved = 3.0 * shape.query_bytes + 2.0 * shape.new_bytes
+    fresh = _byte_seconds(chip, moved, True)
+    compute = np.maximum(
+        _waves(chip, plan, time, np.ones_like(plan.items)),
+        time.ends + read / (coefficients.l2_bytes_per_clock * chip.compute.clock_hz),
     )
+    steady = _overlap(chip, compute - time.ends, moved * fresh)
+    joules = _joules(chip, shape, coefficients.kernel, scores) * BACKWARD_PRODUCTS
+    steady = steady + chip.events.slower_clock(compute - time.ends, joules.sum(axis=0), time.ends + steady, 0.0)
+    start = coefficients.kernel_latency + _helper(chip) + 1.5 * shape.query_bytes * fresh
+    drain = time.ends + _helper(chip) + 1.5 * shape.query_bytes * fresh
+    limiter = np.where(moved * fresh > compute, MEMORY, time.limiter)
+    return _kernel_time(start, drain, steady, bound, limiter, joules, chip)
 
 
 @dataclass(frozen=True)
