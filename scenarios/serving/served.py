@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from itertools import product
 from typing import TypedDict
 
+from scenarios.bands import kernel_source
 from scenarios.point import make_point
 from scenarios.serving.load import serving_times
 
 
 class ServedRecord(TypedDict):
-    """One server. Seconds as a user waits for them; ``output_tokens_per_s``: of all clients together."""
+    """One server. Seconds as a user waits for them; ``output_tokens_per_s``: of all clients; ``kernels``: whose
+    were measured, as in ``results.schema``."""
 
     chip: str
     count: int
@@ -19,6 +21,7 @@ class ServedRecord(TypedDict):
     first_token_seconds: float
     output_token_seconds: float
     output_tokens_per_s: float
+    kernels: str
 
 
 def serve(
@@ -56,6 +59,7 @@ def serve(
                 first_token_seconds=served.time_to_first_token,
                 output_token_seconds=served.time_per_output_token,
                 output_tokens_per_s=clients * output_tokens / turn,
+                kernels=kernel_source(point.chip),
             )
         )
     return records

@@ -64,6 +64,7 @@ def serve(
             "time to first token": format_seconds(record["first_token_seconds"]),
             "time per output token": format_seconds(record["output_token_seconds"]),
             "output tokens/s": f"{record['output_tokens_per_s']:,.0f}",
+            "kernels": record["kernels"],
         }
         for record in records
     ]

@@ -18,6 +18,7 @@ def test_a_record_for_every_chip_count_and_number_of_clients():
         ("a100", 1),
         ("a100", 2),
     ]
+    assert {record["kernels"] for record in records} == {"measured"}
     point = make_point("llama-3.2-1b", "h100", 1, context=1, framework="trtllm")
     served = serving_times(point, concurrency=4, **asked)
     assert records[0]["first_token_seconds"] == served.time_to_first_token
