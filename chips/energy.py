@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 TABLES = Path(__file__).parent / "catalog" / "energy"
 DYNAMIC = CAUSES[:-1]
 """What events take, beside what time does: axis 0 of all arrays of joules."""
+ARITHMETIC, ON_CHIP, HBM, LINKS, CONTROL = range(len(DYNAMIC))
 MemoryKind = Literal["hbm2", "hbm2e", "hbm3", "hbm3e", "gddr6", "gddr7", "ddr3", "ddr4", "ddr5"]
 NODES = (45.0, 7.0)
 FLOP_BYTES = 0.27
@@ -134,7 +135,6 @@ class Events(NamedTuple):
 
     def joules(
         self,
-        *,
         flops: ArrayLike = 0.0,
         instructions: ArrayLike = 0.0,
         memory_bytes: ArrayLike = 0.0,
@@ -142,22 +142,28 @@ class Events(NamedTuple):
         link_bytes: ArrayLike = 0.0,
     ) -> Floats:
         """What so many events take: (causes, ...). ``flops`` in 16-bit operations, narrower ones by their width."""
-        counts = np.broadcast_arrays(flops, instructions, memory_bytes, chip_bytes, link_bytes)
-        kinds = (self.flop, self.instruction, self.memory_byte, self.chip_byte, self.link_byte)
-        found = sum(np.multiply.outer(kind, count) for kind, count in zip(kinds, counts, strict=True))
-        return np.asarray(found)
+        flops, instructions, memory_bytes = np.asarray(flops), np.asarray(instructions), np.asarray(memory_bytes)
+        found = [
+            self.flop[ARITHMETIC] * flops + self.instruction[ARITHMETIC] * instructions,
+            self.flop[ON_CHIP] * flops
+            + self.instruction[ON_CHIP] * instructions
+            + self.memory_byte[ON_CHIP] * memory_bytes
+            + self.chip_byte[ON_CHIP] * np.asarray(chip_bytes),
+            self.memory_byte[HBM] * memory_bytes,
+            self.link_byte[LINKS] * np.asarray(link_bytes),
+            self.flop[CONTROL] * flops + self.instruction[CONTROL] * instructions,
+        ]
+        return np.array(np.broadcast_arrays(*found))
 
     def within_limit(self, joules: Floats, seconds: ArrayLike) -> Floats:
         """``joules`` spent in ``seconds``, of which the chip can draw no more than its limit: its clock is lower then.
 
         With the clock falls the voltage, and with it what an event on the chip takes; not what memory and links take.
         """
-        own = joules[[DYNAMIC.index("arithmetic"), DYNAMIC.index("on_chip"), DYNAMIC.index("control")]].sum(axis=0)
-        others = joules.sum(axis=0) - own
+        own, others = joules[ARITHMETIC] + joules[ON_CHIP] + joules[CONTROL], joules[HBM] + joules[LINKS]
         left = (self.power_watts - self.static_watts) * np.asarray(seconds) - others
         share = np.clip(left / np.where(own > 0, own, 1.0), 0.0, 1.0)
-        scaled = [joules[place] * (1.0 if name in ("hbm", "links") else share) for place, name in enumerate(DYNAMIC)]
-        return np.array(scaled)
+        return np.array([row if place in (HBM, LINKS) else row * share for place, row in enumerate(joules)])
 
     def slower_clock(self, busy: Floats, joules: Floats, seconds: Floats, window: float) -> Floats:
         """Seconds that ``busy`` of ``seconds`` take longer because ``joules`` in them, all causes together, would

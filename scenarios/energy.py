@@ -34,55 +34,50 @@ SOFTMAX_OPERATIONS = 5.0
 
 
 def step_joules(cluster: Cluster, strategy: str, framework: Framework, step: Step) -> Dynamic:
-    """What the events of one pass take on one chip of ``cluster``."""
+    """What the events of one pass take on one chip of ``cluster``; the same for strategies that ``counted_as`` one."""
     chip, ranks = cluster.chip, cluster.count
-    if isinstance(chip, Gpu):
-        group = gpu_group(chip, cluster, framework)
-
-        def joules(operator: Operator) -> Floats:
-            if isinstance(operator, Collective):
-                return _collective(chip, ranks, operator)
-            return group.price(operator).joules
-
-    else:
-        fuses = strategy_on(chip, strategy).fuses
-
-        def joules(operator: Operator) -> Floats:
-            return _stage(chip, ranks, operator, fuses)
-
+    kernels = gpu_group(chip, cluster, framework) if isinstance(chip, Gpu) else None
+    fuses = strategy_on(chip, strategy).fuses
     found: Dynamic = {}
+    counts: dict[str, list[Quantity]] = {}
     for segment in step.segments:
         for operator in segment.operators:
-            taken = segment.times * joules(operator)
-            found[operator.part] = found[operator.part] + taken if operator.part in found else taken
-    return found
+            part: str = operator.part
+            times = segment.times
+            if kernels is not None and not isinstance(operator, Collective):
+                taken = times * kernels.price(operator).joules
+                found[part] = found[part] + taken if part in found else taken
+            else:
+                sums = counts.setdefault(part, [0.0] * 5)
+                for place, count in enumerate(_events(chip, ranks, operator, fuses)):
+                    sums[place] = sums[place] + times * count
+    return added(found, {part: chip.events.joules(*of_part) for part, of_part in counts.items()})
 
 
-def _collective(chip: ChipBase, ranks: int, operator: Collective) -> Floats:
-    """What is sent over links, and read and written on the chip."""
-    sent = sent_bytes(chip, ranks, operator)
-    return chip.events.joules(link_bytes=sent, chip_bytes=operator.activation_bytes)
+def counted_as(chip: ChipBase, strategy: str) -> bool:
+    """What of a strategy tells its events apart from another's of the same pass."""
+    return not isinstance(chip, Gpu) and strategy_on(chip, strategy).fuses
 
 
-def _stage(chip: ChipBase, ranks: int, operator: Operator, fuses: bool) -> Floats:
-    """An operator as a stage of a pipeline, or as a kernel of its own, whose activations cross memory."""
-    if isinstance(operator, Collective):
-        return _collective(chip, ranks, operator)
-    flops, instructions = 0.0 * operator.flops, 0.0 * operator.flops
+def _events(chip: ChipBase, ranks: int, operator: Operator, fuses: bool) -> tuple[Quantity, ...]:
+    """Operations of the matrix units and of lanes, bytes of memory, on the chip and over links, of one operator.
+
+    A stage of a pipeline hands its activations on; those of a kernel of its own cross memory.
+    """
+    moved = operator.activation_bytes
+    flops: Quantity
+    lanes: Quantity
     match operator:
+        case Collective():
+            return 0.0, 0.0, 0.0, moved, sent_bytes(chip, ranks, operator)
         case MatrixProduct(precision=precision):
-            flops = operator.flops * ELEMENT_BYTES[precision] / ELEMENT_BYTES["bf16"]
+            flops, lanes = operator.flops * (ELEMENT_BYTES[precision] / ELEMENT_BYTES["bf16"]), 0.0
         case Attention():
-            flops, instructions = operator.flops, operator.exponentials * SOFTMAX_OPERATIONS
+            flops, lanes = operator.flops, operator.exponentials * SOFTMAX_OPERATIONS
         case Elementwise():
-            instructions = operator.operations + operator.special_functions
-    spilled = operator.activation_bytes * (not fuses)
-    return chip.events.joules(
-        flops=flops,
-        instructions=instructions,
-        memory_bytes=operator.stream_bytes + spilled,
-        chip_bytes=operator.activation_bytes - spilled,
-    )
+            flops, lanes = 0.0, operator.operations + operator.special_functions
+    streamed = operator.stream_bytes
+    return (flops, lanes, streamed, moved, 0.0) if fuses else (flops, lanes, streamed + moved, 0.0, 0.0)
 
 
 def added(*spent: Dynamic) -> Dynamic:
@@ -112,8 +107,10 @@ def told(events: Events, working: int, parts: Mapping[str, Quantity], spent: Dyn
     average: where loads and products of a persistent kernel run side by side, its clock is lower still.
     """
     seconds = sum(parts.values())
-    whole = sum(spent.values()) if spent else np.zeros(len(DYNAMIC))
-    share = events.within_limit(np.asarray(whole), seconds) / np.where(np.asarray(whole) > 0, whole, 1.0)
+    whole = np.asarray(sum(spent.values())) if spent else np.zeros(len(DYNAMIC))
+    share: Floats | float = 1.0
+    if np.any(whole.sum(axis=0) > (events.power_watts - events.static_watts) * seconds):
+        share = events.within_limit(whole, seconds) / np.where(whole > 0, whole, 1.0)
     static = events.static_watts * working * NANOJOULES_PER_JOULE
     by_part: dict[str, Quantity] = {part: np.rint(static * took) for part, took in parts.items()}
     by_cause: dict[str, Quantity] = dict.fromkeys(CAUSES, 0.0)

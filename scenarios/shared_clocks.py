@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from chips.clock.recording import Program, Recorder, run_side_by_side
 from chips.spec import Gpu
 from scenarios.assignment import Assignment
-from scenarios.energy import added, step_joules
+from scenarios.energy import Dynamic, added, counted_as, step_joules
 from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.memory import assign_fitting, check_memory
 from scenarios.outcome import Outcome
@@ -30,7 +30,9 @@ from scenarios.workload.decoder import forward
 from scenarios.workload.operators import Attention, Collective, Step
 
 Floats = NDArray[np.float64]
-Steps = dict[Hashable, list[tuple[NDArray[np.intp], Step]]]
+Joules = dict[bool, Dynamic]
+"""What one pass takes, by how a strategy has its events counted."""
+Steps = dict[Hashable, list[tuple[NDArray[np.intp], Step, Joules]]]
 """Passes of many points by what they compute, in lanes that the same things limit: all strategies run the same ones."""
 
 
@@ -102,7 +104,7 @@ def _recorded(point: Point, number: int) -> _Recorded:
     assignment = assign_fitting(point)
     recorded = _start([number], assignment)
     for step, _ in passes_of(assignment):
-        _record_pass(recorded, step)
+        _record_pass(recorded, step, {})
     return recorded
 
 
@@ -135,12 +137,12 @@ def _recorded_together(
     work = (_work(first.point), first.point.launch, batches.tobytes(), contexts.tobytes())
     if work not in steps:
         steps[work] = [
-            (lanes, _step(first, batches[lanes], contexts[lanes]))
+            (lanes, _step(first, batches[lanes], contexts[lanes]), {})
             for lanes in _limited_alike(first, _step(first, batches, contexts))
         ]
-    for lanes, step in steps[work]:
+    for lanes, step, joules in steps[work]:
         recorded = _start(np.array(fitting)[lanes].tolist(), first)
-        _record_pass(recorded, step)
+        _record_pass(recorded, step, joules)
         yield recorded
 
 
@@ -164,8 +166,8 @@ def _limited_alike(assignment: Assignment, step: Step) -> list[NDArray[np.intp]]
     return [np.flatnonzero(alike == one) for one in np.unique(alike)]
 
 
-def _record_pass(recorded: _Recorded, step: Step) -> None:
-    """Record one pass with a lane for each of the points."""
+def _record_pass(recorded: _Recorded, step: Step, joules: Joules) -> None:
+    """Record one pass with a lane for each of the points; ``joules`` are found there, or added."""
     assignment, outcome = recorded.points.assignment, recorded.points.outcome
     point, lanes = assignment.point, len(recorded.points.numbers)
     group, clock = assignment.cluster().side_by_side(lanes), Recorder(lanes)
@@ -173,7 +175,10 @@ def _record_pass(recorded: _Recorded, step: Step) -> None:
     recorded.passes.append(clock.program(finish))
     outcome.bound_seconds = outcome.bound_seconds + lower_bound(point.chip, assignment.shard.ranks, step)
     outcome.stream_bytes = outcome.stream_bytes + step.total(lambda operator: operator.stream_bytes)
-    outcome.joules = added(outcome.joules, step_joules(group, point.strategy, point.framework, step))
+    counted = counted_as(point.chip, point.strategy)
+    if counted not in joules:
+        joules[counted] = step_joules(group, point.strategy, point.framework, step)
+    outcome.joules = added(outcome.joules, joules[counted])
 
 
 def _run(recorded: Sequence[_Recorded]) -> None:
