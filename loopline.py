@@ -4,6 +4,7 @@ Ask
     compare            every chip, count and strategy of a model: a row each
     simulate           one point: one row
     boundaries         what a kernel boundary costs in each way to launch kernels, a record each
+    efficiency         energy an operation against programmability, from scalar CPU to systolic array
     sweep              all points of a scenario into a folder, which may be stopped at any moment and goes on
     make_point         a checked request, for what takes one
     plan               the best layouts to train a model, the best chips to serve it
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from results.store import load, save
     from scenarios import llama
     from scenarios.anatomy.boundary import boundaries
+    from scenarios.anatomy.efficiency import efficiency
     from scenarios.evidence.validation import validate
     from scenarios.planning.budget import scaling_law
     from scenarios.planning.plan import plan
@@ -90,6 +92,7 @@ __all__ = [
     "compare",
     "compare_allreduce",
     "crossovers",
+    "efficiency",
     "llama",
     "load",
     "load_chip",
@@ -135,6 +138,7 @@ _FUNCTIONS = {
     "results.schema": ("to_picoseconds",),
     "results.store": ("load", "save"),
     "scenarios.anatomy.boundary": ("boundaries",),
+    "scenarios.anatomy.efficiency": ("efficiency",),
     "scenarios.evidence.validation": ("validate",),
     "scenarios.planning.budget": ("scaling_law",),
     "scenarios.planning.plan": ("plan",),

@@ -215,15 +215,22 @@ def gpu_events(energy: GpuEnergy, memory: MemoryKind, power_watts: float, design
 
 @lru_cache
 def array_events(
-    energy: ArrayEnergy, memory: MemoryKind, power_watts: float, precision: str, flop_bytes: float, hops: float
+    energy: ArrayEnergy,
+    memory: MemoryKind,
+    power_watts: float,
+    precision: str,
+    flop_bytes: float,
+    hops: float,
+    unit: tuple[str, ...],
 ) -> Events:
     """Events of an array of units, which no instruction steers: control is what its clock and its ports take.
 
     ``precision``: of the units. ``flop_bytes``: of an operation, that enter from memory units beside it. ``hops``: of
-    the mesh from off-chip memory to a unit; between units of a pipeline a byte takes one.
+    the mesh from off-chip memory to a unit; between units of a pipeline a byte takes one. ``unit``: the memory beside a
+    unit, by the published sizes that it lies between.
     """
     node = process_energy(energy.process_nm)
-    memory_unit, hop = (node.sram_32kb_byte + node.sram_1mb_byte) / 2.0, energy.joules_per_hop_byte
+    memory_unit, hop = sum(getattr(node, size) for size in unit) / len(unit), energy.joules_per_hop_byte
     through = 2.0 * memory_unit + hop  # written and read
     return Events(
         _by_cause(arithmetic=node.multiply_add(precision) / 2.0, on_chip=flop_bytes * (memory_unit + hop)),

@@ -308,7 +308,9 @@ class Dataflow(ChipBase):
         on_chip = self.on_chip
         ports = on_chip.port_bytes_per_clock / self.compute.matrix_flop_per_clock["bf16"]
         hops = (on_chip.mesh_rows + on_chip.mesh_columns) / 3.0
-        return array_events(self.energy, self.memory.kind, self.power_watts, "bf16", ports, hops)
+        return array_events(
+            self.energy, self.memory.kind, self.power_watts, "bf16", ports, hops, ("sram_32kb_byte", "sram_1mb_byte")
+        )
 
 
 class Systolic(ChipBase):
@@ -348,7 +350,7 @@ class Systolic(ChipBase):
         element = min(size for precision, size in ELEMENT_BYTES.items() if precision in rates)
         moved = (self.rows * element + 8.0 * self.columns) / (2.0 * self.rows * self.columns)
         precision = "int8" if "int8" in rates else "bf16"
-        return array_events(self.energy, self.memory.kind, self.power_watts, precision, moved, 1.0)
+        return array_events(self.energy, self.memory.kind, self.power_watts, precision, moved, 1.0, ("sram_32kb_byte",))
 
 
 ChipSpec = Annotated[Gpu | Dataflow | Systolic, Field(discriminator="kind")]

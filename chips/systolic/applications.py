@@ -13,6 +13,7 @@ from pydantic import Field, PositiveInt, TypeAdapter
 from chips.catalog_file import CatalogError
 from chips.clock.time import Time
 from chips.clock.timeline import Buffer
+from chips.energy import DYNAMIC
 from chips.frozen import Frozen
 from chips.spec import Systolic
 from chips.systolic.tpu_v1 import Machine
@@ -93,7 +94,10 @@ class Application(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Performance:
-    """How an application runs, batch after batch: ``tops`` (a multiply-accumulate counts two), shares of all clocks."""
+    """How an application runs, batch after batch: ``tops`` (a multiply-accumulate counts two), shares of all clocks.
+
+    ``joules``: of a batch by cause (``results.words.CAUSES``), static power included.
+    """
 
     seconds_per_batch: float
     tops: float
@@ -103,6 +107,12 @@ class Performance:
     weight_shift: float
     non_matrix: float
     unified_buffer_bytes: int
+    joules: dict[str, float]
+
+    @property
+    def watts(self) -> float:
+        """Mean power."""
+        return sum(self.joules.values()) / self.seconds_per_batch
 
 
 APPLICATIONS = TypeAdapter(dict[str, Application]).validate_python(read_toml(FILE))
@@ -119,7 +129,7 @@ def run(application: Application, chip: Systolic) -> Performance:
     machine = Machine(chip)
     inputs = machine.clock.buffer(2)
     _batch(application, machine, inputs)
-    start, before = machine.array_free_ps, copy(machine.gaps)
+    start, before, tiles = machine.array_free_ps, copy(machine.gaps), machine.tiles_read
     for _ in range(MEASURED_BATCHES):
         _batch(application, machine, inputs)
     period = machine.array_free_ps - start
@@ -130,8 +140,22 @@ def run(application: Application, chip: Systolic) -> Performance:
         seconds_per_batch=seconds,
         tops=2.0 * application.multiplies / seconds / 1e12,
         unified_buffer_bytes=held,
+        joules=_joules(
+            application, chip, (machine.tiles_read - tiles) * machine.tile_bytes / MEASURED_BATCHES, seconds
+        ),
         **shares,
     )
+
+
+def _joules(application: Application, chip: Systolic, weight_bytes: float, seconds: float) -> dict[str, float]:
+    """Of a batch: multiply-accumulates, wider operands as several, weights from memory, inputs from the host, time."""
+    first = application.layers[0]
+    inputs = application.batch * first.inputs * first.positions * application.operand_bytes
+    events = chip.events
+    spent = events.joules(
+        flops=2.0 * application.multiplies * application.operand_bytes, memory_bytes=weight_bytes, link_bytes=inputs
+    )
+    return dict(zip(DYNAMIC, spent.tolist(), strict=True)) | {"static": events.static_watts * seconds}
 
 
 def _batch(application: Application, machine: Machine, inputs: Buffer) -> None:

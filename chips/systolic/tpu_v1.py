@@ -37,6 +37,7 @@ class Machine:
     chip: Systolic
     clock: Timeline = field(default_factory=Timeline)
     gaps: Gaps = field(default_factory=Gaps)
+    tiles_read: int = 0
 
     def __post_init__(self) -> None:
         chip, clock = self.chip, self.clock
@@ -81,6 +82,7 @@ class Machine:
 
     def read_weights(self) -> Time:
         """Fetch the next tile into the weight FIFO. Runs ahead of the array by as many tiles as the FIFO holds."""
+        self.tiles_read += 1
         duration = seconds_to_ps(self.tile_bytes / self.chip.sustained_weight_bandwidth)
         return self.clock.task(self._weight_memory, duration, (self._fifo.acquire(),), "read weights")
 

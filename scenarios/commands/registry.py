@@ -81,6 +81,11 @@ COMMANDS = {
         ASK,
         "What does a kernel boundary cost in each way to launch kernels, and what would removing each part of it save?",
     ),
+    "efficiency": Registered(
+        "scenarios.commands.questions.efficiency",
+        ASK,
+        "What does an operation cost in energy, from a scalar CPU to a systolic array, and what must a programmer say?",
+    ),
     "chips": Registered(
         "scenarios.commands.questions.catalog",
         ASK,

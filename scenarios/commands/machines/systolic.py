@@ -66,6 +66,7 @@ def systolic(
         "product": f"({m}, {k}) x ({k}, {n})",
         "cycles": cycles,
         "busy_elements": m * k * n / (cycles * rows * columns),
+        **_energy(rows, columns, (m, k, n), cycles),
     }
     reasons = why_idle(array, m, k, n)
     if not shown:
@@ -82,6 +83,21 @@ def systolic(
         print(f"\n{reasons}")
     title = f"({m}, {k}) x ({k}, {n}) on {rows}x{columns}, {dataflow}-stationary"
     write(plot, lambda path: (plot_moving if path.suffix.lower() == ".gif" else plot_panels)(frames, path, title))
+
+
+def _energy(rows: int, columns: int, product: tuple[int, int, int], cycles: int) -> dict[str, object]:
+    """Joules of the product of 8-bit values on an array of TPU v1's process and clock, with its static power an
+    element.
+    """
+    from chips.spec import Systolic, load_chip
+
+    tpu = load_chip("tpu-v1")
+    assert isinstance(tpu, Systolic)
+    events = tpu.model_copy(update={"rows": rows, "columns": columns}).events
+    operations = 2.0 * product[0] * product[1] * product[2]
+    static = events.static_watts * rows * columns / (tpu.rows * tpu.columns) * cycles / tpu.compute.clock_hz
+    joules = float(events.joules(flops=operations).sum()) + static
+    return {"nanojoules": joules * 1e9, "pJ_per_operation": joules / operations * 1e12, "static_share": static / joules}
 
 
 def _sizes(given: str, what: str, count: int) -> tuple[int, ...]:

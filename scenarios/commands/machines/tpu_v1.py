@@ -30,6 +30,8 @@ def tpu_v1(json: Json = False) -> None:
     show([_speed(name, application, found[name]) for name, application in APPLICATIONS.items()], json=False)
     print("\nThe array's clocks, % here / % published (useful is part of active; the other four sum to 100)\n")
     show([_clocks(name, application, found[name]) for name, application in APPLICATIONS.items()], json=False)
+    print("\nPower and energy; published: 40 W busy, 28 W idle\n")
+    show([_energy(name, application, found[name]) for name, application in APPLICATIONS.items()], json=False)
     print(
         "\nPublished: Jouppi et al. 2017, tables 1 and 3. Shapes of layers are assumed: "
         "chips/systolic/applications.toml."
@@ -47,6 +49,18 @@ def _speed(name: str, application: Application, found: Performance) -> dict[str,
         "MAC/weight_byte": f"{application.multiplies / application.weights:.0f}",
         "batch": application.batch,
         "ms/batch": f"{found.seconds_per_batch * 1e3:.3f}",
+    }
+
+
+def _energy(name: str, application: Application, found: Performance) -> dict[str, object]:
+    joules = sum(found.joules.values())
+    return {
+        "application": name,
+        "W": f"{found.watts:.1f}",
+        "TOPS/W": f"{found.tops / found.watts:.2f}",
+        "mJ/batch": f"{joules * 1e3:.2f}",
+        "pJ/operation": f"{joules / (2.0 * application.multiplies) * 1e12:.2f}",
+        **{f"{cause}_%": f"{100 * each / joules:.1f}" for cause, each in found.joules.items() if each},
     }
 
 
@@ -70,6 +84,8 @@ def _record(name: str, application: Application, found: Performance) -> dict[str
         "unified_buffer_bytes": found.unified_buffer_bytes,
         "tops": found.tops,
         "published_tops": application.published.tops,
+        "watts": found.watts,
+        **{f"{cause}_j": each for cause, each in found.joules.items()},
         **{counter: getattr(found, counter) for counter in COUNTERS},
         **{f"published_{counter}": getattr(application.published, counter) / 100 for counter in COUNTERS},
     }
