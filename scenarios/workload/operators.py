@@ -96,6 +96,7 @@ class Attention:
     """Scaled dot-product attention of ``tokens`` query tokens a sequence over ``context`` keys (causal).
 
     ``kv_entry_bytes``: of the KV cache, for each key with its value, which are stored in ``kv_precision``.
+    ``groups``: that share a sequence, each with as many of its tokens, which pass so many bytes on in a ring.
     """
 
     name: str
@@ -111,6 +112,8 @@ class Attention:
     plain_calls: int = 1
     part: Part = "attention"
     role: Role | None = None
+    groups: int = 1
+    passed_bytes: float = 0.0
 
     @property
     def several(self) -> bool:
@@ -130,6 +133,11 @@ class Attention:
     @property
     def exponentials(self) -> Quantity:
         return self.flops / (4.0 * self.head_dim)
+
+    @property
+    def round(self) -> Attention:
+        """What a group computes with the keys of one: half of all pairs, as of its own (causal, balanced)."""
+        return replace(self, context=self.tokens, groups=1, passed_bytes=0.0)
 
     @property
     def stream_bytes(self) -> Quantity:

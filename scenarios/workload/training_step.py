@@ -108,7 +108,8 @@ def training_step(
     """One step on ``batch`` sequences of ``tokens`` tokens, the model split over ``shard.ranks`` chips.
 
     ``context_parallel`` groups share each sequence: a group has its part of the tokens, and its queries attend to half
-    of the others' keys on average (causal, balanced), which travel around while it computes.
+    of the others' keys on average (causal, balanced), which travel around while it computes (Liu et al. 2023, ring
+    attention, arXiv 2310.01889).
     """
     own = tokens // context_parallel
     context = (tokens + own) // 2
@@ -124,6 +125,7 @@ def training_step(
         fused_attention=recipe.fused_attention,
     )
     before, decoder, after = ahead.segments
+    decoder = _in_rings(decoder, context_parallel)
     dropout = not recipe.fused_attention
     kept = kept_activation_bytes(model, shard, batch, own, recipe.recompute, sequence=recipe.sequence, dropout=dropout)
     around = (model.parameters - model.layers * model.decoder_parameters) / shard.ranks
@@ -157,6 +159,20 @@ def training_step(
         ),
         optimizer_step(trained_parameters(model, shard, recipe.method), recipe.optimizer),
     )
+
+
+def _in_rings(decoder: Segment, groups: int) -> Segment:
+    """A decoder whose attention goes round ``groups`` that share each sequence, with the keys of one at a time."""
+
+    def in_ring(operator: Operator) -> Operator:
+        if not isinstance(operator, Attention):
+            return operator
+        assert isinstance(operator.batch, int)  # passes of training are not side by side
+        assert isinstance(operator.tokens, int)
+        keys = 2 * operator.batch * operator.tokens * operator.kv_heads * operator.head_dim
+        return replace(operator, groups=groups, passed_bytes=float(keys * ACTIVATION_BYTES))
+
+    return replace(decoder, operators=tuple(map(in_ring, decoder.operators))) if groups > 1 else decoder
 
 
 def trained_parameters(model: Model, shard: Shard, method: Method) -> float:
@@ -302,7 +318,8 @@ def backward(operator: Operator) -> list[Operator]:
             own = replace(operator, name=f"{name} weight gradient", m=k, n=n, k=m, weights=False, exact=True)
             return [given, replace(own, role="weight gradient")]
         case Attention():
-            return [replace(operator, name="attention backward", backward=True)]
+            # Keys and values go round once more, with their gradients.
+            return [replace(operator, name="attention backward", backward=True, passed_bytes=2 * operator.passed_bytes)]
         case Collective(name=name, operation="all_gather"):
             return [replace(operator, name=f"{name} backward", operation="reduce_scatter")]
         case Collective(name=name, operation="reduce_scatter"):

@@ -27,6 +27,7 @@ from chips.spec import Gpu
 from cluster import Cluster
 from collectives.collective_time import Library
 from collectives.libraries.choice import price_collective
+from collectives.topology import every_nth
 from scenarios.framework import Framework
 from scenarios.strategies.label import LINK, Label
 from scenarios.workload.operators import Attention, Collective, Conversion, Elementwise, MatrixProduct, Operator
@@ -190,6 +191,13 @@ class GpuGroup:
         whole = seconds_to_ps(cost.seconds[places] if operator.several else float(cost.seconds[0]))
         start = np.minimum(seconds_to_ps(self.chip.generation.launch.kernel_start), whole)
         return KernelPrice(Label("allreduce", LINK), plain(np.asarray(whole - start)), plain(np.asarray(start)))
+
+    def ring_ps(self, attention: Attention) -> int:
+        """Picoseconds in which every group that shares a sequence passes keys and values on to the next."""
+        chip = self.cluster.linked(self.chip)
+        apart = chip.model_copy(update={"link": every_nth(chip.link, self.cluster.count)})
+        cost = price_collective(apart, "send_receive", attention.groups, attention.passed_bytes, library="nccl")
+        return seconds_to_ps(float(cost.seconds))
 
     def kernel_time(self, operator: Attention | Elementwise | MatrixProduct) -> KernelTime:
         """The kernel of one operator in seconds, not remembered."""

@@ -19,7 +19,7 @@ from scenarios.errors import DoesNotFit
 from scenarios.framework import Framework
 from scenarios.strategies.gpu.exchange import issue_overlapped
 from scenarios.strategies.gpu.kernel_prices import GpuGroup, KernelPrice
-from scenarios.strategies.label import DEPENDENCY, DRAIN, HOST, LAUNCH, LINK, RAMP
+from scenarios.strategies.label import DEPENDENCY, DRAIN, HOST, LAUNCH, LINK, RAMP, Label
 from scenarios.strategies.registry import strategy
 from scenarios.strategies.segments import run_segment
 from scenarios.workload.operators import (
@@ -35,6 +35,8 @@ from scenarios.workload.operators import (
     Step,
 )
 
+RING = Label("allreduce", LINK)
+"""Keys and values on their way between groups that share a sequence."""
 AHEAD = "launched ahead"
 """The engine on which kernels that were launched ahead come in and read what no kernel before them writes."""
 
@@ -156,6 +158,8 @@ class _Kernels:
         self, operator: Operator, ready: Time, of: Operator | None = None, more: Sequence[Operator] = ()
     ) -> Time:
         """One operator, or a part ``of`` one, as its kernel or kernels, with ``more`` operators that ride in it."""
+        if isinstance(operator, Attention) and operator.groups > 1:
+            return self._ring(operator, ready)
         price, number = self.group.price(operator), self.group.kernels_of(operator, compiled=self.compiled)
         if self.calls is not None:
             ready = self.clock.join(ready, self._issued(operator, number, of))
@@ -166,6 +170,21 @@ class _Kernels:
         work = _sum(self._riding(more), price.label, steady)
         kernel = _Kernel(operator, of or operator, price, self.gap * number + start, ramp, work, drain)
         return self.issue(kernel, ready)
+
+    def _ring(self, attention: Attention, ready: Time) -> Time:
+        """Attention over the keys of one group after the other: the next are on their way while these are multiplied.
+
+        A kernel joins what each round adds with what there was, in fp32.
+        """
+        part, arrived = attention.round, self.group.cluster.meet(self.clock, ready)
+        elements = 1.0 * part.batch * part.tokens * part.heads * part.head_dim
+        join = Elementwise(f"{attention.name}, joined", 6 * elements, 4 * elements, 2 * elements, part="attention")
+        done = self.kernel(part, ready, attention)
+        link, sent = self.clock.engine(LINK), self.group.ring_ps(attention)
+        for _ in range(attention.groups - 1):
+            arrived = self.clock.task(link, sent, (arrived,), RING, attention.name, attention)
+            done = self.kernel(join, self.kernel(part, arrived, attention), attention)
+        return done
 
     def issue(self, kernel: _Kernel, ready: Time) -> Time:
         """A kernel on its engine, whose inputs are there at ``ready``."""
