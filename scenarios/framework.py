@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from chips.frozen import Frozen
+from chips.generation import AttentionKernel
 from chips.spec import KvPrecision
 from collectives.collective_time import Library
 from results.text_file import read_toml
@@ -104,8 +105,8 @@ class Framework(Frozen):
     """what it calls selective recomputation."""
     sequence: bool = False
     """whether its tensor parallelism always is sequence parallelism, too."""
-    asynchronous_attention: bool = True
-    """whether its attention overlaps products and exponentials where a chip can: FlashAttention-3, not 2."""
+    attention_kernel: AttentionKernel | None = None
+    """that its attention of many tokens runs; None: the generation's."""
     fuses_loss: bool = False
     """whether training computes its loss in one pass over the logits, not in several in fp32."""
     named: tuple[str, ...]

@@ -102,16 +102,18 @@ def price_attention_backward(
     head_dim: ArrayLike,
     *,
     causal: bool = True,
+    kernel: AttentionKernel | None = None,
 ) -> KernelTime:
     """Backward pass of attention in training: 5 matrix products where forward has 2 (Dao 2023, section 4.1).
 
     A kernel before it multiplies output and its gradient and clears the gradients of queries, one after it converts
-    these from fp32. Raises ValueError on sizes below 1 or heads that are no multiple of kv_heads.
+    these from fp32. ``kernel``: another one than the generation's library runs. Raises ValueError on sizes below 1 or heads that are no multiple of kv_heads.
     """
     shape = AttentionShape.check(batch, tokens, tokens, heads, kv_heads, head_dim, "bf16", causal)
     coefficients = chip.generation.attention
-    plan, time, read, scores = backward_tiles(chip, shape, coefficients.kernel)
-    bound = _bound(chip, shape, coefficients.kernel, False) * BACKWARD_PRODUCTS
+    kernel = kernel or coefficients.kernel
+    plan, time, read, scores = backward_tiles(chip, shape, kernel)
+    bound = _bound(chip, shape, kernel, False) * BACKWARD_PRODUCTS
     # Queries, output and gradients of both, those of queries in fp32; keys, values and theirs.
     moved = 3.0 * shape.query_bytes + 2.0 * shape.new_bytes
     fresh = _byte_seconds(chip, moved, True)
@@ -120,7 +122,7 @@ def price_attention_backward(
         time.ends + read / (coefficients.l2_bytes_per_clock * chip.compute.clock_hz),
     )
     steady = _overlap(chip, compute - time.ends, moved * fresh)
-    joules = _joules(chip, shape, coefficients.kernel, scores) * BACKWARD_PRODUCTS
+    joules = _joules(chip, shape, kernel, scores) * BACKWARD_PRODUCTS
     steady = steady + chip.events.slower_clock(compute - time.ends, joules.sum(axis=0), time.ends + steady, 0.0)
     start = coefficients.kernel_latency + _helper(chip) + 1.5 * shape.query_bytes * fresh
     drain = time.ends + _helper(chip) + 1.5 * shape.query_bytes * fresh

@@ -219,7 +219,8 @@ class GpuGroup:
             case Attention(backward=True) as a:
                 # Queries that also see the keys of other groups (context parallelism) are more of the same blocks.
                 blocks = a.batch * (2 * a.context / a.tokens - 1)
-                return price_attention_backward(self._attention_chip, blocks, a.tokens, a.heads, a.kv_heads, a.head_dim)
+                shape = (blocks, a.tokens, a.heads, a.kv_heads, a.head_dim)
+                return price_attention_backward(self.chip, *shape, kernel=self.framework.attention_kernel)
             case Attention() as a if a.decode:
                 return price_attention_decode(
                     self.chip,
@@ -234,7 +235,7 @@ class GpuGroup:
                 )
             case Attention() as a:
                 return price_attention_prefill(
-                    self._attention_chip,
+                    self.chip,
                     a.batch,
                     a.tokens,
                     a.context,
@@ -242,6 +243,7 @@ class GpuGroup:
                     a.kv_heads,
                     a.head_dim,
                     kv_precision=a.kv_precision,
+                    kernel=self.framework.attention_kernel,
                     writes_cache=False,
                 )
             case Conversion(searches=True) as c:
@@ -264,11 +266,6 @@ class GpuGroup:
         if product.precision == "nvfp4":
             return "cutlass"
         return self.framework.fp8_products if product.precision == "fp8" and not product.block_scales else "cublas"
-
-    @property
-    def _attention_chip(self) -> Gpu:
-        """The chip as the framework's attention of many tokens uses it."""
-        return self.chip if self.framework.asynchronous_attention else _in_turn(self.chip)
 
     def _rounded(self, operator: Attention | Elementwise | MatrixProduct, time: KernelTime) -> KernelPrice:
         """Into picoseconds: the whole is rounded, then its filling and draining; the steady state is what remains.
@@ -325,13 +322,6 @@ def _operands_at_hand(chip: Gpu) -> Gpu:
     attention = generation.attention.model_copy(update=dict.fromkeys(L2_RATES, NEVER_WAITED_FOR))
     families = {"matmul": matmul, "attention": attention}
     return chip.model_copy(update={"memory": memory, "generation": generation.model_copy(update=families)})
-
-
-@lru_cache(MOST_GROUPS)
-def _in_turn(chip: Gpu) -> Gpu:
-    """The chip with attention that computes products and exponentials in turn."""
-    attention = chip.generation.attention.model_copy(update={"kernel": "flash_attention_2"})
-    return chip.model_copy(update={"generation": chip.generation.model_copy(update={"attention": attention})})
 
 
 def gpu_group(chip: Gpu, cluster: Cluster, framework: Framework, free: frozenset[Label] = frozenset()) -> GpuGroup:

@@ -397,3 +397,12 @@ def test_an_asynchronous_kernel_runs_no_more_parts_than_an_even_deal_of_blocks_n
     """FlashAttention-3 on an H100, 4 heads over 1,536 tokens: 26 us measured; 12 parts of one block would take 60."""
     time = price_attention_prefill(load_gpu("h100"), 1, 1536, 1536, 4, 2, 128, resident=True)
     assert float(time.seconds) < 32e-6
+
+
+def test_flash_attention_2_is_slower_backward_than_the_kernel_of_a_later_chip():
+    chip = load_gpu("h100")
+    later, older = (
+        float(price_attention_backward(chip, 2, 8192, 16, 16, 128, kernel=kernel).seconds)
+        for kernel in (None, "flash_attention_2")
+    )
+    assert later < older
