@@ -107,7 +107,8 @@ def price_attention_backward(
     """Backward pass of attention in training: 5 matrix products where forward has 2 (Dao 2023, section 4.1).
 
     A kernel before it multiplies output and its gradient and clears the gradients of queries, one after it converts
-    these from fp32. ``kernel``: another one than the generation's library runs. Raises ValueError on sizes below 1 or heads that are no multiple of kv_heads.
+    these from fp32. ``kernel``: another one than the generation's library runs.
+    Raises ValueError on sizes below 1 or heads that are no multiple of kv_heads.
     """
     shape = AttentionShape.check(batch, tokens, tokens, heads, kv_heads, head_dim, "bf16", causal)
     coefficients = chip.generation.attention
