@@ -130,7 +130,7 @@ class CollectiveCoefficients(Coefficients):
     network_software: Seconds
     """what NCCL's proxy adds to the network's own latency, a step of a tree between nodes with LL."""
     nvls_step: Seconds
-    """hop of Simple through a switch that reduces."""
+    """what every rank adds to a hop of Simple through a switch that reduces."""
     nvls_efficiency: Fraction
     """rate of Simple through a switch that reduces, over the link's bandwidth."""
     nvls_least_ranks: Annotated[Count, Source("seen on an H200, NCCL 2.27 (stas00/ml-engineering)")] = 5

@@ -147,7 +147,8 @@ def _in_switch(chip: Gpu, operation: Operation, ranks: int, payload: Seconds) ->
     rate = coefficients.nvls_efficiency * rank_bandwidth(chip.link, ranks)
     network_step = NVLS_NETWORK_STEP * coefficients.network_software + chip.link.network_latency
     simple = _pace(chip, ranks, "simple")
-    pace = replace(simple, hop=coefficients.nvls_step, network_step=network_step, bandwidth=rate)
+    hop = coefficients.nvls_step * local
+    pace = replace(simple, hop=hop, network_step=network_step, bandwidth=rate)
     return [_candidate(chip, "nvls simple" if nodes == 1 else "nvls_tree simple", pace, traffic, payload)]
 
 
