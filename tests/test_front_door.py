@@ -15,7 +15,7 @@ import loopline as ll
 
 ROOT = Path(__file__).parents[1]
 OURS = {"chips", "collectives", "cluster", "results", "scenarios"}
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # A run priced past the memory check, which the front door does not let through.
 BEHIND_THE_DOOR = {"training.md"}
 SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)

@@ -24,8 +24,8 @@ OURS = {*BELOW, "loopline"}  # the front door, which no package imports
 # The rooms of ``scenarios``: each imports itself and those above it in this list.
 ROOMS = (
     *("errors", "quantities", "framework", "workload", "strategies", "inputs"),
-    *("point", "assignment", "memory", "energy", "bands", "outcome", "training", "passes", "running"),
-    *("shared_clocks", "pricing"),
+    *("point", "assignment", "memory", "energy", "bands", "outcome", "training", "passes"),
+    *("stages_in_turn", "running", "shared_clocks", "pricing"),
     *("anatomy", "serving", "sweeps", "planning", "llama", "evidence", "commands"),
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MARKED = re.compile(r"<!-- (run|run apart|shown): (?:(?!-->).)*? -->\n\n```text\n", re.DOTALL)
 LINK = re.compile(r"\]\(([\w./-]+)(?:#[\w-]*)?\)")
 

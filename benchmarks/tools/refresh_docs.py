@@ -76,7 +76,7 @@ def run(command: str, work: Path, folder: Path) -> str:
 def main() -> None:
     check = "--check" in sys.argv[1:]
     given = [Path(name) for name in sys.argv[1:] if name != "--check"]
-    pages = given or [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+    pages = given or [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         if check:

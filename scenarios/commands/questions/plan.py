@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from scenarios.commands.input_options import takes
-from scenarios.commands.output import Json, Output, check_files, output_form, show, write
+from scenarios.commands.output import Json, check_files, output_form, show, write
 from scenarios.commands.progress import points_bar
 
 
@@ -43,10 +43,7 @@ def plan(
     goal: Annotated[str, typer.Option(help="time | throughput | chips | joules (docs/plan.md)")] = "time",
     tokens_per_s_user: Annotated[float, typer.Option(help="Only what gives each user at least so many.")] = 0.0,
     keep: Annotated[int, typer.Option(help="How many of the best to list.")] = 10,
-    folder: Annotated[
-        Path | None, typer.Option(help="Keep what is priced in this folder; the same command goes on after a stop.")
-    ] = None,
-    executor: Annotated[str, typer.Option(help="Who prices into the folder: processes | ray")] = "processes",
+    executor: Annotated[str, typer.Option(help="Who prices into a folder: processes | ray")] = "processes",
     address: Annotated[
         str | None, typer.Option(help="HOST:PORT of a Ray cluster (default: RAY_ADDRESS, or this machine).")
     ] = None,
@@ -56,17 +53,27 @@ def plan(
     ] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     json: Json = False,
-    output: Output = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Save all rows that were priced: .parquet, .csv or .json; or keep them in a folder while they are "
+            "priced: the same command goes on after a stop.",
+        ),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw speed against memory or chips: .png or .svg")] = None,
     **asked: Any,
 ) -> None:
     """Which layouts train a model fastest, and which chips serve it best?
 
-    loopline plan llama-3.1-70b --chips h100 --count 512 --global-batch 1024 --context 8192
+    loopline plan llama-3.1-70b --chips h100 --count 512 --global-batch 1024
 
-    loopline plan llama-3.1-70b --chips h100 h200 --goal chips --tokens-per-s-user 50
+    loopline plan llama-3.1-70b --chips h200 --goal chips --tokens-per-s-user 50
 
-    loopline plan llama-3.1-8b --chips h100 sn40l --goal throughput --plot serving.png
+    loopline plan llama-3.1-8b --chips h100 sn40l --goal joules --plot plan.png
+
+    loopline plan gpt-175b --chips h100 --count 512 --global-batch 512 -o plan/
     """
     from results.store import save
     from results.table import print_comparison
@@ -75,9 +82,10 @@ def plan(
     from scenarios.planning.plan import plan as planned
 
     form = output_form(csv=csv, json=json)
+    folder, output = (output, None) if output is not None and not output.suffix else (None, output)
     check_files(output=output, plot=plot)
     if folder is None and (executor != "processes" or address is not None or workers is not None or fresh):
-        raise ScenarioError("--executor, --address, --workers and --fresh say how a --folder is filled; name one.")
+        raise ScenarioError("--executor, --address, --workers and --fresh say how a folder is filled: -o FOLDER.")
     storage = None if folder is None else Storage(folder, executor, workers, address, fresh)
     with points_bar() as advance:
         found = planned(

@@ -30,7 +30,7 @@ def scaling_law(
 
     loopline scaling-law --loss 2.0 --chips h100 --count 1024 --plot loss.png
 
-    loopline scaling-law --compute 1e24 --chips h100 b200 --count 2048 --dollars-per-chip-hour 2.5
+    loopline scaling-law --compute 1e24 --chips h100 b200 --count 2048
     """
     from scenarios.planning.budget import scaling_law as budget
 
