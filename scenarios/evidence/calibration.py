@@ -48,6 +48,9 @@ CONSTANTS: dict[str, tuple[str, ...]] = {
         "matmul.partial_bytes_per_clock",
         "matmul.exposed",
         "matmul.wait_seconds",
+        "matmul.serving_startup_seconds",
+        "matmul.serving_step_cycles",
+        "vector.atomic_cycles",
         "energy.joules_per_flop",
     ),
     "attention": (
