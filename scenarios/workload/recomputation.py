@@ -67,12 +67,12 @@ def kept_activation_bytes(
     input.
     """
     rows = float(batch * tokens)
-    own_input = ACTIVATION_BYTES * rows * model.hidden
+    own_input = ACTIVATION_BYTES * rows * model.hidden / (shard.ranks if sequence else 1)
     if recompute == "full":
         return own_input
     if recompute == "operators":
         kept = shard.heads * model.head_dim * 2 + shard.kv_heads * model.head_dim + shard.intermediate
-        return own_input + ACTIVATION_BYTES * rows * (kept + model.hidden)
+        return 2 * own_input + ACTIVATION_BYTES * rows * kept
     replicated = (4 * ACTIVATION_BYTES + (2 if dropout else 0)) * model.hidden / (shard.ranks if sequence else 1)
     attention = 2 * (shard.heads + shard.kv_heads) * model.head_dim
     inner = (3 if model.gated_mlp else 2) * shard.intermediate
