@@ -169,7 +169,8 @@ def _print_table(results: pd.DataFrame, console: Console) -> None:
     first = results.iloc[0]
     differs = bool(first["variation"])
     sequences = f"batch {first['batch']}" if first["phase"] != "train" else f"{first['batch']} sequences"
-    said = (first["phase"], first["precision"], sequences, f"context {first['context']}")
+    kept = "" if first["kv_precision"] == "bf16" else f" (KV cache {first['kv_precision']})"
+    said = (first["phase"], f"{first['precision']}{kept}", sequences, f"context {first['context']}")
     more = (first[name] for name in ("parallel", "variation") if first[name])
     console.print(Text.assemble((first["model"], "bold"), *(f"  {words}" for words in (*said, *more))))
     table = new_table(console.is_terminal)

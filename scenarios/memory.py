@@ -12,6 +12,7 @@ from scenarios.point import Point
 from scenarios.workload.adapters import adapter_parameters
 from scenarios.workload.model import shard, tensor_parallel_counts
 from scenarios.workload.pipeline_schedule import decoders_of, most_kept, parameters_of
+from scenarios.workload.quantization import SAME_WEIGHTS
 from scenarios.workload.recomputation import kept_activation_bytes
 from scenarios.workload.sharding import gathered_bytes, shares, state_bytes
 
@@ -111,8 +112,7 @@ def _check_precision(point: Point) -> None:
         chip.peak_flops(quantization.multiplied)
     except CatalogError as error:
         told = str(error).rstrip(".")
-        if chip.converts_as_it_reads:
-            alone = "int4" if quantization.weight_bits < 8 else "int8"
+        if chip.converts_as_it_reads and (alone := SAME_WEIGHTS.get(point.precision)):
             told += f"; serving stacks keep such weights there and multiply in bf16: --precision {alone}"
         raise DoesNotFit(told) from None
     if chip.converts_as_it_reads:

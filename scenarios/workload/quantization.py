@@ -86,6 +86,10 @@ class Quantization(Frozen):
         return self.multiplied == "bf16" and self.weight_bits < 16.0
 
 
+SAME_WEIGHTS: dict[PrecisionWord, PrecisionWord] = {"fp8": "int8", "fp8-block": "int8", "nvfp4": "int4"}
+"""How a chip without such a matrix unit runs a checkpoint: its weights as they are stored, its products in bf16."""
+
+
 @lru_cache
 def quantization_as_run(
     stored: Quantization | None, precision: PrecisionWord, kv_precision: KvPrecision, scales: Scales | None
@@ -95,7 +99,9 @@ def quantization_as_run(
     ``scales``: how the framework finds those of activations in FP8 where the checkpoint does not say; None where no
     operator of its own converts them (training, whose step has its conversions).
     """
-    own = stored if stored is not None and stored.precision == precision else Quantization.of(precision)
+    own = Quantization.of(precision)
+    if stored is not None and precision in (stored.precision, SAME_WEIGHTS.get(stored.precision)):
+        own = stored.model_copy(update={"precision": precision})
     found = FORMATS[precision].scales if scales is not None else None
     if found == "tensor":
         found = own.scales or scales

@@ -154,6 +154,14 @@ def test_a_quantized_checkpoint_decides_precision_and_stored_bits(
     assert make_point(point.model, "b200", 1, precision="bf16").quantization.weight_bits == 16
 
 
+def test_a_chip_without_the_matrix_unit_may_keep_the_weights_as_they_are(tmp_path: Path) -> None:
+    """NVFP4 on Hopper: 4.5 bits a weight are read, products are in bf16 and take bf16."""
+    model = read(tmp_path, LLAMA_70B | {"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}})
+    assert "--precision int4" in simulate(model, "h100").iloc[0]["reason"]
+    run = make_point(model, "h100", 1, precision="int4").quantization
+    assert (run.weight_bits, run.multiplied, run.scales) == (4.5, "bf16", None)
+
+
 def test_the_file_of_the_model_optimizer_is_read_beside_the_config(tmp_path: Path) -> None:
     told = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}
     (tmp_path / "hf_quant_config.json").write_text(json.dumps(told))
