@@ -31,13 +31,19 @@ MOST_ROWS = 2000
 MOST_COMMANDS = 12
 MOST_BARS = 60  # more are longer than a screen
 MOST_CHOICES = 24  # values of an input that are offered as check boxes
-NUMBERS = ("seconds", "tokens_per_s_user", "tokens_per_s", "roofline_fraction", *PART_COLUMNS)
-SHOWN = ("tokens_per_s_user", "tokens_per_s", "seconds", "roofline_fraction", "mfu")
+ENERGY_NUMBERS = ("joules_per_token", "watts")
+NUMBERS = ("seconds", "tokens_per_s_user", "tokens_per_s", *ENERGY_NUMBERS, "roofline_fraction", *PART_COLUMNS)
+SHOWN = ("tokens_per_s_user", "tokens_per_s", "seconds", "joules_per_token", "watts", "roofline_fraction", "mfu")
 CAPTIONS = {
     "breakdown": "Where the time of each point goes.",
     "scaling": "Tokens a second against chips; dashed lines are ideal, percentages the efficiency at the last point.",
     "heatmap": "How many times as fast the looped kernel is as a kernel for each operator.",
     "pareto": "The speed of one user against the throughput of a chip; nothing beats the points on the line in both.",
+}
+ENERGY_CAPTIONS = {
+    "breakdown": "Where the energy of each point goes.",
+    "heatmap": "How many times less energy the looped kernel takes than a kernel for each operator.",
+    "pareto": "The speed of one user against the tokens of a joule; nothing beats the points on the line in both.",
 }
 # What each kind shows on its own; of large frames the rest is fixed at its first value.
 SHOWN_BY = {
@@ -106,17 +112,21 @@ def _question(results: pd.DataFrame) -> str:
 
 def _figures(results: pd.DataFrame) -> Iterator[Figure]:
     """Every kind of picture that the frame has enough for: of all rows or, where they are too many, of one setting."""
-    for kind, caption in CAPTIONS.items():
+    told: list[tuple[str, str, dict[str, str]]] = [(kind, caption, {}) for kind, caption in CAPTIONS.items()]
+    told += [(kind, caption, {"of": "joules"}) for kind, caption in ENERGY_CAPTIONS.items()]
+    for kind, caption, options in told:
         if kind == "pareto" and results["batch"].nunique() < 2:
             continue  # without a choice of batch there is no trade
         for rows, only in ((results, ""), _one_setting(results, SHOWN_BY[kind])):
             if kind == "breakdown" and not only and len(rows) > MOST_BARS:
                 continue
             try:
-                picture = plot(rows, kind)
+                picture = plot(rows, kind, **options)
             except SchemaError:
                 continue
-            yield Figure(picture.inline_svg(kind), f"{caption} Only {only}." if only else caption)
+            yield Figure(
+                picture.inline_svg("-".join((kind, *options.values()))), f"{caption} Only {only}." if only else caption
+            )
             break
 
 

@@ -35,6 +35,7 @@ PART_TITLES = {
     "dependency_s": "depend-\nencies",
     "fill_drain_s": "fill +\ndrain",
 }
+COST = ("chip_cost", "energy_cost", "cost")  # dollars per million tokens, beside the schema (``scenarios.cost``)
 COMPUTING = ("prefill", "train")  # phases of which one asks how busy the matrix units are, not the memory
 TIME_TITLES = {"decode": "time per\ntoken", "prefill": "time per\nprefill", "request": "time per\nrequest"}
 
@@ -86,7 +87,7 @@ def _text_columns(frame: pd.DataFrame) -> list[str]:
 
 def json_records(results: pd.DataFrame) -> list[dict[str, object]]:
     """The rows as records of plain values; NaN becomes None."""
-    records = results[list(COLUMNS)].to_dict("records")
+    records = results[[name for name in results if name in COLUMNS or name in COST]].to_dict("records")
     return [{str(key): _plain(value) for key, value in record.items()} for record in records]
 
 

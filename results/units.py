@@ -6,6 +6,7 @@ import math
 
 PICOSECONDS_PER_SECOND = 1e12
 NANOJOULES_PER_JOULE = 1e9
+JOULE_UNITS = ((1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"))
 SECONDS_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 BYTE_UNITS = tuple(
     (base**power, f"{prefix}{unit}")
@@ -25,6 +26,19 @@ def format_seconds(seconds: float) -> str:
         return "-"
     size, name = seconds_unit(seconds)
     return f"{three_digits(seconds / size)} {name}"
+
+
+def format_joules(joules: float) -> str:
+    """Three significant digits with the unit that suits: ``2.85 J``; a dash for NaN."""
+    if math.isnan(joules):
+        return "-"
+    size, name = joules_unit(joules)
+    return f"{three_digits(joules / size)} {name}"
+
+
+def joules_unit(joules: float) -> tuple[float, str]:
+    """(size in joules, name) of the largest unit in which ``joules`` is at least 1; millijoules below that."""
+    return next((unit for unit in JOULE_UNITS if joules >= unit[0]), JOULE_UNITS[-1])
 
 
 def format_bytes(size: int) -> str:

@@ -25,7 +25,7 @@ OURS = {*BELOW, "loopline"}  # the front door, which no package imports
 ROOMS = (
     *("errors", "quantities", "framework", "workload", "strategies", "inputs"),
     *("point", "assignment", "memory", "energy", "bands", "outcome", "training", "passes"),
-    *("stages_in_turn", "running", "shared_clocks", "pricing"),
+    *("stages_in_turn", "running", "shared_clocks", "pricing", "cost"),
     *("anatomy", "serving", "sweeps", "planning", "llama", "evidence", "commands"),
 )
 

@@ -1,4 +1,4 @@
-"""Stacked bars: where the time of each point goes, a group a chip and count, a bar a strategy."""
+"""Stacked bars: where the time or energy of each point goes, a group a chip and count, a bar a strategy."""
 
 from __future__ import annotations
 
@@ -8,48 +8,62 @@ import pandas as pd
 
 from results.analysis import inputs_of, varied
 from results.errors import SchemaError
-from results.pictures.canvas.palette import FAINT, PART_COLOURS, readable
+from results.pictures.canvas.palette import CAUSE_COLOURS, FAINT, PART_COLOURS, readable
 from results.pictures.canvas.picture import Picture, plain_axes
-from results.schema import PART_COLUMNS
-from results.units import seconds_unit, three_digits
+from results.units import joules_unit, seconds_unit, three_digits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PER = {"decode": "token", "prefill": "prefill", "request": "request", "train": "training step"}
+QUANTITIES = {"seconds": "time", "joules": "energy"}
 MOST_BARS = 120
 BAR_HEIGHT = 0.82
 GROUP_GAP = 0.7
 INCHES_PER_BAR = 0.21
 
 
-def breakdown(results: pd.DataFrame) -> Picture:
-    """Horizontal bars from top to bottom in the order of the rows. Raises SchemaError for more than ``MOST_BARS``."""
+def breakdown(results: pd.DataFrame, *, of: str = "seconds") -> Picture:
+    """Horizontal bars from top to bottom in the order of the rows, ``of`` seconds by part or joules by cause.
+
+    Raises SchemaError for more than ``MOST_BARS``, or where ``of`` is neither.
+    """
+    parts = parts_of(of)
     if len(results) > MOST_BARS:
         raise SchemaError(f"a breakdown shows at most {MOST_BARS} rows, not {len(results)}: choose among them.")
     bars = results.reset_index(drop=True)
     # What else varies between the rows names the groups; the rest is the title.
     grouping = [name for name in inputs_of(bars) if name in {"chip", "count", *varied(bars)} - {"strategy"}]
     places, groups = _places(bars, grouping)
-    size, unit = seconds_unit(float(bars["seconds"].max()) if bars["fits"].any() else 1.0)
-    picture = Picture(11, 1.6 + INCHES_PER_BAR * (places[-1] + 1), _description(bars, groups))
+    size, unit = _unit(of, float(bars[of].max()) if bars["fits"].any() else 1.0)
+    picture = Picture(11, 1.6 + INCHES_PER_BAR * (places[-1] + 1), _description(bars, groups, of))
     axes = picture.add_subplot()
     left = pd.Series(0.0, index=bars.index)
-    for part in PART_COLUMNS:
-        title, colour = PART_COLOURS[part]
+    for part, (title, colour) in parts.items():
         widths = bars[part].fillna(0.0) / size
         axes.barh(places, widths, BAR_HEIGHT, left=left, color=colour, label=title, linewidth=0)
         left = left + widths
-    _annotate(axes, bars, places, size, unit)
+    _annotate(axes, bars, of, places, size, unit)
     axes.set_yticks(places, [readable(strategy) for strategy in bars["strategy"]])
     for name, first, last in groups:
         place = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center", "weight": "bold"}
         axes.text(-0.135, (first + last) / 2, name, **place)  # type: ignore[arg-type]
-    _style(axes, bars, grouping, unit)
+    _style(axes, bars, grouping, of, unit)
     axes.set_ylim(places[-1] + 0.8, -0.8)
     axes.set_xlim(0, max(left.max(), 1e-12) * 1.1)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     return picture
+
+
+def parts_of(of: str) -> dict[str, tuple[str, str]]:
+    """Columns that a quantity is the sum of, with their names and colours. Raises SchemaError for another quantity."""
+    if of not in QUANTITIES:
+        raise SchemaError(f"there is no picture of {of}; there are {', '.join(QUANTITIES)}.")
+    return PART_COLOURS if of == "seconds" else CAUSE_COLOURS
+
+
+def _unit(of: str, most: float) -> tuple[float, str]:
+    return seconds_unit(most) if of == "seconds" else joules_unit(most)
 
 
 def _places(bars: pd.DataFrame, grouping: list[str]) -> tuple[list[float], list[tuple[str, float, float]]]:
@@ -69,13 +83,13 @@ def _places(bars: pd.DataFrame, grouping: list[str]) -> tuple[list[float], list[
     return places, groups
 
 
-def _annotate(axes: Axes, bars: pd.DataFrame, places: list[float], size: float, unit: str) -> None:
+def _annotate(axes: Axes, bars: pd.DataFrame, of: str, places: list[float], size: float, unit: str) -> None:
     """The total at the end of each bar, or that the point does not fit."""
-    for place, seconds, fits in zip(places, bars["seconds"], bars["fits"], strict=True):
-        text = f"{three_digits(seconds / size)} {unit}" if fits else "does not fit"
+    for place, whole, fits in zip(places, bars[of], bars["fits"], strict=True):
+        text = f"{three_digits(whole / size)} {unit}" if fits else "does not fit"
         axes.annotate(
             text,
-            (seconds / size if fits else 0.0, place),
+            (whole / size if fits else 0.0, place),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
@@ -85,22 +99,24 @@ def _annotate(axes: Axes, bars: pd.DataFrame, places: list[float], size: float, 
         )
 
 
-def _style(axes: Axes, bars: pd.DataFrame, grouping: list[str], unit: str) -> None:
+def _style(axes: Axes, bars: pd.DataFrame, grouping: list[str], of: str, unit: str) -> None:
     first = bars.iloc[0]
     told = {"model": "", "phase": "", "precision": "", "batch": "batch ", "context": "context "}
     title = ", ".join(f"{word}{first[name]}" for name, word in told.items() if name not in grouping)
-    axes.set_xlabel(f"time per {PER[first['phase']]}, {unit}" if "phase" not in grouping else f"time, {unit}")
+    what = QUANTITIES[of]
+    each = " of each sequence" if of == "joules" and first["phase"] in ("decode", "request") else ""
+    axes.set_xlabel(f"{what} per {PER[first['phase']]}{each}, {unit}" if "phase" not in grouping else f"{what}, {unit}")
     axes.set_title(title, loc="left", weight="bold")
     plain_axes(axes, "x")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
 
 
-def _description(bars: pd.DataFrame, groups: list[tuple[str, float, float]]) -> str:
+def _description(bars: pd.DataFrame, groups: list[tuple[str, float, float]], of: str) -> str:
     fitting = bars.loc[bars["fits"]]
-    told = f"Stacked bars of time by part for {len(bars)} points in {len(groups)} groups of chip and count."
+    told = f"Stacked bars of {QUANTITIES[of]} by part for {len(bars)} points in {len(groups)} groups of chip and count."
     if fitting.empty:
         return f"{told} None fits."
-    best = fitting.iloc[int(fitting["seconds"].argmin())]
+    best = fitting.iloc[int(fitting[of].argmin())]
     name = f"{best['chip']} times {best['count']}, {readable(best['strategy'])}"
-    return f"{told} The shortest is {name}, {best['seconds'] * 1e3:.3g} ms."
+    return f"{told} The least has {name}, {best[of] * 1e3:.3g} m{'s' if of == 'seconds' else 'J'}."

@@ -9,6 +9,7 @@ import pandas as pd
 
 from results.analysis import pivot, speedups
 from results.errors import SchemaError
+from results.pictures.breakdown import parts_of
 from results.pictures.canvas.palette import FAINT, readable
 from results.pictures.canvas.panels import check_panels, panels, side_by_side
 from results.pictures.canvas.picture import Picture
@@ -32,12 +33,17 @@ def heatmap(
     columns: str = "count",
     fast: str = "kernel_loop",
     slow: str = "per_operator",
+    of: str = "seconds",
 ) -> Picture:
     """How many times as fast ``fast`` is as ``slow``, in cells over ``rows`` and ``columns`` (both inputs).
+
+    ``of`` joules: how many times as much energy ``slow`` takes.
 
     ``rows``: by default the first of batch, context and chip that varies. Cells that do not fit say so; those of which
     there is no row are empty. Raises SchemaError where either strategy is missing.
     """
+    parts_of(of)
+    results = results.assign(seconds=results[of])
     for strategy in (fast, slow):
         if strategy not in results["strategy"].unique():
             raise SchemaError(f"there is no strategy '{strategy}', only {', '.join(results['strategy'].unique())}.")
@@ -55,7 +61,10 @@ def heatmap(
         values, asked = (_sorted(pivot(part.assign(asked=1.0), down, columns, value)) for value in ("speedup", "asked"))
         cells.append((title, values, asked))
     reach = float(np.nanmax(np.abs(np.log2(faster["speedup"])))) if faster["speedup"].notna().any() else 0.0
-    return _draw(cells, common, f"{readable(fast)} over {readable(slow)}", max(reach, 0.1), down, columns)
+    what = f"{readable(fast)} over {readable(slow)}{'' if of == 'seconds' else ', energy'}"
+    return _draw(
+        cells, common, what, max(reach, 0.1), down, columns, "times as fast" if of == "seconds" else "times less"
+    )
 
 
 def _sorted(cells: pd.DataFrame) -> pd.DataFrame:
@@ -64,7 +73,7 @@ def _sorted(cells: pd.DataFrame) -> pd.DataFrame:
     return cells.sort_index(ascending=False) if cells.index.dtype != "str" else cells
 
 
-def _draw(cells: list[Cells], common: str, what: str, reach: float, down: str, columns: str) -> Picture:
+def _draw(cells: list[Cells], common: str, what: str, reach: float, down: str, columns: str, scale: str) -> Picture:
     across = side_by_side(len(cells))
     lines = -(-len(cells) // across)
     height, width = cells[0][1].shape
@@ -81,7 +90,7 @@ def _draw(cells: list[Cells], common: str, what: str, reach: float, down: str, c
         axes.set_ylabel(readable(down) if number % across == 0 else "")
     assert image is not None
     ticks = np.arange(-int(reach), int(reach) + 1) if reach >= 1 else np.round(np.linspace(-reach, reach, 3), 3)
-    bar = picture.colorbar(image, ax=places, label="times as fast", shrink=0.9, ticks=ticks)
+    bar = picture.colorbar(image, ax=places, label=scale, shrink=0.9, ticks=ticks)
     bar.ax.set_yticklabels([_times(2.0**tick) for tick in ticks])
     return picture
 

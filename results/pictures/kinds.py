@@ -26,10 +26,10 @@ class Kind(NamedTuple):
     draw: Callable[..., Picture]
 
 
-def _breakdown(results: pd.DataFrame) -> Picture:
+def _breakdown(results: pd.DataFrame, **options: Any) -> Picture:
     from results.pictures.breakdown import breakdown
 
-    return breakdown(results)
+    return breakdown(results, **options)
 
 
 def _scaling(results: pd.DataFrame) -> Picture:
@@ -44,17 +44,17 @@ def _heatmap(results: pd.DataFrame, **options: Any) -> Picture:
     return heatmap(results, **options)
 
 
-def _pareto(results: pd.DataFrame) -> Picture:
+def _pareto(results: pd.DataFrame, **options: Any) -> Picture:
     from results.pictures.pareto import pareto
 
-    return pareto(results)
+    return pareto(results, **options)
 
 
 KINDS = {
-    "breakdown": Kind("stacked bars: where the time of each point goes", _breakdown),
+    "breakdown": Kind("stacked bars: where the time or energy of each point goes", _breakdown),
     "scaling": Kind("tokens a second against chips, with ideal lines", _scaling),
-    "heatmap": Kind("speed-up of one strategy over another, over any two inputs", _heatmap),
-    "pareto": Kind("tokens a second of a user against those of a chip, and the best of both", _pareto),
+    "heatmap": Kind("speed-up of one strategy over another, or energy that it saves, over any two inputs", _heatmap),
+    "pareto": Kind("tokens a second of a user against those of a chip or of a joule, and the best of both", _pareto),
 }
 
 

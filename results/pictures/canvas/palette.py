@@ -18,6 +18,14 @@ PART_COLOURS = {
     "dependency_s": ("dependencies", "#009E73"),
     "fill_drain_s": ("pipeline fill and drain", "#666666"),
 }
+CAUSE_COLOURS = {
+    "arithmetic_j": ("arithmetic", "#009E73"),
+    "on_chip_j": ("data on the chip", "#56B4E9"),
+    "hbm_j": ("off-chip memory", "#0072B2"),
+    "links_j": ("links", "#CC79A7"),
+    "control_j": ("instructions", "#D55E00"),
+    "static_j": ("static power", "#999999"),
+}
 STRATEGY_STYLES = {
     "per_operator": ("#000000", "o"),
     "fused_decoder": ("#7A4EAB", "s"),

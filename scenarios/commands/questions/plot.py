@@ -16,6 +16,7 @@ def plot(
     output: Annotated[Path, typer.Option("--output", "-o", help="The .svg or .png file.")],
     kind: Annotated[str, typer.Option(help="breakdown | scaling | heatmap | pareto")] = "breakdown",
     where: Where = None,
+    of: Annotated[str | None, typer.Option(help="seconds | joules, but for scaling (default: seconds).")] = None,
     rows: Annotated[str | None, typer.Option(help="Of a heat map (default: what varies of batch, context, chip).")] = (
         None
     ),
@@ -32,6 +33,8 @@ def plot(
     loopline sweep half-the-bandwidth -o sweep/
 
     loopline plot sweep/ --kind heatmap --rows context --columns batch -o map.png
+
+    loopline plot sweep/ --kind pareto --of joules -o speed-and-energy.svg
     """
     from results.pictures import kinds
     from scenarios.errors import ScenarioError
@@ -41,4 +44,8 @@ def plot(
     given = {name: value for name, value in options.items() if value is not None}
     if given and kind != "heatmap":
         raise ScenarioError(f"--{next(iter(given))} belongs to --kind heatmap; the kind is {kind}.")
+    if of is not None:
+        if kind == "scaling":
+            raise ScenarioError("--of belongs to --kind breakdown, heatmap or pareto; the kind is scaling.")
+        given["of"] = of
     write(output, kinds.plot(read_dataset(dataset, where), kind, **given).save)

@@ -1,0 +1,69 @@
+"""What tokens cost in money: chips by the hour and electricity by the kilowatt hour, at prices that the user says.
+
+Columns of a frame beside its schema. A price that somebody rents at holds electricity already; then say 0 for it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from chips.catalog_file import validate
+from results.text_file import read_toml
+from scenarios.errors import ScenarioError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PRICES = Path(__file__).parent / "prices.toml"
+MOST = 1e6
+SECONDS_AN_HOUR = 3600.0
+TOKENS = 1e6
+Price = Annotated[float, Field(ge=0, le=MOST)]
+
+
+class PriceList(BaseModel):
+    """US dollars: of a kilowatt hour, and of an hour of each chip that has a published price."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kilowatt_hour: Price
+    chip_hour: dict[str, Price]
+
+
+@cache
+def prices() -> PriceList:
+    """The shipped list. Raises CatalogError where it is not readable."""
+    return validate(PriceList, read_toml(PRICES), PRICES)
+
+
+def with_cost(
+    results: pd.DataFrame, *, dollars_per_chip_hour: float | None = None, dollars_per_kilowatt_hour: float | None = None
+) -> pd.DataFrame:
+    """The frame with ``chip_cost``, ``energy_cost`` and their sum ``cost``, US dollars per million tokens.
+
+    ``dollars_per_chip_hour``, ``dollars_per_kilowatt_hour``: by default those of ``prices``. All chips of a point are paid
+    for, those too that have failed. Raises ScenarioError for a price below 0, or a chip whose price nobody says.
+    """
+    import numpy as np
+
+    listed = prices()
+    for option, price in (
+        ("--dollars-per-chip-hour", dollars_per_chip_hour),
+        ("--dollars-per-kilowatt-hour", dollars_per_kilowatt_hour),
+    ):
+        if price is not None and not 0 <= price <= MOST:
+            raise ScenarioError(f"{option} is {price:g}; expected US dollars from 0 to {MOST:g}.")
+    unknown = [name for name in results["chip"].unique() if name not in listed.chip_hour]
+    if dollars_per_chip_hour is None and unknown:
+        raise ScenarioError(f"no price of an hour of {unknown[0]} is known; say it: --dollars-per-chip-hour 3.50.")
+    hour = results["chip"].map(listed.chip_hour) if dollars_per_chip_hour is None else dollars_per_chip_hour
+    electricity = listed.kilowatt_hour if dollars_per_kilowatt_hour is None else dollars_per_kilowatt_hour
+    tokens = results["joules"] * results["tokens_per_joule"]  # of the whole batch, in ``seconds``
+    with np.errstate(invalid="ignore"):
+        chips = results["count"] * hour * results["seconds"] / SECONDS_AN_HOUR / tokens * TOKENS
+        energy = results["joules"] / (1e3 * SECONDS_AN_HOUR) * electricity / tokens * TOKENS
+    return results.assign(chip_cost=chips, energy_cost=energy, cost=chips + energy)
