@@ -118,6 +118,8 @@ class CollectiveCoefficients(Coefficients):
     """bytes/s of the one channel that NCCL gives a peer in point-to-point exchanges with LL."""
     window_bytes: Bytes
     """what NCCL's channels hold in flight a step, which has to fill once."""
+    staging_detour: Annotated[Seconds, Source("fitted to measured/l40s_collectives")] = 0.4e-6
+    """what a hop costs more still when it goes through the memory of the host, not from card to card."""
     staged_ll_share: Annotated[Fraction, Source("fitted to measured/l40s_collectives")] = 0.9
     """payload of what LL sends through the memory of a host, over what Simple sends: half of it is flags, but its small
     buffers stay in the CPU's cache."""

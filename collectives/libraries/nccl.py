@@ -74,13 +74,14 @@ def _pace(chip: Gpu, ranks: int, name: str, algorithm: str = "ring") -> Pace:
     """The slower of the protocol's channels and its share of the link."""
     coefficients = chip.generation.collective
     protocols = {"ll": coefficients.ll, "ll128": coefficients.ll128, "simple": coefficients.simple}
-    share = coefficients.staged_ll_share if name == "ll" and is_staged(chip.link, ranks) else LINK_SHARE[name]
+    staged = is_staged(chip.link, ranks)
+    share = coefficients.staged_ll_share if name == "ll" and staged else LINK_SHARE[name]
     link = share * chip.link_efficiency * rank_bandwidth(chip.link, ranks)
     protocol = protocols[name]
     software = (TREE_NETWORK_STEP if algorithm == "tree" else RING_NETWORK_STEP)[name] * coefficients.network_software
     return Pace(
         protocol.startup,
-        protocol.hop + chip.hop_detour,
+        protocol.hop + chip.hop_detour + (coefficients.staging_detour if staged else 0.0),
         software + chip.link.network_latency,
         min(protocol.bandwidth or link, link),
         LINK_SHARE[name] * NETWORK_EFFICIENCY * chip.link.network_bandwidth,
