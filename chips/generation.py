@@ -19,6 +19,7 @@ from chips.quantity import (
     Bytes,
     Count,
     Cycles,
+    Factor,
     Few,
     Fraction,
     FractionOrNone,
@@ -239,6 +240,8 @@ class MatmulCoefficients(Coefficients):
     """what the whole chip takes of that kernel's results, which are scaled on their way."""
     serving_step_cycles: Cycles
     """by which a step over k of that kernel outlasts its multiplication: a barrier, and the next operands."""
+    serving_odd_rows: Factor
+    """by which that kernel's largest tile multiplies longer where rows come in no multiple of 4."""
     instruction_rows: Count
     """of one operand, that one matrix instruction reads with all columns of the other."""
     matrix_efficiency: Fraction

@@ -33,6 +33,8 @@ Few = Annotated[int, Ge(1), Le(2**10)]
 """of what is tried one by one."""
 Fraction = Annotated[float, Ge(1e-3), Le(1)]
 FractionOrNone = Annotated[float, Ge(0), Le(1)]
+Factor = Annotated[float, Ge(1), Le(1e3)]
+"""by how much longer, or more, than something else."""
 
 
 def name_from(words: str) -> str:

@@ -28,9 +28,7 @@ SCALED_VALUES = 16.0
 SCALED_SIDE = 128
 """Of a tile of the kernel whose operands have a scale for each block: its scales lie in rows of 128 (PTX ISA)."""
 ROWS_TOGETHER = 4.0
-ODD_ROWS = 1.2
-"""By which the serving library's kernel multiplies longer where rows come in no multiple of ``ROWS_TOGETHER``: it is
-another one then [inferred from its times on all three measured generations]."""
+"""Rows of activations of which the serving library's fastest kernel takes a multiple."""
 INSTRUCTION_SIDE = 64.0
 """One side of a tile is a multiple of it: what four warps read of one operand in a matrix instruction."""
 NARROW_SIDE = 128.0
@@ -168,7 +166,7 @@ def serving_kernels(
         wide = columns * rows == max(height * width for _, height, width in coefficients.serving_tiles)
         rate = coefficients.serving_store_bytes_per_clock
         for slower in (False, True):
-            multiply = tiles.multiply * (ODD_ROWS if slower and wide else 1.0)
+            multiply = tiles.multiply * (coefficients.serving_odd_rows if slower and wide else 1.0)
             step = np.maximum(multiply + coefficients.serving_step_cycles, tiles.feed)
             start = coefficients.serving_startup_seconds
             places = np.flatnonzero((band == number) & (odd == slower))
