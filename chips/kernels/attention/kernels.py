@@ -51,5 +51,6 @@ def products_in(chip: Gpu, kernel: AttentionKernel, kv_precision: KvPrecision) -
 
 def without_kernel(shape: AttentionShape, kernel: AttentionKernel) -> NDArray[np.bool_]:
     """Calls over an FP8 cache whose head dimension FlashInfer has no kernel for: they run vLLM's in Triton."""
-    of_flashinfer = shape.kv_precision == "fp8" and kernel in ("flashinfer", "trtllm_gen")
-    return np.isin(shape.head_dim, FLASHINFER_HEADS, invert=True) & of_flashinfer
+    if shape.kv_precision == "bf16" or kernel not in ("flashinfer", "trtllm_gen"):
+        return np.zeros(shape.head_dim.shape, bool)
+    return np.isin(shape.head_dim, FLASHINFER_HEADS, invert=True)

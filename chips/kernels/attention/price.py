@@ -154,10 +154,12 @@ class _Memory:
 def _lines(chip: Gpu, shape: AttentionShape, kernel: AttentionKernel) -> Floats:
     """Bytes of lines that come with each byte asked for: a narrow FP8 row of one head shares its line with the next
     head's, whose turn, where not all heads run at once, comes when the L2 holds it no more."""
+    if kernel not in INTERLEAVES:
+        return np.ones_like(shape.head_dim)
     rows_a_line = np.maximum(LINE_BYTES / (shape.head_dim * shape.kv_bytes), 1.0)
     lost = 1.0 - _kept(chip, rows_a_line * shape.cached_bytes / shape.kv_heads)
     at_once = np.minimum(TILES_BESIDE * chip.compute.units / (shape.batch * shape.kv_heads), 1.0)
-    apart = (shape.kv_heads > 1) & (kernel in INTERLEAVES)
+    apart = shape.kv_heads > 1
     return 1.0 + apart * (rows_a_line - 1.0) * lost * (1.0 - at_once)
 
 
@@ -188,8 +190,10 @@ def _compute(
     tile = choose_tile(chip, shape, kernel)
     plan = plan_attention(chip, shape, tile, kernel)
     time = time_tile(chip, shape, tile, plan.query_rows, kernel)
-    # Where tiles side by side would take longer than one after the other, they are as good as one after the other.
-    compute = np.minimum(_waves(chip, plan, time, tile.resident), _waves(chip, plan, time, np.ones_like(tile.resident)))
+    compute = _waves(chip, plan, time, tile.resident)
+    if np.any(tile.resident > 1):
+        # Where tiles side by side would take longer than one after the other, they are as good as one after the other.
+        compute = np.minimum(compute, _waves(chip, plan, time, np.ones_like(tile.resident)))
     blocks = plan.items * plan.mean
     read = 2.0 * blocks * tile.keys * shape.head_dim * shape.kv_bytes
     l2 = chip.generation.attention.l2_bytes_per_clock * chip.compute.clock_hz

@@ -90,11 +90,8 @@ def _tile(
     resident: Floats | float = 1.0,
     granule: Floats | float = 1.0,
 ) -> AttentionTile:
-    def each(value: Floats | float) -> Floats:
-        return np.broadcast_to(np.asarray(value, np.float64), shape.head_dim.shape)
-
-    one = np.ones_like(shape.head_dim)
-    return AttentionTile(each(rows), each(keys), each(resident), each(granule), one, np.zeros(one.shape, bool))
+    zero = np.zeros_like(shape.head_dim)
+    return AttentionTile(zero + rows, zero + keys, zero + resident, zero + granule, zero + 1.0, zero > 0)
 
 
 def _in_turn(chip: Gpu, shape: AttentionShape) -> AttentionTile:
