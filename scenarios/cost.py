@@ -45,8 +45,8 @@ def with_cost(
 ) -> pd.DataFrame:
     """The frame with ``chip_cost``, ``energy_cost`` and their sum ``cost``, US dollars per million tokens.
 
-    ``dollars_per_chip_hour``, ``dollars_per_kilowatt_hour``: by default those of ``prices``. All chips of a point are paid
-    for, those too that have failed. Raises ScenarioError for a price below 0, or a chip whose price nobody says.
+    ``dollars_per_chip_hour``, ``dollars_per_kilowatt_hour``: by default those of ``prices``. All chips of a point are
+    paid for, those too that have failed. Raises ScenarioError for a price below 0, or a chip whose price nobody says.
     """
     import numpy as np
 
