@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from chips.catalog_file import CatalogError
+from chips.spec import KvPrecision
 from results.text_file import read_json
 from scenarios.workload.quantization import PrecisionWord, Quantization
 
 Keys = Mapping[str, Any]
 SCALE_BITS = 16.0
-MX_BITS = 4.0 + 8 / 32  # OCP microscaling: an 8-bit exponent for 32 values
+FLOAT_SCALE_BITS = 8.0  # of groups of floats: NVFP4's is one in FP8, that of OCP's microscaling (MXFP4) an exponent
+MX_BITS = 4.0 + FLOAT_SCALE_BITS / 32
 LISTS_OF_EXCEPTIONS = ("modules_to_not_convert", "ignore", "exclude_modules", "ignored_layers")
 MODEL_OPTIMIZER = "hf_quant_config.json"
 
@@ -53,15 +55,15 @@ def _quantized(word: PrecisionWord, **changes: Any) -> Quantization:
 
 def _integer_weights(said: Keys) -> Quantization:
     """AWQ, GPTQ: integers with a scale, and perhaps a zero point, for each group."""
-    bits = _number(said, "bits", 4, 1, 8)
+    bits = _number(said, "w_bit" if "w_bit" in said else "bits", 4, 1, 8)
     zero_point = said.get("zero_point", not said.get("sym", True))
-    return _weights_alone(bits, said.get("group_size", 128), zero_point=zero_point is True)
+    return _weights_alone(bits, said.get("group_size", said.get("q_group_size", 128)), zero_point=zero_point is True)
 
 
-def _weights_alone(bits: float, group: object, *, zero_point: bool) -> Quantization:
+def _weights_alone(bits: float, group: object, *, zero_point: bool, scale_bits: float = SCALE_BITS) -> Quantization:
     if isinstance(group, bool) or not isinstance(group, int) or not (group == -1 or 1 <= group <= 2**16):
         raise ValueError(f"group_size is {group!r:.40}; expected a positive integer, or -1 for a column.")
-    scales = 0.0 if group == -1 else (SCALE_BITS + (bits if zero_point else 0.0)) / group
+    scales = 0.0 if group == -1 else (scale_bits + (bits if zero_point else 0.0)) / group
     return _quantized("int4" if bits <= 4 else "int8", weight_bits=bits + scales)
 
 
@@ -77,8 +79,8 @@ def _fp8(said: Keys) -> Quantization:
 
 def _model_optimizer(said: Keys) -> Quantization | None:
     """TensorRT Model Optimizer: an algorithm by name, and one for the KV cache."""
-    algorithm, cache = said.get("quant_algo"), said.get("kv_cache_quant_algo")
-    kept = "fp8" if cache == "FP8" else "bf16"
+    algorithm = said.get("quant_algo")
+    kept = "fp8" if said.get("kv_cache_quant_algo") == "FP8" else _kept(said)
     match algorithm:
         case "FP8":
             return _quantized("fp8", scales="static", kv_precision=kept)
@@ -98,8 +100,7 @@ def _model_optimizer(said: Keys) -> Quantization | None:
 def _compressed_tensors(said: Keys) -> Quantization | None:
     """Groups of modules, each with how its weights and its input are stored; one of them is most of a decoder."""
     groups = said.get("config_groups")
-    scheme = said.get("kv_cache_scheme")
-    kept = "fp8" if isinstance(scheme, dict) and scheme.get("num_bits") == 8 else "bf16"
+    kept = _kept(said)
     if not groups:
         return _quantized("bf16", kv_precision=kept) if kept == "fp8" else None
     first = next(iter(groups.values())) if isinstance(groups, dict) else None
@@ -108,12 +109,19 @@ def _compressed_tensors(said: Keys) -> Quantization | None:
     return _group(weights, first.get("input_activations")).model_copy(update={"kv_precision": kept})
 
 
+def _kept(said: Keys) -> KvPrecision:
+    """In what keys and values are kept."""
+    scheme = said.get("kv_cache_scheme")
+    return "fp8" if isinstance(scheme, dict) and scheme.get("num_bits") == 8 else "bf16"
+
+
 def _group(weights: Keys, taken: object) -> Quantization:
     bits, kind = _number(weights, "num_bits", None, 1, 8), weights.get("type", "int")
     group = weights.get("group_size")
     group = -1 if group is None else group
     if not isinstance(taken, dict):
-        return _weights_alone(bits, group, zero_point=weights.get("symmetric") is False)
+        scale_bits = FLOAT_SCALE_BITS if kind == "float" else SCALE_BITS
+        return _weights_alone(bits, group, zero_point=weights.get("symmetric") is False, scale_bits=scale_bits)
     taken_bits, dynamic, strategy = taken.get("num_bits"), taken.get("dynamic"), taken.get("strategy")
     if kind == "float" and taken.get("type") == "float" and bits == taken_bits == 8:
         if weights.get("strategy") == "block":

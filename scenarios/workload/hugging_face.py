@@ -110,7 +110,7 @@ FAMILIES: dict[str, Family] = {
     "gpt2": Family(GPT2_TRAITS, GPT2_KEYS, tied=True),
 }
 """By ``model_type``."""
-ALIASES = {"gemma3_text": "gemma3", "qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen3_vl": "qwen3"}
+ALIASES = {"gemma3_text": "gemma3", "phi3_v": "phi3", "qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen3_vl": "qwen3"}
 ALIASES |= {f"{name}_text": other for name, other in ALIASES.items() if not name.endswith("_text")}
 """Types of the same decoder under another name."""
 ARCHITECTURES = {
@@ -135,6 +135,8 @@ NOT_MODELLED = {
     "cross_attention_layers": "cross-attention",
 }
 """Keys of what another decoder has."""
+TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
+"""Keys under which multimodal models have their decoder's."""
 STRETCHES = ("linear", "dynamic", "yarn")
 """Scalings of positions whose factor says by how much more tokens a model takes in (vLLM reads them so)."""
 MOST_STRETCH = 1024.0
@@ -187,8 +189,8 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def text_config(config: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """(the decoder's own keys, whether they stand within those of a multimodal model)."""
-    inner = config.get("text_config")
-    if not isinstance(inner, dict):
+    inner = next((config[key] for key in TEXT_CONFIGS if isinstance(config.get(key), dict)), None)
+    if inner is None:
         return config, False
     shared = {key: config[key] for key in ("tie_word_embeddings",) if key in config}
     return shared | inner, True

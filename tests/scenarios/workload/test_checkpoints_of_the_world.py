@@ -120,7 +120,16 @@ def test_projections_of_key_and_value_are_held_by_every_chip_that_shares_a_head(
         ({"quant_method": "fp8", "activation_scheme": "static"}, "fp8", 8),
         ({"quant_method": "fbgemm_fp8"}, "fp8", 8),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8"}, "nvfp4", 4.5),
+        ({"quant_method": "awq", "w_bit": 4, "q_group_size": 64, "zero_point": True}, "int4", 4 + 20 / 64),
         ({"quant_method": "mxfp4"}, "int4", 4.25),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "float", "group_size": 32}}},
+            },
+            "int4",
+            4.25,
+        ),
         ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "int4", 4.5),
         (
             {
