@@ -37,8 +37,9 @@ WARP_ROWS = (16.0, 64.0)
 """FlashInfer's tiles: one warp's rows, or those of four."""
 TRITON_KEYS = 32.0
 """A block of vLLM's Triton kernel, and one page of the cache."""
-TRITON_CONVERTING = 2.0
-"""Instructions of Triton to convert a value, for one of FlashInfer, which converts them in pairs."""
+TRITON_CONVERTING = 2.6
+"""As long as FlashInfer, which converts values in pairs, does Triton take for one; fitted to both chips' head dimension of
+192, L40S and B200."""
 GROUPED_ROWS = (8.0, 64.0)
 """TensorRT-LLM's decode tiles: a power of two that holds the query heads of a key-value head."""
 SHARED_BYTES_PER_CLOCK = 128.0
