@@ -38,8 +38,8 @@ WARP_ROWS = (16.0, 64.0)
 TRITON_KEYS = 32.0
 """A block of vLLM's Triton kernel, and one page of the cache."""
 TRITON_CONVERTING = 2.6
-"""As long as FlashInfer, which converts values in pairs, does Triton take for one; fitted to both chips' head dimension of
-192, L40S and B200."""
+"""Conversions of FlashInfer, which converts values in pairs, in the time of one of Triton; fitted to vLLM attention of
+head dimension 192, L40S and B200 FP8 caches."""
 GROUPED_ROWS = (8.0, 64.0)
 """TensorRT-LLM's decode tiles: a power of two that holds the query heads of a key-value head."""
 SHARED_BYTES_PER_CLOCK = 128.0
