@@ -35,7 +35,8 @@ class Placed(NamedTuple):
 
 
 def place_points(points: Iterable[Point]) -> Placed:
-    """One decoder of every point on its chip: laid out in space, or on a GPU's thread block clusters.
+    """One decoder of every point on its chip: laid out in space, of a training step forward and backward, or on a GPU's
+    thread block clusters.
 
     Times in seconds, memory in bytes; ``stage_records``: of the kernel's stages. Raises ScenarioError for a chip that
     has neither.
@@ -46,16 +47,24 @@ def place_points(points: Iterable[Point]) -> Placed:
         if isinstance(point.chip, Gpu):
             placed.on_clusters.extend(start | record for record in cluster_records(cluster_decoder(point)))
             continue
-        try:
-            placement = place_decoder(point)
-        except DoesNotFit as refusal:
-            placed.records.append(start | {"reason": str(refusal)})
-            continue
-        placed.placements.append((f"{point.model.name} {point.phase} on {point.chip.name} x{point.count}", placement))
-        for number, kernel in enumerate(placement.sections, 1):
-            record = start | {"kernel": f"{number} of {len(placement.sections)}"} | _kernel_record(kernel)
-            placed.records.append(record | {"stage_records": stage_records(kernel)})
+        _place(placed, point, start, point.phase)
+        if point.phase == "train":
+            _place(placed, point, start, "backward")
     return placed
+
+
+def _place(placed: Placed, point: Point, start: Record, way: str) -> None:
+    """The decoder of a pass among ``placed``."""
+    try:
+        placement = place_decoder(point, backward=way == "backward")
+    except DoesNotFit as refusal:
+        placed.records.append(start | {"reason": str(refusal)})
+        return
+    placed.placements.append((f"{point.model.name} {way} on {point.chip.name} x{point.count}", placement))
+    own = start | ({"direction": "backward" if way == "backward" else "forward"} if point.phase == "train" else {})
+    for number, kernel in enumerate(placement.sections, 1):
+        record = own | {"kernel": f"{number} of {len(placement.sections)}"} | _kernel_record(kernel)
+        placed.records.append(record | {"stage_records": stage_records(kernel)})
 
 
 def cluster_records(tiles: list[tuple[int, list[ClusterKernel]]]) -> list[dict[str, object]]:

@@ -28,18 +28,18 @@ MLP_MULTIPLE = 256
 LARGEST_HIDDEN = 65536
 
 
-def place_decoder(point: Point) -> Placement:
+def place_decoder(point: Point, *, backward: bool = False) -> Placement:
     """One decoder of ``point`` in the faster mapping, as the fewest kernels that hold it.
 
-    A request is its prefill, a training step its forward pass. Raises ScenarioError where the chip is no dataflow chip,
-    DoesNotFit where no number of kernels holds it.
+    A request is its prefill, a training step its forward pass, or its ``backward`` pass. Raises ScenarioError where the
+    chip is no dataflow chip, DoesNotFit where no number of kernels holds it.
     """
     if not isinstance(point.chip, Dataflow):
         raise ScenarioError(f"{point.chip.name} lays no kernels out in space; choose a dataflow chip.")
     assignment = assign(point)
     group = DataflowGroup(point.chip, assignment.cluster())
     point.chip.peak_flops(point.quantization.multiplied)  # refuses what its units do not compute
-    decoder = passes_of(assignment)[0][0].decoders[0]
+    decoder = passes_of(assignment)[int(backward)][0].decoders[0]
     placed: list[Placement] = []
     refused = ""
     for program in mappings(group, decoder):

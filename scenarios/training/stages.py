@@ -20,7 +20,7 @@ from chips.spec import ChipBase, Dataflow, Gpu, Link
 from cluster import Cluster, Slowdown
 from results.words import HOST_LAUNCHES
 from scenarios.assignment import Assignment
-from scenarios.framework import Framework
+from scenarios.framework import Framework, frameworks
 from scenarios.point import ALIKE, Point
 from scenarios.strategies import run_strategy, strategy_on
 from scenarios.strategies.label import HOST, LINK, Label
@@ -40,7 +40,8 @@ Spent = dict[Hashable, Picoseconds]
 
 def recipe_of(assignment: Assignment) -> Recipe:
     """How the software of a point runs its training step."""
-    point, layout, framework = assignment.point, assignment.layout, assignment.point.framework
+    point, layout = assignment.point, assignment.layout
+    framework = point.framework if point.chip.has_framework else frameworks()["training"]
     fused = strategy_on(point.chip, point.strategy).fuses or not point.chip.has_framework
     called = not fused and framework.fusion == "none"
     sharing = layout.replicas(point.count) * layout.context
@@ -53,7 +54,7 @@ def recipe_of(assignment: Assignment) -> Recipe:
         modules=("compiled" if point.launch == "compiled" else "eager") if called else "joined",
         cut_products=framework.collective_mode == "overlapped",
         fp32_gradients=framework.fp32_gradients,
-        gathered=sharing > 1 and gathered_by_pass(framework.sharding, layout.pipeline),
+        gathered=point.chip.has_framework and sharing > 1 and gathered_by_pass(framework.sharding, layout.pipeline),
         summed_gradient_bytes=framework.summed_gradient_bytes,
         optimizer=framework.optimizer,
         method=point.method,

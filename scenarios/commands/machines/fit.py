@@ -26,9 +26,7 @@ def fit(
         "sn10",
     ],
     count: Annotated[list[int], typer.Option("--count", help="Chips in the tensor-parallel group.")] = [1],  # noqa: B006
-    phase: Annotated[
-        str | None, typer.Option(help="decode | prefill | train (its forward pass); default: decode")
-    ] = None,
+    phase: Annotated[str | None, typer.Option(help="decode | prefill | train (both passes); default: decode")] = None,
     batch: Annotated[
         int | None, typer.Option(help="Sequences side by side; default: 1, or several without a model")
     ] = None,

@@ -37,7 +37,7 @@ from scenarios.strategies.dataflow.stages import (
     weight_bytes,
 )
 from scenarios.strategies.dataflow.token_stream import TokenPipeline, tile_costs, tile_load_ps, tile_rows
-from scenarios.workload.operators import Decoder, MatrixProduct, Segment, Step, largest, one_pass, passes_in
+from scenarios.workload.operators import Decoder, Segment, Step, largest, one_pass, passes_in
 
 MOST_CHOICES = 2**12  # that a process remembers
 
@@ -197,10 +197,5 @@ def _launches(chip: Dataflow, launch: str, segment: Segment, looped: bool) -> tu
 
 @lru_cache(MOST_CHOICES)
 def _holds(chip: Dataflow, count: int, decoder: Decoder, rows: int) -> bool:
-    """Whether one kernel holds a decoder as a stream of tiles of ``rows`` tokens: placement's answer.
-
-    Placement knows forward passes; a backward pass goes by bytes, in the share of the chip that fused decoders reach.
-    """
-    if all(operator.weights for operator in decoder.operators if isinstance(operator, MatrixProduct)):
-        return fits(token_stream(DataflowGroup(chip, Cluster(chip, count)), decoder, rows), chip)
-    return weight_bytes(decoder) + tile_bytes(decoder, rows) <= fused_bytes(chip)
+    """Whether one kernel holds a decoder as a stream of tiles of ``rows`` tokens: placement's answer."""
+    return fits(token_stream(DataflowGroup(chip, Cluster(chip, count)), decoder, rows), chip)

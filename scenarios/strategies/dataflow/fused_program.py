@@ -26,7 +26,13 @@ from chips.placement import (
 )
 from chips.spec import Dataflow, Gpu
 from scenarios.errors import ScenarioError
-from scenarios.strategies.dataflow.stages import TILE_TOKENS, DataflowGroup, all_reduce_seconds, tokens_of
+from scenarios.strategies.dataflow.stages import (
+    TILE_TOKENS,
+    DataflowGroup,
+    all_reduce_seconds,
+    state_bytes,
+    tokens_of,
+)
 from scenarios.workload.operators import (
     ACTIVATION_BYTES,
     Attention,
@@ -38,6 +44,11 @@ from scenarios.workload.operators import (
     Quantity,
     largest,
 )
+
+SUM_BYTES = 4
+"""Of an element of a gradient that is summed on chip."""
+BACKWARD_PRODUCTS = 2.5
+"""Products of attention's backward pass, over those of the forward pass."""
 
 
 def weight_stream(group: DataflowGroup, decoder: Decoder) -> FusedProgram:
@@ -76,6 +87,10 @@ class _Builder:
     """Name, bytes, how many of them are held at once, writer and readers of every tensor."""
     unread: list[tuple[int, float]] = field(default_factory=list)
     """(tensor, bytes) that nobody has read yet, oldest first."""
+    given: list[int] = field(default_factory=list)
+    """Tensors that the last product has read: a weight gradient reads the same."""
+    sums_bytes: float = 0.0
+    """Sums of weight gradients that cross memory."""
 
     @cached_property
     def part(self) -> float:
@@ -102,15 +117,21 @@ class _Builder:
             buffers,
             "pipelined" if self.stationary else "in turn",
             passes,
-            self.decoder.kept_bytes / passes,
+            (self.decoder.kept_bytes + self.sums_bytes) / passes,
         )
 
     def _add(self, operator: Operator) -> None:
         match operator:
+            case MatrixProduct(role="weight gradient"):
+                self._weight_gradient(operator)
             case MatrixProduct():
                 self._product(operator)
+            case Attention(backward=True):
+                self._attention_backward(operator)
             case Attention():
                 self._attention(operator)
+            case Elementwise() if state_bytes(operator):
+                self.sums_bytes += state_bytes(operator)
             case Elementwise():
                 read, written = largest(operator.bytes_read) * self.part, largest(operator.bytes_written) * self.part
                 self._read(read, operator.name)
@@ -130,7 +151,9 @@ class _Builder:
 
     def _product(self, operator: MatrixProduct) -> None:
         if not operator.weights:
-            raise ScenarioError(f"'{operator.name}' multiplies activations; placement knows forward passes only.")
+            raise ScenarioError(
+                f"'{operator.name}' multiplies activations that cross memory; placement knows attention as one kernel."
+            )
         rows = largest(operator.m) * self.part
         size = operator.n * operator.k * operator.weight_bytes
         unit = ComputeUnit.of(self.chip, operator.precision)
@@ -140,9 +163,70 @@ class _Builder:
             if self.stationary
             else Operand(size, times, streamed_bytes=size)
         )
-        self._read(rows * operator.k * ACTIVATION_BYTES, operator.name)
+        self.given = self._read(rows * operator.k * ACTIVATION_BYTES, operator.name)
         self.stages.append(product_stage(unit, operator.name, rows, operator.n, operator.k, operand=operand))
         self._write(operator.name, rows * operator.n * ACTIVATION_BYTES)
+
+    def _weight_gradient(self, operator: MatrixProduct) -> None:
+        """The input that was kept, transposed, times the gradient of the output, which the stage before reads too.
+
+        Where tiles of tokens pass, its sum stays on chip in fp32 until the last.
+        """
+        unit = ComputeUnit.of(self.chip, operator.precision)
+        tokens, rows = operator.k * self.part, largest(operator.m)
+        gradient, kept = tokens * operator.n * ACTIVATION_BYTES, tokens * rows * ACTIVATION_BYTES
+        sums = SUM_BYTES * rows * operator.n if self.stationary else 0.0
+        operand = Operand(gradient, unit.turns(rows), resident_bytes=sums)
+        self._read_outside(kept, operator.name)
+        for tensor in self.given:
+            self.written[tensor][-1].append(len(self.stages))
+        self.stages.append(product_stage(unit, operator.name, rows, operator.n, tokens, operand=operand))
+
+    def _attention_backward(self, operator: Attention) -> None:
+        """Scores and softmax again, the gradients of both, and those of queries, keys and values (Dao 2023)."""
+        unit, name = self.unit, operator.name
+        queries = largest(operator.tokens)
+        tokens = min(queries, self.rows)
+        batch, context = largest(operator.batch), largest(operator.context)
+        sequences = max(1, round(batch * queries * self.part / tokens))
+        copies, rows = sequences * operator.kv_heads, tokens * operator.heads // operator.kv_heads
+        pairs = largest(operator.exponentials) / BACKWARD_PRODUCTS
+        keys = pairs / (batch * operator.heads * queries)
+        width, depth = operator.head_dim * ACTIVATION_BYTES, operator.head_dim
+        earlier = self.part < 1 and self.stationary
+        read, elements = copies * keys * width, copies * rows * keys
+        scores = elements * ACTIVATION_BYTES
+        block = scores * min(1.0, TILE_TOKENS / keys)
+        whole = copies * context * width if earlier else 0.0
+        by_keys = Operand(read, unit.turns(rows), resident_bytes=whole)
+        sums = copies * context * depth * SUM_BYTES if earlier else 0.0
+        by_queries = Operand(copies * rows * width, unit.turns(keys), resident_bytes=sums)
+        self._read_outside(copies * rows * width + 2 * copies * tokens * width, name)
+        self.stages.append(product_stage(unit, f"{name}, scores", rows, keys, depth, copies=copies, operand=by_keys))
+        self._write(f"{name}, scores", scores, block)
+        self._read(scores, name)
+        self.stages.append(vector_stage(unit, f"{name}, softmax", elements, 4.0 * elements, elements, scores))
+        softmax = len(self.written)
+        self._write(f"{name}, weights", scores, block)
+        self.unread.pop()
+        self._read(copies * rows * width, name)
+        gradients = f"{name}, weight gradients"
+        self.stages.append(product_stage(unit, gradients, rows, keys, depth, copies=copies, operand=by_keys))
+        self._write(gradients, scores, block)
+        self._read(scores, name)
+        self.written[softmax][-1].append(len(self.stages))
+        self.stages.append(vector_stage(unit, f"{name}, score gradients", elements, 3.0 * elements, 0.0, 2.0 * scores))
+        differences = len(self.written)
+        self._write(f"{name}, score gradients", scores, block)
+        self.unread.pop()
+        for what, tensor, own, rest, operand, size in (
+            ("value gradients", softmax, keys, rows, by_queries, copies * tokens * width),
+            ("query gradients", differences, rows, keys, by_keys, copies * rows * width),
+            ("key gradients", differences, keys, rows, by_queries, copies * tokens * width),
+        ):
+            self.written[tensor][-1].append(len(self.stages))
+            self.stages.append(product_stage(unit, f"{name}, {what}", own, depth, rest, copies=copies, operand=operand))
+            self._write(f"{name}, {what}", size)
 
     def _attention(self, operator: Attention) -> None:
         """Scores, softmax and values: blocks of keys pass between them, so that scores never lie on chip whole."""
@@ -201,13 +285,21 @@ class _Builder:
         self.unread.append((len(self.written), size))
         self.written.append((name, size, size if held is None else held, len(self.stages) - 1, []))
 
-    def _read(self, size: float, name: str) -> None:
-        """The next stage reads the newest tensors that nobody has; what they do not have comes from before."""
+    def _read_outside(self, size: float, name: str) -> int:
+        """The next stage reads what comes from before: its number among the tensors."""
+        self.written.append((f"{name} input", size, size, OUTSIDE, [len(self.stages)]))
+        return len(self.written) - 1
+
+    def _read(self, size: float, name: str) -> list[int]:
+        """The next stage reads the newest tensors that nobody has; what they do not have comes from before.
+
+        Returns which.
+        """
         reader = len(self.stages)
+        found: list[int] = []
         while size > 0.5:
             if not self.unread:
-                self.written.append((f"{name} input", size, size, OUTSIDE, [reader]))
-                return
+                return [*found, self._read_outside(size, name)]
             tensor, left = self.unread.pop()
             own, whole, _, source, readers = self.written[tensor]
             if left > size + 0.5:  # the rest is a tensor of its own: the residual beside what is normalised
@@ -215,4 +307,6 @@ class _Builder:
                 self.unread.append((len(self.written), left - size))
                 self.written.append((f"{own}, kept", whole - size, whole - size, source, []))
             readers.append(reader)
+            found.append(tensor)
             size -= left
+        return found

@@ -11,11 +11,14 @@ from chips.placement import fits, place
 from chips.spec import Dataflow, load_chip
 from cluster import Cluster
 from loopline import simulate
+from scenarios.anatomy.placed_kernels import place_points
 from scenarios.anatomy.placement import kernels_needed, largest_hidden, limits, place_decoder
+from scenarios.assignment import assign
 from scenarios.errors import ScenarioError
 from scenarios.point import make_point
 from scenarios.strategies.dataflow.fused_program import token_stream, weight_stream
 from scenarios.strategies.dataflow.stages import DataflowGroup, activation_bytes, fused_bytes, stream_tile_bytes
+from scenarios.training.stages import training_work
 from scenarios.workload.decoder import forward
 from scenarios.workload.model import load_model, shard
 from scenarios.workload.operators import Decoder, MatrixProduct
@@ -171,3 +174,32 @@ def test_a_mistake_is_answered_in_one_sentence(
     assert (code, out) == (2, "")
     assert sentence in err
     assert err.count("\n") == 1
+
+
+def test_a_backward_pass_is_placed_with_the_sums_of_all_weight_gradients_on_chip():
+    """By hand: of each parameter of a chip its 16-bit weight and a sum in fp32."""
+    point = make_point("llama-2-7b", "sn40l", 8, phase="train", batch=2, context=2048)
+    assignment = assign(point)
+    decoder = training_work(assignment).backward.decoders[0]
+    program = token_stream(DataflowGroup(point.chip, assignment.cluster()), decoder, 32)
+    products = {stage.name: stage for stage in program.stages if stage.operand is not None}
+    gradients = [stage for name, stage in products.items() if name.endswith("weight gradient")]
+    parameters = 4 * 4096 * 4096 / 8 + 3 * 4096 * 11008 / 8
+    assert sum(stage.operand.resident_bytes for stage in gradients) == pytest.approx(4 * parameters, rel=1e-3)
+    inputs = [stage for name, stage in products.items() if name.endswith("input gradient")]
+    assert sum(stage.operand.resident_bytes for stage in inputs) == pytest.approx(2 * parameters, rel=1e-3)
+    assert len(gradients) == len(inputs) == 4
+    assert sum(name.startswith("attention backward") for name in products) == 5
+    rate = point.chip.peak_flops("bf16") / point.chip.compute.units * point.chip.timing.matrix_efficiency
+    flops = sum(float(o.flops) for o in decoder.operators if o.part in ("matmul", "attention"))
+    work = program.passes * sum(stage.unit_seconds for stage in products.values()) * rate
+    assert 1 <= work / flops < 1.2
+    forward, backward = place_decoder(point), place_decoder(point, backward=True)
+    assert backward.fits
+    assert backward.seconds > 2 * forward.seconds
+
+
+def test_a_training_step_has_both_passes_placed():
+    placed = place_points([make_point("llama-2-7b", "sn40l", 8, phase="train", batch=2, context=2048)])
+    assert [record["direction"] for record in placed.records] == ["forward", "backward"]
+    assert [name.split()[1] for name, _ in placed.placements] == ["train", "backward"]
