@@ -112,7 +112,8 @@ def _training_point(row: Row) -> Point:
     try:
         model = load_model(str(row["model"]))
         chunks = max(1, round(model.layers / stages / CHUNK_DECODERS))
-        if stages == 1 or batch // (micro_batch * replicas) % stages:
+        plain = _word(row, "schedule") and "interleaved" not in _word(row, "schedule").lower()
+        if stages == 1 or batch // (micro_batch * replicas) % stages or plain:
             chunks = 1
         parallel = Parallel(tensor, stages, groups, micro_batch, chunks, recompute, sequence)
         point = make_point(
