@@ -22,7 +22,7 @@ from results.markdown import markdown_table
 from results.pictures.accuracy import Panels, Times
 from results.text_file import read_toml
 from results.units import format_seconds, three_digits
-from scenarios.bands import TRAINING, Spread, Spreads
+from scenarios.bands import TRAINING, WATTS, Spread, Spreads
 from scenarios.evidence.breakdown import FAMILIES, breakdown, percent_text, tables_of
 from scenarios.evidence.coefficients import fitted_constants, framework_constants
 from scenarios.evidence.held_out import held_out
@@ -227,8 +227,9 @@ def _spreads(spreads: Spreads) -> Iterator[tuple[str, str, Spread]]:
     for generation, families in spreads.kernels.items():
         for family, spread in families.items():
             yield generation, family.replace("_", ", "), spread
+    of = {TRAINING: "whole step", WATTS: "power of whole boards"}
     for kind, spread in spreads.runs.items():
-        yield kind.replace("_", " "), "whole step" if kind == TRAINING else "launches, filling, small operators", spread
+        yield kind.replace("_", " "), of.get(kind, "launches, filling, small operators"), spread
 
 
 def _causes(tables: Sequence[Predictions]) -> Iterator[dict[str, str]]:

@@ -53,7 +53,7 @@ def compare(
 
     loopline compare llama-3.1-8b --chips sn40l --count 8 --trace trace.pftrace
 
-    loopline compare llama-3.1-8b --chips h100 --batch 32 --cost --dollars-per-chip-hour 2.50
+    loopline compare llama-3.1-8b --chips h100 --batch 32 --cost
     """
     from rich.console import Console
 
