@@ -99,13 +99,13 @@ def assign_fitting(point: Point) -> Assignment:
     Raises DoesNotFit, with what is needed, what is there and what would fit; ScenarioError where the model does not
     split.
     """
-    _check_precision(point)
+    check_precision(point)
     assignment = assign(point)
     check_memory(assignment)
     return assignment
 
 
-def _check_precision(point: Point) -> None:
+def check_precision(point: Point) -> None:
     """Raise DoesNotFit where the chip does not compute what the point asks for, with what would be right."""
     chip, quantization = point.chip, point.quantization
     try:

@@ -108,6 +108,8 @@ def plan(
             )
     varied = {"model": [model], "chip": _listed(chips), "precision": _listed(precision)}
     if global_batch is None:
+        for number in _listed(stages):
+            check_count("--stages", number)
         splits = ["" if number == 1 else f"pipeline={number}" for number in _listed(stages)]
         varied |= {"strategy": _listed(strategy or tuple(STRATEGIES)), "batch": _listed(batch or BATCHES)}
         varied |= {"parallel": splits}
@@ -117,7 +119,7 @@ def plan(
         if batch is not None:
             raise ScenarioError("--batches are of serving; in training the layout deals --global-batch to the chips.")
         varied |= {"strategy": _listed(strategy or "per_operator"), "batch": [global_batch]}
-        steps = _candidates(varied, count or 1, options | {"phase": "train"})
+        steps = _candidates(varied, 1 if count is None else count, options | {"phase": "train"})
         priced = _training(TrainingSearch(steps, GOALS[goal]), keep, storage, on_progress)
     return _ordered(priced, goal, tokens_per_s_user, keep)
 
@@ -132,6 +134,8 @@ class _Priced(NamedTuple):
 
 
 def _serving(candidates: Sequence[Candidate], storage: Storage | None, on_progress: ShowProgress) -> _Priced:
+    if not candidates:
+        raise ScenarioError("no --count can be dealt to so many --stages; each has as many chips.")
     if storage is None:
         frame = _priced_here(candidates, on_progress)
     else:

@@ -12,7 +12,7 @@ from results.words import PARTS
 from scenarios.assignment import Assignment, assign
 from scenarios.energy import Dynamic, scaled, told
 from scenarios.errors import DoesNotFit
-from scenarios.memory import check_memory, needed_bytes
+from scenarios.memory import check_memory, check_precision, needed_bytes
 from scenarios.outcome import Outcome
 from scenarios.planning.bound import least_step_ps
 from scenarios.planning.candidate import Candidate
@@ -21,6 +21,7 @@ from scenarios.planning.layouts import training_layouts
 from scenarios.planning.search import Score, ShowProgress, best_of, shortlist
 from scenarios.pricing import Prices
 from scenarios.running import Together, run
+from scenarios.strategies import strategy_on
 from scenarios.training.stages import TrainingStages
 from scenarios.training.step_energy import training_joules
 from scenarios.workload.operators import Quantity
@@ -44,6 +45,12 @@ class TrainingSearch:
         self._outcomes: dict[int, Outcome] = {}
         least = None
         for request, step in steps:
+            try:
+                check_precision(step)
+                strategy_on(step.chip, step.strategy)
+            except DoesNotFit as refusal:
+                self.why_none = f"{refusal}."
+                continue
             for layout in training_layouts(step.chip, step.model, step.count, step.batch, step.context):
                 self.considered += 1
                 assignment = assign(replace(step, parallel=layout))

@@ -107,6 +107,9 @@ class TrainingStages:
 
     @property
     def replicas(self) -> int:
+        """That work."""
+        if not self.point.variation.failed:
+            return self.layout.replicas(self.point.count)
         return int(self.chips[0].shape[0])
 
     @property
@@ -122,11 +125,9 @@ class TrainingStages:
     @cached_property
     def differ(self) -> bool:
         """Whether any chip is not as fast as its datasheet."""
-        return any(self._slowdown(stage) is not None for stage in self.chips)
+        return self.point.variation != ALIKE and any(self._slowdown(stage) is not None for stage in self.chips)
 
     def _slowdown(self, chips: IntArray) -> Slowdown | None:
-        if self.point.variation == ALIKE:
-            return None
         return self.point.variation.slowdown(chips.ravel().tolist())
 
     @property

@@ -170,6 +170,9 @@ def test_a_folder_keeps_what_was_priced_and_gives_the_same(tmp_path):
         ({"global_batch": 8, "batch": 4}, "--batches are of serving"),
         ({"global_batch": 8, "count": 509}, "no layout divides so"),
         ({"global_batch": 1, "count": 1}, "none of 2 layouts fits; of that which needs least: llama-3.1-8b needs "),
+        ({"stages": 0}, "--stages is 0; it must be at least 1."),
+        ({"stages": 3, "count": 8}, "no --count can be dealt to so many --stages"),
+        ({"global_batch": 8, "count": 8, "precision": "nvfp4"}, "h100 has no nvfp4 matrix unit"),
         ({"global_batch": 0, "count": 1}, "--global-batch is 0; it must be at least 1."),
     ],
 )
