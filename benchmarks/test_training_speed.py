@@ -11,6 +11,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from scenarios.assignment import assign
+from scenarios.planning.plan import plan
 from scenarios.point import make_point
 from scenarios.training.run import run_training
 
@@ -37,3 +38,9 @@ def test_gpt_175b_on_512_chips(benchmark: BenchmarkFixture) -> None:
     split = "tensor=8,pipeline=8,recompute=full"
     point = make_point("gpt-175b", "h100", 512, phase="train", batch=512, context=2048, parallel=split)
     benchmark(run_training, assign(point))
+
+
+def test_the_best_layouts_of_llama_70b_on_512_chips(benchmark: BenchmarkFixture) -> None:
+    """7,052 layouts, none remembered: the first of a process."""
+    asked = {"global_batch": 1024, "context": 8192}
+    benchmark.pedantic(plan, ("llama-3.1-70b", "h100", 512), asked, rounds=1)

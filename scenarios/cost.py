@@ -5,6 +5,7 @@ Columns of a frame beside its schema. A price that somebody rents at holds elect
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,11 +34,38 @@ class PriceList(BaseModel):
     kilowatt_hour: Price
     chip_hour: dict[str, Price]
 
+    def dollars(self, chip: str, count: int, seconds: float, joules: float) -> float:
+        """Of so many chips for so long, and of their electricity."""
+        energy = joules / (1e3 * SECONDS_AN_HOUR) * self.kilowatt_hour
+        return count * self.chip_hour[chip] * seconds / SECONDS_AN_HOUR + energy
+
 
 @cache
 def prices() -> PriceList:
     """The shipped list. Raises CatalogError where it is not readable."""
     return validate(PriceList, read_toml(PRICES), PRICES)
+
+
+def paid_prices(
+    chips: Iterable[str], dollars_per_chip_hour: float | None, dollars_per_kilowatt_hour: float | None
+) -> PriceList:
+    """What an hour of each of ``chips`` and a kilowatt hour cost: what is said, else as listed.
+
+    Raises ScenarioError for a price below 0, or a chip whose price nobody says.
+    """
+    listed = prices()
+    for option, price in (
+        ("--dollars-per-chip-hour", dollars_per_chip_hour),
+        ("--dollars-per-kilowatt-hour", dollars_per_kilowatt_hour),
+    ):
+        if price is not None and not 0 <= price <= MOST:
+            raise ScenarioError(f"{option} is {price:g}; expected US dollars from 0 to {MOST:g}.")
+    unknown = [name for name in chips if name not in listed.chip_hour]
+    if dollars_per_chip_hour is None and unknown:
+        raise ScenarioError(f"no price of an hour of {unknown[0]} is known; say it: --dollars-per-chip-hour 3.50.")
+    hours = listed.chip_hour if dollars_per_chip_hour is None else dict.fromkeys(chips, dollars_per_chip_hour)
+    electricity = listed.kilowatt_hour if dollars_per_kilowatt_hour is None else dollars_per_kilowatt_hour
+    return PriceList(kilowatt_hour=electricity, chip_hour=hours)
 
 
 def with_cost(
@@ -46,22 +74,12 @@ def with_cost(
     """The frame with ``chip_cost``, ``energy_cost`` and their sum ``cost``, US dollars per million tokens.
 
     ``dollars_per_chip_hour``, ``dollars_per_kilowatt_hour``: by default those of ``prices``. All chips of a point are
-    paid for, those too that have failed. Raises ScenarioError for a price below 0, or a chip whose price nobody says.
+    paid for, those too that have failed. Raises what ``paid_prices`` does.
     """
     import numpy as np
 
-    listed = prices()
-    for option, price in (
-        ("--dollars-per-chip-hour", dollars_per_chip_hour),
-        ("--dollars-per-kilowatt-hour", dollars_per_kilowatt_hour),
-    ):
-        if price is not None and not 0 <= price <= MOST:
-            raise ScenarioError(f"{option} is {price:g}; expected US dollars from 0 to {MOST:g}.")
-    unknown = [name for name in results["chip"].unique() if name not in listed.chip_hour]
-    if dollars_per_chip_hour is None and unknown:
-        raise ScenarioError(f"no price of an hour of {unknown[0]} is known; say it: --dollars-per-chip-hour 3.50.")
-    hour = results["chip"].map(listed.chip_hour) if dollars_per_chip_hour is None else dollars_per_chip_hour
-    electricity = listed.kilowatt_hour if dollars_per_kilowatt_hour is None else dollars_per_kilowatt_hour
+    paid = paid_prices(results["chip"].unique(), dollars_per_chip_hour, dollars_per_kilowatt_hour)
+    hour, electricity = results["chip"].map(paid.chip_hour), paid.kilowatt_hour
     tokens = results["joules"] * results["tokens_per_joule"]  # of the whole batch, in ``seconds``
     with np.errstate(invalid="ignore"):
         chips = results["count"] * hour * results["seconds"] / SECONDS_AN_HOUR / tokens * TOKENS

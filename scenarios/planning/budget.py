@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import count as numbers
-from math import inf
 
+from chips.spec import load_chip
+from scenarios.cost import paid_prices, prices
 from scenarios.errors import ScenarioError
 from scenarios.planning.plan import plan
 from scenarios.planning.scaling_law import Training, check_compute, law_named
@@ -67,20 +68,23 @@ def scaling_law(
     precision: str | None = None,
     framework: str | None = None,
     dollars_per_chip_hour: float | None = None,
+    dollars_per_kilowatt_hour: float | None = None,
     on_progress: ShowProgress = nobody,
 ) -> list[dict[str, object]]:
     """What it takes to train to ``loss`` (nats a token), or with ``compute`` FLOPs, on ``count`` of each of ``chips``.
 
     A record a chip: what ``law`` asks for (one of ``scenarios.planning.scaling_law.LAWS``), the model nearest to it,
     its best layout for steps of ``global_batch`` sequences of ``context`` tokens with its MFU, and days, chip-hours,
-    joules of the chips and dollars of the whole training. Raises ScenarioError or CatalogError in one sentence.
+    joules of the chips and dollars of the whole training, at prices that are said or listed (``scenarios.cost``); None
+    where nobody knows them. Raises ScenarioError or CatalogError in one sentence.
     """
-    if dollars_per_chip_hour is not None and not 0 <= dollars_per_chip_hour < inf:
-        raise ScenarioError(f"--dollars-per-chip-hour is {dollars_per_chip_hour:g}; expected 0 or more.")
     wanted = training_for(law, loss, compute)
     model = model_of(wanted.parameters)
+    listed = [chips] if isinstance(chips, str) else chips
+    priced = [name for name in map(_name, listed) if name in prices().chip_hour or dollars_per_chip_hour is not None]
+    paid = paid_prices(priced, dollars_per_chip_hour, dollars_per_kilowatt_hour)
     records: list[dict[str, object]] = []
-    for chip in [chips] if isinstance(chips, str) else chips:
+    for chip in listed:
         found = plan(
             model,
             chip,
@@ -96,11 +100,16 @@ def scaling_law(
         # The nearest model has a few parameters more or less than the law asks for.
         seconds = wanted.tokens / best["tokens_per_s"] * wanted.parameters / model.parameters
         chip_hours = count * seconds / SECONDS_PER_HOUR
-        dollars = None if dollars_per_chip_hour is None else chip_hours * dollars_per_chip_hour
+        joules = best["joules"] * seconds / best["seconds"]
+        dollars = paid.dollars(best["chip"], count, seconds, joules) if best["chip"] in paid.chip_hour else None
         records.append(
             {"law": law, **wanted._asdict(), "chip": best["chip"], "count": count, "model": model.name}
             | {"parallel": best["parallel"], "mfu": best["mfu"], "step_s": best["seconds"]}
             | {"days": seconds / SECONDS_PER_DAY, "chip_hours": chip_hours}
-            | {"joules": best["joules"] * seconds / best["seconds"], "dollars": dollars}
+            | {"joules": joules, "dollars": dollars}
         )
     return records
+
+
+def _name(chip: str) -> str:
+    return load_chip(chip).name

@@ -9,12 +9,13 @@ from scenarios.planning.search import Score
 
 
 class Reached(NamedTuple):
-    """What scores are made of: chips, tokens a second of one sequence and of all of them, joules a token."""
+    """What scores are made of: chips, tokens a second of one sequence and of all, joules and dollars a token."""
 
     chips: int
     user: float
     tokens: float
     joules: float
+    dollars: float
 
 
 class Goal(NamedTuple):
@@ -30,4 +31,5 @@ GOALS = {
     "throughput": Goal("the most tokens a second from each chip", lambda each: (-each.tokens / each.chips, each.chips)),
     "chips": Goal("the fewest chips, and with these the most tokens a second", lambda each: (each.chips, -each.tokens)),
     "joules": Goal("the most tokens a joule", lambda each: (each.joules, each.chips), energy=True),
+    "cost": Goal("the most tokens a dollar", lambda each: (each.dollars, each.chips), energy=True),
 }

@@ -13,8 +13,11 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from chips.spec import load_chip
 from scenarios.assignment import assign
+from scenarios.cost import PriceList, paid_prices
 from scenarios.errors import ScenarioError
 from scenarios.inputs import Option, showing_inputs
 from scenarios.memory import needed_bytes
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 BATCHES = tuple(2**power for power in range(11))
 """Sequences side by side that serving tries, unless told which."""
+MILLION = 1e6  # tokens, that costs are of
 PRICED_AT_ONCE = 512  # points between two reports of progress
 CHOSEN_HERE = ("phase", "parallel", "variation", "output_tokens")
 
@@ -77,6 +81,8 @@ def plan(
     batch: int | Sequence[int] | None = None,
     stages: int | Sequence[int] = 1,
     goal: str = "time",
+    dollars_per_chip_hour: float | None = None,
+    dollars_per_kilowatt_hour: float | None = None,
     tokens_per_s_user: float = 0.0,
     keep: int = 10,
     storage: Storage | None = None,
@@ -88,8 +94,9 @@ def plan(
     Training: every layout over exactly ``count`` chips. Serving: decode on ``count`` chips (None: every number that
     divides the model and that the chip's links join) in so many ``stages`` of tensor-parallel groups, for each
     ``batch`` (None: powers of two up to 1,024). ``goal``: one of ``scenarios.planning.goals.GOALS``; only points are
-    listed that give a sequence at least ``tokens_per_s_user``. ``strategy``: None is per_operator in training, all in
-    serving. ``options``: inputs of ``scenarios.inputs`` that hold for all points.
+    listed that give a sequence at least ``tokens_per_s_user``. The goal "cost" adds a column of that name, US dollars a
+    million tokens at prices that are said or listed (``scenarios.cost``). ``strategy``: None is per_operator in
+    training, all in serving. ``options``: inputs of ``scenarios.inputs`` that hold for all points.
 
     Raises ScenarioError or CatalogError in one sentence for a wrong request, or where no point does what was asked;
     what ``sweep`` raises where there is ``storage``.
@@ -106,6 +113,10 @@ def plan(
             raise ScenarioError(
                 f"a plan takes no --{name.replace('_', '-')}: it is for it to choose, or of no use here."
             )
+    paid = None
+    if goal == "cost":
+        names = [load_chip(chip).name for chip in _listed(chips)]
+        paid = paid_prices(names, dollars_per_chip_hour, dollars_per_kilowatt_hour)
     varied = {"model": [model], "chip": _listed(chips), "precision": _listed(precision)}
     if global_batch is None:
         for number in _listed(stages):
@@ -120,8 +131,8 @@ def plan(
             raise ScenarioError("--batches are of serving; in training the layout deals --global-batch to the chips.")
         varied |= {"strategy": _listed(strategy or "per_operator"), "batch": [global_batch]}
         steps = _candidates(varied, 1 if count is None else count, options | {"phase": "train"})
-        priced = _training(TrainingSearch(steps, GOALS[goal]), keep, storage, on_progress)
-    return _ordered(priced, goal, tokens_per_s_user, keep)
+        priced = _training(TrainingSearch(steps, GOALS[goal], paid), keep, storage, on_progress)
+    return _ordered(priced, goal, paid, tokens_per_s_user, keep)
 
 
 class _Priced(NamedTuple):
@@ -220,7 +231,7 @@ def _priced_there(chosen: Sequence[Candidate], storage: Storage, on_progress: Sh
     return load(storage.folder)
 
 
-def _ordered(priced: _Priced, goal: str, tokens_per_s_user: float, keep: int) -> Plan:
+def _ordered(priced: _Priced, goal: str, paid: PriceList | None, tokens_per_s_user: float, keep: int) -> Plan:
     """The rows that do what was asked, best first. Raises ScenarioError where there is none."""
     frame, candidates, considered, fitting = priced
     fits = frame.loc[frame["fits"]]
@@ -233,8 +244,14 @@ def _ordered(priced: _Priced, goal: str, tokens_per_s_user: float, keep: int) ->
             f"--tokens-per-s-user {tokens_per_s_user:g}: none of {considered:,} points is as fast; the fastest, "
             f"{best['chip']} x{best['count']}, gives {best['tokens_per_s_user']:.4g}."
         )
+    tokens = able["tokens_per_joule"] * able["joules"]
+    dollars = np.zeros(len(able))
+    if paid is not None:
+        spent = zip(able["chip"], able["count"], able["seconds"], able["joules"], strict=True)
+        dollars = np.array([paid.dollars(*each) for each in spent]) / tokens.to_numpy()
+        able = able.assign(cost=dollars * MILLION)
     columns = (able[name] for name in ("count", "tokens_per_s_user", "tokens_per_s", "joules_per_token"))
-    reached = zip(*columns, strict=True)
+    reached = zip(*columns, dollars, strict=True)
     scores = {row: GOALS[goal].score(Reached(*each)) for row, each in zip(able.index, reached, strict=True)}
     ordered = able.loc[sorted(scores, key=scores.__getitem__)]
     needed = [needed_bytes(assign(candidates[row].point)) for row in ordered.index]

@@ -10,6 +10,7 @@ import numpy as np
 from chips.clock.time import PICOSECONDS_PER_SECOND
 from results.words import PARTS
 from scenarios.assignment import Assignment, assign
+from scenarios.cost import PriceList
 from scenarios.energy import Dynamic, scaled, told
 from scenarios.errors import DoesNotFit
 from scenarios.memory import check_memory, check_precision, needed_bytes
@@ -36,8 +37,8 @@ class TrainingSearch:
     where it holds none.
     """
 
-    def __init__(self, steps: Iterable[Candidate], goal: Goal) -> None:
-        self.goal = goal
+    def __init__(self, steps: Iterable[Candidate], goal: Goal, paid: PriceList | None) -> None:
+        self.goal, self.paid = goal, paid
         self.considered = 0
         self.fitting: list[Candidate] = []
         self.why_none = "no layout divides so: --count, --global-batch and the model have no common numbers."
@@ -94,7 +95,10 @@ class TrainingSearch:
 
     def _score(self, assignment: Assignment, parts: Mapping[str, Quantity], events: Dynamic) -> Score:
         point, seconds = assignment.point, float(np.sum(list(parts.values())))
-        tokens, joules = point.batch * point.context, 0.0
+        tokens, joules, dollars = point.batch * point.context, 0.0, 0.0
         if self.goal.energy:
-            joules = float(told(point.chip.events, point.count, parts, events).joules) / tokens
-        return self.goal.score(Reached(point.count, point.context / seconds, tokens / seconds, joules))
+            joules = float(told(point.chip.events, point.count, parts, events).joules)
+        if self.paid is not None:
+            dollars = self.paid.dollars(point.chip.name, point.count, seconds, joules)
+        reached = Reached(point.count, point.context / seconds, tokens / seconds, joules / tokens, dollars / tokens)
+        return self.goal.score(reached)

@@ -40,7 +40,13 @@ def plan(
     stages: Annotated[
         list[int] | None, typer.Option(help="Stages of pipelines that serve (default: 1, no pipelines).")
     ] = None,
-    goal: Annotated[str, typer.Option(help="time | throughput | chips | joules (docs/plan.md)")] = "time",
+    goal: Annotated[str, typer.Option(help="time | throughput | chips | joules | cost (docs/plan.md)")] = "time",
+    dollars_per_chip_hour: Annotated[
+        float | None, typer.Option(help="US dollars an hour of a chip, for --goal cost (default: a list price).")
+    ] = None,
+    dollars_per_kilowatt_hour: Annotated[
+        float | None, typer.Option(help="US dollars a kilowatt hour, for --goal cost (default: US industry, 2024).")
+    ] = None,
     tokens_per_s_user: Annotated[float, typer.Option(help="Only what gives each user at least so many.")] = 0.0,
     keep: Annotated[int, typer.Option(help="How many of the best to list.")] = 10,
     executor: Annotated[str, typer.Option(help="Who prices into a folder: processes | ray")] = "processes",
@@ -96,6 +102,8 @@ def plan(
             batch=batches,
             stages=stages or 1,
             goal=goal,
+            dollars_per_chip_hour=dollars_per_chip_hour,
+            dollars_per_kilowatt_hour=dollars_per_kilowatt_hour,
             tokens_per_s_user=tokens_per_s_user,
             keep=keep,
             storage=storage,
@@ -132,5 +140,7 @@ def _readable(rows: Any, *, trains: bool) -> list[dict[str, object]]:
             "tokens/s a chip": f"{row['tokens_per_s_chip']:,.0f}",
             "tokens/J": f"{row['tokens_per_joule']:.3g}",
         }
+        if "cost" in row:
+            reached["$ a million tokens"] = f"{row['cost']:.3g}"
         told.append({name: row[name] for name in chosen} | reached)
     return told

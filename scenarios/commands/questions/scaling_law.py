@@ -21,7 +21,12 @@ def scaling_law(
     law: Annotated[str, typer.Option(help="chinchilla | chinchilla-2022 | kaplan")] = "chinchilla",
     global_batch: Annotated[int, typer.Option(help="Sequences of a training step.")] = 1024,
     context: Annotated[int, typer.Option(help="Tokens of a sequence.")] = 8192,
-    dollars_per_chip_hour: Annotated[float | None, typer.Option(help="Also what it costs.")] = None,
+    dollars_per_chip_hour: Annotated[
+        float | None, typer.Option(help="US dollars an hour of a chip (default: a list price of 2025).")
+    ] = None,
+    dollars_per_kilowatt_hour: Annotated[
+        float | None, typer.Option(help="US dollars a kilowatt hour (default: US industry, 2024).")
+    ] = None,
     json: Json = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw what each step in loss costs: .png or .svg")] = None,
     **asked: Any,
@@ -45,6 +50,7 @@ def scaling_law(
             global_batch=global_batch,
             context=context,
             dollars_per_chip_hour=dollars_per_chip_hour,
+            dollars_per_kilowatt_hour=dollars_per_kilowatt_hour,
             on_progress=advance,
         )
     show(records, json=json, tables=[_by_law(loss, compute), [_on_cluster(record) for record in records]])
@@ -78,9 +84,9 @@ def _on_cluster(record: dict[str, Any]) -> dict[str, str]:
 
     numbers = {name.replace("_", "-"): three_digits(record[name]) for name in ("days", "chip_hours")}
     numbers["MWh of the chips"] = three_digits(record["joules"] / JOULES_PER_MWH)
-    cost = {} if record["dollars"] is None else {"dollars": three_digits(record["dollars"])}
+    numbers["dollars"] = "-" if record["dollars"] is None else three_digits(record["dollars"])
     shape = {name: record[name] for name in ("chip", "count", "model", "parallel")}
-    return shape | {"MFU": percent(record["mfu"])} | numbers | cost
+    return shape | {"MFU": percent(record["mfu"])} | numbers
 
 
 def _drawn(record: dict[str, Any]) -> Any:

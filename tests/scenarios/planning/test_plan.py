@@ -9,6 +9,7 @@ import pytest
 
 from loopline import compare, plan
 from scenarios.assignment import assign
+from scenarios.cost import with_cost
 from scenarios.errors import ScenarioError
 from scenarios.memory import needed_bytes
 from scenarios.planning import layouts
@@ -127,6 +128,16 @@ def test_serving_is_the_best_of_a_comparison():
     }
 
 
+@pytest.mark.parametrize("prices", [{}, {"dollars_per_chip_hour": 0.1, "dollars_per_kilowatt_hour": 2.0}])
+def test_the_layouts_of_most_tokens_a_dollar_are_those_of_all(prices):
+    """Chips are dear by the list; where electricity is, its joules count."""
+    points = [point for count in (2, 4) for point in every_layout("llama-3.2-1b", "h100", count, 8, context=2048)]
+    every = with_cost(price(points).frame(), **prices)["cost"].sort_values().head(3).tolist()
+    asked = {"global_batch": 8, "goal": "cost", "keep": 3, "context": 2048, **prices}
+    found = plan("llama-3.2-1b", "h100", [2, 4], **asked).frame
+    assert found["cost"].head(3).tolist() == pytest.approx(every, rel=1e-12)
+
+
 def test_serving_in_stages_stands_beside_groups():
     asked = {"count": 8, "context": 2048, "batch": [1, 16], "strategy": "per_operator"}
     found = plan("llama-3.1-8b", "h100", **asked, stages=[1, 2, 4, 3]).frame  # eight chips make no three stages
@@ -170,9 +181,10 @@ def test_a_folder_keeps_what_was_priced_and_gives_the_same(tmp_path):
         ({"global_batch": 8, "batch": 4}, "--batches are of serving"),
         ({"global_batch": 8, "count": 509}, "no layout divides so"),
         ({"global_batch": 1, "count": 1}, "none of 2 layouts fits; of that which needs least: llama-3.1-8b needs "),
+        ({"goal": "cost", "dollars_per_chip_hour": -1.0}, "--dollars-per-chip-hour is -1; expected US dollars"),
         ({"stages": 0}, "--stages is 0; it must be at least 1."),
         ({"stages": 3, "count": 8}, "no --count can be dealt to so many --stages"),
-        ({"global_batch": 8, "count": 8, "precision": "nvfp4"}, "h100 has no nvfp4 matrix unit"),
+        ({"global_batch": 8, "count": 8, "precision": "nvfp4"}, "nvfp4 is no precision of a training step"),
         ({"global_batch": 0, "count": 1}, "--global-batch is 0; it must be at least 1."),
     ],
 )

@@ -68,7 +68,8 @@ def test_a_model_is_about_as_large_as_asked(power):
 
 
 def test_chip_hours_are_the_compute_at_the_utilisation():
-    (record,) = scaling_law("h100", 8, compute=1e20, dollars_per_chip_hour=2.0, **SMALL)
+    prices = {"dollars_per_chip_hour": 2.0, "dollars_per_kilowatt_hour": 0.0}
+    (record,) = scaling_law("h100", 8, compute=1e20, **prices, **SMALL)
     model, peak = model_of(record["parameters"]), load_chip("h100").peak_flops("bf16")
     # A law counts 6 FLOPs a parameter; MFU counts attention too, and no embedding, which is a sixth of this model.
     flops = record["chip_hours"] * 3600 * peak * record["mfu"]
@@ -106,7 +107,7 @@ def test_the_picture_says_what_each_step_costs():
         ({"loss": 2.0, "compute": 1e23}, "asked for either --loss or --compute"),
         ({"compute": 5.0}, "--compute is 5; expected FLOPs from 1e+15 to 1e+40"),
         ({"loss": 2.0, "law": "moore"}, "--law 'moore' is unknown; expected one of chinchilla, "),
-        ({"loss": 2.0, "dollars_per_chip_hour": -1.0}, "--dollars-per-chip-hour is -1; expected 0 or more"),
+        ({"loss": 2.0, "dollars_per_chip_hour": -1.0}, "--dollars-per-chip-hour is -1; expected US dollars"),
         ({"compute": 1e26, "global_batch": 8, "context": 2048}, "layouts fits; of that which needs least"),
     ],
 )
