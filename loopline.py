@@ -77,8 +77,8 @@ if TYPE_CHECKING:
     from scenarios.planning.plan import plan
     from scenarios.point import make_point
     from scenarios.pricing import compare, simulate
-    from scenarios.serving.load import serving_times
     from scenarios.serving.served import serve
+    from scenarios.serving.server import serving_times
     from scenarios.sweeps.sweep import sweep
     from scenarios.workload.model import load_model, model_names
 
@@ -148,7 +148,7 @@ _FUNCTIONS = {
     "scenarios.planning.plan": ("plan",),
     "scenarios.point": ("make_point",),
     "scenarios.pricing": ("compare", "simulate"),
-    "scenarios.serving.load": ("serving_times",),
+    "scenarios.serving.server": ("serving_times",),
     "scenarios.serving.served": ("serve",),
     "scenarios.sweeps.sweep": ("sweep",),
     "scenarios.workload.model": ("load_model", "model_names"),

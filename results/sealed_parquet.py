@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from results.errors import ReadError
 from results.schema import COLUMNS
+from results.served import SERVED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,9 +90,10 @@ def _described(results: pd.DataFrame) -> pa.Table:
     import pyarrow as pa
 
     table = pa.Table.from_pandas(results, preserve_index=False)
+    told = SERVED | COLUMNS
     fields = [
-        field.with_metadata({"meaning": COLUMNS[field.name].meaning, "unit": COLUMNS[field.name].unit})
-        if field.name in COLUMNS
+        field.with_metadata({"meaning": told[field.name].meaning, "unit": told[field.name].unit})
+        if field.name in told
         else field
         for field in table.schema
     ]

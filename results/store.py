@@ -74,11 +74,15 @@ def save(results: pd.DataFrame, path: str | Path) -> None:
     Every value comes back as it was, bit for bit. Parquet also holds what each column means, and its unit. Raises
     SchemaError if it is not of the schema, OutputError if ``path`` cannot be written.
     """
+    save_table(checked(results), path)
+
+
+def save_table(table: pd.DataFrame, path: str | Path) -> None:
+    """The same of a frame with other columns, such as those of ``results.served``, which ``load`` does not read."""
     path = Path(path)
     check_path(path)
-    held = checked(results)
     with written_beside(path) as beside:
-        _WRITERS[path.suffix.lower()](held, beside)
+        _WRITERS[path.suffix.lower()](table, beside)
 
 
 def _read_folder(path: Path) -> pd.DataFrame:
@@ -134,7 +138,7 @@ def _write_csv(results: pd.DataFrame, path: Path) -> None:
 
 
 def _write_json(results: pd.DataFrame, path: Path) -> None:
-    path.write_text(json.dumps(json_records(results), indent=1), encoding="utf-8")
+    path.write_text(json.dumps(json_records(results, [str(name) for name in results]), indent=1), encoding="utf-8")
 
 
 _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {

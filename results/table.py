@@ -85,9 +85,10 @@ def _text_columns(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name in frame if pd.api.types.is_string_dtype(frame[name])]
 
 
-def json_records(results: pd.DataFrame) -> list[dict[str, object]]:
-    """The rows as records of plain values; NaN becomes None."""
-    records = results[[name for name in results if name in COLUMNS or name in COST]].to_dict("records")
+def json_records(results: pd.DataFrame, columns: Sequence[str] | None = None) -> list[dict[str, object]]:
+    """The rows as records of plain values; NaN becomes None. ``columns``: None: those of the schema, and of money."""
+    names = [name for name in results if name in COLUMNS or name in COST] if columns is None else list(columns)
+    records = results[names].to_dict("records")
     return [{str(key): _plain(value) for key, value in record.items()} for record in records]
 
 

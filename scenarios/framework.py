@@ -63,13 +63,24 @@ class Framework(Frozen):
     host_kernel_seconds: PositiveFloat | None = None
     """the same for a kernel of a compiled model (``launch.host_kernel``)."""
     iteration_prompts: PositiveInt | None = None
-    """prompts that one iteration of continuous batching takes in; None: what a budget of tokens holds."""
+    """prompts that one iteration of continuous batching takes in; None: what ``iteration_tokens`` hold."""
     padding_requests: NonNegativeInt = 0
     """places of the batch that requests padding a CUDA graph hold."""
     overlapped: bool = False
     """whether a pass is scheduled and launched before the tokens of the one before are read."""
     front_end_token_seconds: NonNegativeFloat = 0.0
     """what the server's queue of answers takes for a token, its text and its HTTP event, beside the engine."""
+    front_end_prompt_token_seconds: NonNegativeFloat = 0.0
+    """what its queue of new requests takes a token of a prompt, text to numbers, before the engine has it."""
+    iteration_tokens: PositiveInt = 8192
+    """tokens that one iteration of continuous batching computes at most, unless the server is told otherwise."""
+    memory_share: PositiveFloat | None = None
+    """of a chip's memory, that weights and KV cache together take; None: the cache takes 0.9 of what weights leave."""
+    mixes_prompts: bool = True
+    """whether an iteration carries prompts and decoding requests; else prompts go first."""
+    reserved_share: NonNegativeFloat = 1.0
+    """of an answer, for which it keeps room in the cache when a request enters; where less than all, requests may lose
+    their room and be read again."""
     fusion: Literal["none", "element-wise", "products"]
     """which operators share a kernel: none, so that an element-wise one is its ``plain_calls`` kernels; what is
     element-wise, so that it is one; or products, in which element-wise operators ride."""

@@ -89,8 +89,10 @@ def sequences_that_fit(assignment: Assignment) -> int:
     point = assignment.point
     weights = needed_bytes(replace(assignment, point=replace(point, batch=0)))
     sequence = needed_bytes(replace(assignment, point=replace(point, batch=1))) - weights
-    free = KV_MEMORY_SHARE * (point.chip.memory.capacity_bytes - weights)
-    return floor(free / sequence) if sequence else point.batch
+    capacity = point.chip.memory.capacity_bytes
+    share = point.framework.memory_share if point.chip.has_framework else None
+    free = KV_MEMORY_SHARE * (capacity - weights) if share is None else share * capacity - weights
+    return max(0, floor(free / sequence)) if sequence else point.batch
 
 
 def assign_fitting(point: Point) -> Assignment:

@@ -155,7 +155,7 @@ def _collectives(path: Path) -> list[Predictions]:
 
 def _serving(path: Path) -> list[Predictions]:
     """Two tables of the same rows: time to first token, and time per output token."""
-    from scenarios.serving.load import SERVING_COLUMNS, predict_serving
+    from scenarios.serving.rows import SERVING_COLUMNS, predict_serving
 
     numbers = ("input_tokens", "output_tokens", "concurrency", "tp_size", "ttft_ms", "tpot_ms")
     rows = read_columns(path, numbers, ("chip", "model"))

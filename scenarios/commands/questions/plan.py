@@ -117,7 +117,7 @@ def plan(
         print_comparison(best, sys.stdout, form=form)
     write(output, partial(save, found.frame))
     if plot is not None:
-        from results.pictures.plan import plan as draw
+        from results.pictures.planning.plan import plan as draw
 
         write(plot, draw(found.frame, keep).save)
 

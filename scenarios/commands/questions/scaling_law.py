@@ -90,7 +90,7 @@ def _on_cluster(record: dict[str, Any]) -> dict[str, str]:
 
 
 def _drawn(record: dict[str, Any]) -> Any:
-    from results.pictures.scaling_law import scaling_law as draw
+    from results.pictures.planning.scaling_law import scaling_law as draw
     from scenarios.planning.scaling_law import LAWS
 
     curves = {name: _curve(law) for name, law in LAWS.items()}
@@ -99,6 +99,6 @@ def _drawn(record: dict[str, Any]) -> Any:
 
 
 def _curve(law: Any) -> Any:
-    from results.pictures.scaling_law import Curve
+    from results.pictures.planning.scaling_law import Curve
 
     return Curve(lambda flops: law.for_compute(flops).loss, lambda loss: law.for_loss(loss).compute, law.irreducible)

@@ -1,71 +1,180 @@
-"""``loopline serve``: time to first token and per output token of a server under load."""
+"""``loopline serve``: how long users of a server under load wait."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scenarios.commands.output import Json, show
-from scenarios.inputs import INPUTS
+from scenarios.commands.input_options import takes
+from scenarios.commands.output import Json, Output, check_files, output_form, show, write
 
-INPUT = {row.name: row for row in INPUTS}
+if TYPE_CHECKING:
+    from results.pictures.planning.queue import Queue
+    from scenarios.serving.iteration import Speculation
+    from scenarios.serving.served import Side
 
 
+@takes(
+    *("model", "chip", "count", "strategy", "launch", "framework", "precision", "kv_precision"),
+    one=("launch", "precision"),
+    help={
+        "count": "Chips of an engine, a tensor-parallel group.",
+        "strategy": "Of iterations without a prompt: per_operator | fused_decoder | kernel_loop (default: the first)",
+        "framework": "What serves on GPUs: trtllm | vllm | sglang | ... (default: trtllm)",
+    },
+)
 def serve(
-    model: Annotated[str, typer.Argument(help="A model of `loopline models`, or the path of a config.json.")],
-    chips: Annotated[list[str], typer.Option("--chips", help="GPUs of `loopline chips`, or paths of TOML files.")],
-    count: Annotated[list[int] | None, typer.Option(help="Chips in the tensor-parallel group (default: 1).")] = None,
     concurrency: Annotated[
         list[int] | None,
-        typer.Option(help="Requests kept going, each by a client that sends its next when one ends (default: 8)."),
+        typer.Option(help="Clients, each of whom sends its next request when one has ended (default: 8)."),
     ] = None,
-    input_tokens: Annotated[int, typer.Option(help="Tokens of every prompt.")] = 1024,
-    output_tokens: Annotated[int, typer.Option(help="Tokens of every answer.")] = 256,
+    input_tokens: Annotated[int, typer.Option(help="Tokens of every prompt, unless --lengths says otherwise.")] = 1024,
+    output_tokens: Annotated[int, typer.Option(help="Tokens of every answer, unless --lengths says otherwise.")] = 256,
     requests: Annotated[
         int | None,
-        typer.Option(help="Requests of the whole benchmark, whose start counts (default: 20 a client, at most 2,000)."),
+        typer.Option(help="In all; the start counts (default: 20 a client, at most 2,000; 1,000 of a stream)."),
     ] = None,
-    framework: Annotated[
-        str, typer.Option(help="What serves: trtllm | vllm | sglang | ... (scenarios/frameworks.toml)")
-    ] = "trtllm",
-    precision: Annotated[str | None, typer.Option(help=INPUT["precision"].help)] = None,
-    kv_precision: Annotated[str | None, typer.Option(help=INPUT["kv_precision"].help)] = None,
+    arrivals: Annotated[
+        str, typer.Option(help="closed | closed,spread=5s | poisson=8/s | gamma=8/s,cv=2 | even=8/s | trace=FILE")
+    ] = "closed",
+    lengths: Annotated[
+        str | None, typer.Option(help="fixed | uniform=0.8 | lognormal=0.5 | FILE.csv | FILE.jsonl (default: fixed)")
+    ] = None,
+    load: Annotated[
+        str, typer.Option(help="Load generator whose habits count: batch-limit | vllm-bench | inferencemax")
+    ] = "batch-limit",
+    places: Annotated[
+        int | None, typer.Option(help="Requests that an engine runs at once (default: as many as clients).")
+    ] = None,
+    iteration_tokens: Annotated[
+        int | None, typer.Option(help="Tokens that an iteration computes at most (default: the framework's).")
+    ] = None,
+    prefix_share: Annotated[float, typer.Option(help="Of each prompt, that the prefix cache holds.")] = 0.0,
+    engines: Annotated[int, typer.Option(help="Engines behind a router, each with --count chips.")] = 1,
+    decoders: Annotated[
+        int, typer.Option(help="Engines that decode alone; the others then read prompts alone (disaggregation).")
+    ] = 0,
+    over: Annotated[
+        Literal["link", "network"], typer.Option(help="What keys and values cross between them: link | network")
+    ] = "network",
+    draft: Annotated[
+        str | None, typer.Option(help="Draft model of speculative decoding, or mtp: a decoder of the model itself.")
+    ] = None,
+    draft_tokens: Annotated[int, typer.Option(help="Tokens that it proposes a pass.")] = 4,
+    acceptance: Annotated[float, typer.Option(help="Probability with which each of them is accepted.")] = 0.7,
+    limit: Annotated[str | None, typer.Option(help="What counts as served well: ttft=1s,tpot=50ms,e2e=20s")] = None,
+    seed: Annotated[int, typer.Option(help="Of drawn lengths and arrivals.")] = 0,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     json: Json = False,
+    output: Output = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw the queues over time into this .png or .svg.")] = None,
+    **asked: Any,
 ) -> None:
-    """How long do users of a GPU server wait for the first token, and for each one after it?
+    """How long do users of a server wait for the first token, and for each one after it?
 
-    Plays the server's scheduler (continuous batching) from the moment that all clients send at once.
+    Plays the server's scheduler (continuous batching), iteration by iteration.
 
     loopline serve llama-3.1-8b --chips h100 --count 1 8 --concurrency 8 128
 
-    loopline serve llama-3.1-70b --chips h100 h200 --count 8 --framework vllm
-    """
-    from results.units import format_seconds
-    from scenarios.serving.served import serve as served
+    loopline serve llama-3.1-70b --chips h100 --count 8 --arrivals poisson=4/s --limit ttft=1s,tpot=50ms
 
-    records = served(
-        model,
-        chips,
-        count or [1],
+    loopline serve llama-3.1-8b --chips l40s --lengths lognormal=0.8 --load inferencemax --concurrency 64
+
+    loopline serve llama-3.1-8b --chips h100 sn40l --count 8 --strategy per_operator kernel_loop
+
+    loopline serve llama-3.1-70b --chips h100 --count 4 --engines 1 --decoders 1 --plot queue.png
+    """
+    from results.served import SERVED, served_frame
+    from results.store import save_table
+    from results.table import json_records, write_csv
+    from scenarios.serving.served import servers
+    from scenarios.serving.server import Pools
+
+    form = output_form(csv=csv, json=json)
+    check_files(output=output, plot=plot)
+    sides = servers(
+        asked.pop("model"),
+        asked.pop("chips"),
+        asked.pop("count") or [1],
         concurrency or [8],
+        asked.pop("strategy") or ["per_operator"],
+        **asked,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         requests=requests,
-        framework=framework,
-        precision=precision,
-        kv_precision=kv_precision,
+        arrivals=arrivals,
+        lengths=lengths,
+        generator=load,
+        places=places,
+        iteration_tokens=iteration_tokens,
+        prefix_share=prefix_share,
+        pools=Pools(engines, decoders, over),
+        speculation=_speculation(draft, draft_tokens, acceptance),
+        limits=limit,
+        seed=seed,
     )
-    readable = [
-        {
-            "chip": record["chip"],
-            "count": record["count"],
-            "concurrency": record["concurrency"],
-            "time to first token": format_seconds(record["first_token_seconds"]),
-            "time per output token": format_seconds(record["output_token_seconds"]),
-            "output tokens/s": f"{record['output_tokens_per_s']:,.0f}",
-            "kernels": record["kernels"],
-        }
-        for record in records
-    ]
-    show(records, json=json, tables=[readable])
+    frame = served_frame([side.row for side in sides])
+    if form == "csv":
+        write_csv(frame, sys.stdout)
+    else:
+        show(
+            json_records(frame, list(SERVED)),
+            json=json,
+            tables=[[_readable(side, limited=limit is not None) for side in sides]],
+        )
+    write(output, partial(save_table, frame))
+    if plot is not None:
+        from results.pictures.planning.queue import queue
+
+        write(plot, queue([_queue(side) for side in sides]).save)
+
+
+def _speculation(draft: str | None, tokens: int, acceptance: float) -> Speculation | None:
+    from scenarios.serving.iteration import speculation_of
+
+    return None if draft is None else speculation_of(draft, tokens, acceptance)
+
+
+def _readable(side: Side, *, limited: bool) -> dict[str, object]:
+    from results.units import format_seconds
+
+    row, served = side.row, side.served
+    told: dict[str, object] = {"chip": row["chip"], "count": row["count"], "strategy": row["strategy"]}
+    told |= {"clients": row["concurrency"]} if row["concurrency"] else {"arrivals": row["arrivals"]}
+    told |= {
+        "TTFT": format_seconds(served.time_to_first_token),
+        "TTFT p99": format_seconds(served.percentile("ttft", 99)),
+        "TPOT": format_seconds(served.time_per_output_token),
+        "ITL p99": format_seconds(served.percentile("itl", 99)),
+        "whole": format_seconds(served.end_to_end),
+        "tokens/s": f"{served.output_tokens_per_s:,.0f}",
+    }
+    if row["kernels"] != "measured":
+        told["kernels"] = row["kernels"]
+    if limited:
+        told["served well/s"] = f"{row['goodput_per_s']:.3g} of {row['requests_per_s']:.3g}"
+    return told
+
+
+def _queue(side: Side) -> Queue:
+    import numpy as np
+
+    from results.pictures.planning.queue import Queue
+
+    row, engines = side.row, side.served.engines
+    stretches = engines[-1].stretches
+    title = f"{row['count']} x {row['chip']}, {row['strategy']}, " + (
+        f"{row['concurrency']} clients" if row["concurrency"] else str(row["arrivals"])
+    )
+    if len(engines) > 1:
+        title += f", the last of {len(engines)} engines"
+    return Queue(
+        title,
+        np.array([each.end for each in stretches]),
+        np.array([each.decoding for each in stretches]),
+        np.array([each.waiting for each in stretches]),
+    )

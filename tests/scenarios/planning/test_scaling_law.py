@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from chips.spec import load_chip
 from loopline import scaling_law
-from results.pictures.scaling_law import Curve
-from results.pictures.scaling_law import scaling_law as draw
+from results.pictures.planning.scaling_law import Curve
+from results.pictures.planning.scaling_law import scaling_law as draw
 from scenarios.errors import ScenarioError
 from scenarios.planning.budget import model_of, training_for
 from scenarios.planning.scaling_law import LAWS

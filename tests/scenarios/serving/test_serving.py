@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scenarios.serving.load import predict_serving, serving_times
 
 import chips
 from chips.spec import CatalogError
@@ -18,7 +19,6 @@ from scenarios.errors import ScenarioError, Unpredictable
 from scenarios.evidence.validation import DATA
 from scenarios.framework import framework_named
 from scenarios.point import make_point
-from scenarios.serving.load import predict_serving, serving_times
 
 CATALOG = Path(chips.__file__).parent / "catalog"
 MEASURED = DATA / "measured" / "serving_llama.csv"
