@@ -62,12 +62,12 @@ if TYPE_CHECKING:
     from collectives.mpi.run import run_on_mpi
     from results.analysis import crossovers, pareto_front, pivot, scaling, select, speedups
     from results.errors import LooplineError
-    from results.notebook import show
     from results.pictures.kinds import plot
     from results.pictures.variation import variation_costs
     from results.report import report
     from results.schema import to_picoseconds
     from results.store import load, save
+    from results.views.notebook import show
     from scenarios import llama
     from scenarios.anatomy.boundary import boundaries
     from scenarios.anatomy.efficiency import efficiency
@@ -134,7 +134,7 @@ _FUNCTIONS = {
     "collectives.mpi.run": ("run_on_mpi",),
     "results.analysis": ("crossovers", "pareto_front", "pivot", "scaling", "select", "speedups"),
     "results.errors": ("LooplineError",),
-    "results.notebook": ("show",),
+    "results.views.notebook": ("show",),
     "results.pictures.kinds": ("plot",),
     "results.pictures.variation": ("variation_costs",),
     "results.report": ("report",),

@@ -50,4 +50,4 @@ def served_frame(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     import pandas as pd
 
     frame = pd.DataFrame(list(rows), columns=list(SERVED))
-    return frame.astype({name: "object" if column.dtype == "str" else column.dtype for name, column in SERVED.items()})
+    return frame.astype({name: column.dtype for name, column in SERVED.items()})

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from chips.generation import GpuGeneration
 from chips.spec import load_gpu
 from results.error_statistics import absolute_percentage_error, error_statistics, worst_rows
-from results.markdown import markdown_table
 from results.pictures.accuracy import Panels, Times
 from results.text_file import read_toml
 from results.units import format_seconds, three_digits
+from results.views.markdown import markdown_table
 from scenarios.bands import TRAINING, WATTS, Spread, Spreads
 from scenarios.evidence.breakdown import FAMILIES, breakdown, percent_text, tables_of
 from scenarios.evidence.coefficients import fitted_constants, framework_constants

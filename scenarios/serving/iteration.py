@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chips.clock.time import PICOSECONDS_PER_SECOND
 from chips.spec import Gpu
@@ -22,7 +23,16 @@ from scenarios.serving.engine import Chunk
 from scenarios.strategies import run_strategy
 from scenarios.workload.decoder import forward
 from scenarios.workload.model import Model, Shard, load_model, shard
-from scenarios.workload.operators import Collective, Conversion, Count, Elementwise, MatrixProduct, Operator, Segment, Step
+from scenarios.workload.operators import (
+    Collective,
+    Conversion,
+    Count,
+    Elementwise,
+    MatrixProduct,
+    Operator,
+    Segment,
+    Step,
+)
 
 DECODING_STEPS = 4
 """Numbers of decoding requests a doubling that are priced: within 0.3% of pricing every batch."""
@@ -30,6 +40,10 @@ PROMPT_STEPS = 4
 """Tokens of prompts a doubling that are priced."""
 MULTI_TOKEN = "mtp"
 MOST_DRAFT_TOKENS = 64
+
+
+Seconds = float | NDArray[np.float64]
+"""Of an iteration, or of each of several."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +126,7 @@ class Iteration:
     def _priced(self, decoding: int, context: int, prompts: int, tokens: int, before: int) -> float:
         key = (decoding, context, prompts, tokens, before)
         if key not in self.known:
-            nodes = list(product(self._sizes(decoding, prompts), _of_its_doubling(tokens)))
+            nodes = self._nodes(decoding, prompts, tokens)
             if len(nodes) == 1:
                 self.known[key] = float(self._price(*key))
             else:
@@ -123,17 +137,19 @@ class Iteration:
                     self.known[size, context, prompts, length, before] = each
         return self.known[key]
 
-    def _sizes(self, decoding: int, prompts: int) -> list[int]:
-        """``decoding``, and those that an engine will ask for beside it, which all together take little longer."""
-        if not decoding or not self.point.chip.has_framework:
-            return [decoding]
-        grid, size = [], 1
-        while size <= max(decoding, self.most):
-            grid.append(size)
+    def _nodes(self, decoding: int, prompts: int, tokens: int) -> list[tuple[int, int]]:
+        """Decoding requests and tokens of a prompt, and what an engine will ask for beside them: all together take
+        little longer. A dataflow chip lays out each by itself.
+        """
+        if not self.point.chip.has_framework:
+            return [(decoding, tokens)]
+        sizes, size = [], 1 if decoding else 0
+        while size <= max(decoding, self.most if decoding else 0):
+            sizes.append(size)
             size = _around(size, 1 if prompts else DECODING_STEPS)[1]
-        return grid
+        return list(product(sizes, _of_its_doubling(tokens)))
 
-    def _price(self, decoding: Count, context: int, prompts: int, tokens: Count, before: int) -> Count:
+    def _price(self, decoding: Count, context: int, prompts: int, tokens: Count, before: int) -> Seconds:
         model, guess = self.point.model, self.speculation
         if guess is None:
             return self._passes(model, self.split, (decoding, 1, context), (prompts, tokens, before))
@@ -149,7 +165,7 @@ class Iteration:
 
     def _passes(
         self, model: Model, split: Shard, decode: tuple[Count, int, int], read: tuple[int, Count, int]
-    ) -> Count:
+    ) -> Seconds:
         """``decode``: requests, tokens of each, their context. ``read``: prompts, tokens of each, those before them."""
         numbers, work = self.point.quantization, []
         if np.any(decode[0]):
@@ -164,7 +180,7 @@ class Iteration:
             return self._pass(_together(*work) if len(work) == 2 else work[0], lanes, "per_operator", "eager")
         return sum((self._pass(each, 1, self.point.strategy, self.point.launch) for each in work), 0.0)
 
-    def _pass(self, step: Step, lanes: int, strategy: str, launch: str) -> Count:
+    def _pass(self, step: Step, lanes: int, strategy: str, launch: str) -> Seconds:
         """Seconds of a pass, or of each of several side by side."""
         cluster = Cluster(self.point.chip, self.point.count).side_by_side(lanes)
         clock = cluster.start_clock()

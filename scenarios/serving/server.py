@@ -158,7 +158,9 @@ def serving_times(
             f"{model.name} on {point.count} x {point.chip.name} has no room for a sequence of {longest} tokens."
         )
     costs = _iteration(point, assignment.shard, speculation)
-    costs.most = max(costs.most, min(load.places or PLACES, most, load.concurrency if load.arrivals.is_closed else PLACES))
+    costs.most = max(
+        costs.most, min(load.places or PLACES, most, load.concurrency if load.arrivals.is_closed else PLACES)
+    )
     growth = 1.0 if speculation is None else speculation.tokens_a_pass
 
     def pool(engines: int, role: Role) -> tuple[Iteration, Scheduler, int]:

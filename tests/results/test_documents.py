@@ -11,8 +11,8 @@ from frame_rows import record, unfit
 from nbclient import NotebookClient
 
 import loopline as ll
-from results.markdown import markdown_table
 from results.schema import COLUMNS, frame
+from results.views.markdown import markdown_table
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "results.md"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from results.atomic_file import OutputError
-from results.generation_view import GenerationView
 from results.pictures.generation import plot_tokens
+from results.views.generation_view import GenerationView
 
 
 class Screen(io.StringIO):

@@ -60,8 +60,8 @@ def generate(
     """
     from json import dumps
 
-    from results.generation_view import GenerationView
     from results.pictures.generation import plot_tokens
+    from results.views.generation_view import GenerationView
     from scenarios.errors import DoesNotFit
     from scenarios.llama import Generation, open_vocabulary, open_weights
     from scenarios.llama.number_format import number_format

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from chips.spec import load_chip
-from results.markdown import markdown_table
+from results.views.markdown import markdown_table
 from scenarios.commands.main import main
 from scenarios.evidence.accuracy import NOTES, predict_tables
 from scenarios.evidence.coefficients import fitted_constants

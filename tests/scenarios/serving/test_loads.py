@@ -34,7 +34,8 @@ def test_lengths_and_times_come_from_files(tmp_path):
     csv, lines = tmp_path / "azure.csv", tmp_path / "mooncake.jsonl"
     csv.write_text(AZURE)
     lines.write_text(
-        '{"timestamp": 3000, "input_length": 8, "output_length": 2}\n{"timestamp": 4500, "input_length": 9, "output_length": 3}\n'
+        '{"timestamp": 3000, "input_length": 8, "output_length": 2}\n'
+        '{"timestamp": 4500, "input_length": 9, "output_length": 3}\n'
     )
     assert read_lengths(csv).prompts == [374, 396]
     assert read_lengths(csv).arrivals == pytest.approx([0.0, 4.314579], abs=1e-6)
