@@ -136,7 +136,7 @@ def print_boundaries(records: Sequence[Mapping[str, Any]], stream: TextIO) -> No
 
 
 def print_published(records: Sequence[Mapping[str, Any]], stream: TextIO) -> None:
-    """Print the records of ``scenarios.evidence.published_beside``: measured and predicted, a row a run."""
+    """Print the records of ``scenarios.evidence.published.beside``: measured and predicted, a row a run."""
     table = new_table(stream.isatty())
     for title in ("chips", "batch", "launch"):
         table.add_column(title, justify="left" if title == "launch" else "right")

@@ -25,7 +25,7 @@ from scenarios.evidence.kernel_tables import SUFFIXES, Floats, chip_of, read_col
 if TYPE_CHECKING:
     import pandas as pd
 
-    from scenarios.evidence.published_runs import Row
+    from scenarios.evidence.published.runs import Row
     from scenarios.pricing import Prices
 
 
@@ -121,7 +121,7 @@ def _by_kind(table: Predictions) -> list[Predictions]:
 
 
 def _inference(path: Path) -> list[Predictions]:
-    from scenarios.evidence.published_runs import price_inference
+    from scenarios.evidence.published.runs import price_inference
 
     numbers = ("n_chips", "tp", "batch", "input_tokens", "output_tokens", "seconds")
     rows = read_columns(path, numbers, ("chip", "model", "launch", "phase"))
@@ -136,7 +136,7 @@ def _inference(path: Path) -> list[Predictions]:
 
 
 def _training(path: Path) -> list[Predictions]:
-    from scenarios.evidence.published_runs import predict_training
+    from scenarios.evidence.published.runs import predict_training
 
     numbers = ("tp", "pp", "cp", "dp", "seq_len", "global_batch", "micro_batch", "seconds")
     rows = read_columns(path, numbers, ("chip", "model", "precision", "recompute", "what", "source"))
@@ -145,7 +145,7 @@ def _training(path: Path) -> list[Predictions]:
 
 
 def _collectives(path: Path) -> list[Predictions]:
-    from scenarios.evidence.published_collectives import predict_collective, published_seconds
+    from scenarios.evidence.published.collectives import predict_collective, published_seconds
 
     rows = read_columns(path, ("n_chips",), ("chip", "topology", "library", "mode", "op", "bytes", "us", "busbw_gbps"))
     predicted, reasons = _row_by_row(rows, predict_collective, 1)
@@ -175,7 +175,7 @@ def _serving(path: Path) -> list[Predictions]:
 
 def _energy(path: Path) -> list[Predictions]:
     """Three tables of the same rows: watts of all chips, joules a token, and time per output token."""
-    from scenarios.evidence.energy_runs import predict_energy
+    from scenarios.evidence.published.energy import predict_energy
 
     numbers = ("n_chips", "tp_size", "concurrency", "output_tokens", "watts_all", "joules_per_output_token", "tpot_ms")
     rows = read_columns(path, numbers, ("chip", "model", "backend"))

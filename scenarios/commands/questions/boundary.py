@@ -45,7 +45,7 @@ def boundary(
     """
     from results.table import print_boundaries, print_published
     from scenarios.anatomy.boundary import boundaries
-    from scenarios.evidence.published_beside import published_beside
+    from scenarios.evidence.published.beside import published_beside
 
     check_files(plot=plot)
     if measured:

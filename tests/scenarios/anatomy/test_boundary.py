@@ -7,7 +7,7 @@ import pytest
 from results.words import BOUNDARY_PARTS
 from scenarios.anatomy.boundary import MODES, boundaries
 from scenarios.errors import DoesNotFit, ScenarioError
-from scenarios.evidence.published_beside import published_beside
+from scenarios.evidence.published.beside import published_beside
 
 
 @pytest.mark.parametrize(("chip", "count"), [("h100", 1), ("h100", 8), ("b200", 2), ("a100", 4), ("sn40l", 8)])

@@ -8,7 +8,7 @@ import pytest
 from chips.spec import load_gpu
 from collectives.libraries.choice import measured_seconds
 from scenarios.errors import Unpredictable
-from scenarios.evidence.published_collectives import predict_collective, published_seconds
+from scenarios.evidence.published.collectives import predict_collective, published_seconds
 from scenarios.evidence.tables import read_tables
 from scenarios.evidence.validation import DATA
 

@@ -7,7 +7,7 @@ import csv
 import pytest
 
 from scenarios.errors import Unpredictable
-from scenarios.evidence.published_runs import predict_training, price_inference
+from scenarios.evidence.published.runs import predict_training, price_inference
 from scenarios.evidence.validation import DATA
 from scenarios.workload.model import load_model, shard
 from scenarios.workload.operators import Elementwise

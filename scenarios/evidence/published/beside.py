@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 
 from scenarios.errors import Unpredictable
-from scenarios.evidence.published_runs import price_inference
+from scenarios.evidence.published.runs import price_inference
 from scenarios.evidence.validation import DATA
 
 
