@@ -10,8 +10,8 @@ Ask
     make_point         a checked request, for what takes one
     plan               the best layouts to train a model, the best chips to serve it
     scaling_law        what training to a loss, or with a budget of compute, takes on a cluster
-    serve              time to first token and per output token of servers under load, a record each
-    serving_times      the same of one server, for a point
+    serve              how long users of servers under load wait, a row each
+    serving_times      one server, for a point: every request and its times
     price_allreduce    what an AllReduce costs, as libraries run it or as a schedule, for every payload
     compare_allreduce  all algorithms side by side, and where one overtakes another
     validate           the predictions of every measured and published table beside it
