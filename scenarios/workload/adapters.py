@@ -36,8 +36,11 @@ class Method:
             raise ValueError(f"'{text}' is not understood; {EXPECTED}.")
         found = {} if name == "full" else {"rank": 16}
         products: Adapted = "all"
-        for item in items:
-            key, _, value = item.partition("=")
+        keys = [item.partition("=")[0] for item in items]
+        for item, key in zip(items, keys, strict=True):
+            if keys.count(key) > 1:
+                raise ValueError(f"'{text}' says {key} twice.")
+            value = item.partition("=")[2]
             if key == "rank" and value.isdecimal() and int(value) > 0:
                 found["rank"] = int(value)
             elif key == "products" and value in get_args(Adapted):

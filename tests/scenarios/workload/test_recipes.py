@@ -111,6 +111,7 @@ def test_a_method_is_its_text(text):
     [
         ("qlora", "--method 'qlora' is not understood; expected full, or lora with rank=NUMBER"),
         ("full,rank=4", "'full,rank=4' is not understood"),
+        ("lora,rank=8,rank=16", "says rank twice"),
         ("lora,rank=0", "'rank=0' is not understood"),
         ("lora,products=mlp", "'products=mlp' is not understood"),
     ],
