@@ -12,6 +12,7 @@ from scenarios.point import make_point
 from scenarios.serving.load_generator import generator_of
 from scenarios.serving.server import serving_times
 from scenarios.workload.hugging_face import stored_as
+from scenarios.workload.model import load_model
 
 SPLITS = {
     "pp_size": "pipeline-parallel serving",
@@ -46,6 +47,7 @@ def predict_serving(row: Mapping[str, Any]) -> tuple[float, float]:
     precision = None if _missing(row.get("precision")) else str(row["precision"])
     stored = stored_as(str(row["model"])) or PRECISION_WORDS.get(str(precision), precision)
     try:
+        stored = load_model(str(row["model"])).fp8_checkpoint if stored == "fp8" else stored
         point = make_point(
             str(row["model"]),
             str(row["chip"]),

@@ -23,7 +23,7 @@ from results.text_file import read_toml
 from scenarios.errors import ScenarioError
 from scenarios.quantities import LARGEST_COUNT, LARGEST_SIZE
 from scenarios.workload.hugging_face import catalog_name, read_config, stored_as
-from scenarios.workload.quantization import PLAIN, Quantization
+from scenarios.workload.quantization import PLAIN, PrecisionWord, Quantization
 
 CATALOG = Path(__file__).parent / "models"
 Size = Annotated[int, Gt(0), Le(LARGEST_SIZE)]
@@ -64,6 +64,8 @@ class Model(Frozen):
     """layers that see all keys where the others have a ``window``."""
     quantization: Quantization | None = None
     """how the checkpoint is stored; None: in 16 bits."""
+    fp8_checkpoint: PrecisionWord = "fp8"
+    """how its publisher's FP8 checkpoints are stored, which tables of measured runs call FP8."""
 
     @property
     def active_parameters(self) -> int:

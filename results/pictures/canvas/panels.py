@@ -15,6 +15,7 @@ TOLD = {
     "batch": "batch ",
     "context": "context ",
     "count": "count ",
+    "kv_precision": "KV cache in ",
     "output_tokens": "output tokens ",
 }  # numbers say what they are
 
