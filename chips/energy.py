@@ -170,14 +170,14 @@ class Events(NamedTuple):
         exceed the power limit.
 
         The limit is one of an average: a call as short as ``window`` meets half of it, a load that lasts (0) all.
-        Dynamic power goes with the cube of the clock, since the voltage follows it; with the clock alone once that is
-        at its least.
+        Dynamic power goes with the cube of the clock, since the voltage follows it. Once the voltage is at its least,
+        events take what they take, and last until the limit has allowed that.
         """
         met = seconds / (seconds + window)
         allowed = self.power_watts - self.static_watts
         beyond = np.maximum(1.0, joules / seconds / allowed)
-        stretch = np.maximum(np.cbrt(beyond), beyond * self.least_voltage**2)
-        slower: Floats = busy * (stretch - 1.0) * met
+        at_least = joules * self.least_voltage**2 / allowed - seconds
+        slower: Floats = np.maximum(busy * (np.cbrt(beyond) - 1.0), at_least) * met
         return slower
 
 

@@ -58,7 +58,7 @@ COMMANDS = {
     "serve": Registered(
         "scenarios.commands.questions.serve",
         ASK,
-        "How long do users of a GPU server wait for the first token, and for each one after it?",
+        "How long do users of a server wait for the first token, and for each one after it?",
     ),
     "sweep": Registered(
         "scenarios.commands.questions.sweep",

@@ -80,13 +80,13 @@ def serve(
 
     loopline serve llama-3.1-8b --chips h100 --count 1 8 --concurrency 8 128
 
-    loopline serve llama-3.1-70b --chips h100 --count 8 --arrivals poisson=4/s --limit ttft=1s,tpot=50ms
+    loopline serve llama-3.1-8b --chips h100 --arrivals even=4/s --limit ttft=1s
 
-    loopline serve llama-3.1-8b --chips l40s --lengths lognormal=0.8 --load inferencemax --concurrency 64
+    loopline serve llama-3.1-8b --chips l40s --lengths lognormal=0.8
 
-    loopline serve llama-3.1-8b --chips h100 sn40l --count 8 --strategy per_operator kernel_loop
+    loopline serve llama-3.1-8b --chips h100 sn40l --strategy kernel_loop
 
-    loopline serve llama-3.1-70b --chips h100 --count 4 --engines 1 --decoders 1 --plot queue.png
+    loopline serve llama-3.1-8b --chips h100 --decoders 1 --plot queue.png
     """
     from results.served import SERVED, served_frame
     from results.store import save_table

@@ -128,7 +128,7 @@ def test_chat_wraps_the_prompt_in_the_template(capsys: pytest.CaptureFixture[str
     ("arguments", "sentence"),
     [
         (("--tokens", "0"), "--tokens is 0; it must be at least 1"),
-        (("--tokens", "60"), "a prompt of 5 tokens and --tokens 60 are beyond the 64 tokens"),
+        (("--tokens", "60"), "a prompt of 5 tokens and --tokens 60 are beyond what tiny computes here: the 64 tokens"),
         (("--prompt", ""), "--prompt holds no token"),
         (("--count", "2"), "the counts that divide it: 1, 3, 6, 12"),
         (("--chips", "h1000"), "unknown chip 'h1000'"),
