@@ -38,6 +38,8 @@ DECODING_STEPS = 4
 """Numbers of decoding requests a doubling that are priced: within 0.3% of pricing every batch."""
 PROMPT_STEPS = 4
 """Tokens of prompts a doubling that are priced."""
+BESIDE_PROMPTS = 1024
+"""Context of requests that decode beside prompts, where these are priced."""
 MULTI_TOKEN = "mtp"
 MOST_DRAFT_TOKENS = 64
 
@@ -99,18 +101,22 @@ class Iteration:
         return begin + slope * (context - near) + host, slope, float(far)
 
     def mixed(self, chunks: Sequence[Chunk], decoding: int, context: float) -> float:
-        """One that also reads prompts: their chunks share all products, and are taken as alike in attention."""
+        """One that also reads prompts: their chunks share all products, and are taken as alike in attention.
+
+        What more context costs requests that decode beside them, it costs those that decode alone.
+        """
         tokens = sum(each for each, _ in chunks)
         prompts = _nearest(len(chunks), 1)
         before = _nearest(round(sum(each * cached for each, cached in chunks) / tokens), 1)
         few, many, share = _around(max(1, round(tokens / prompts)), PROMPT_STEPS)
         low, high, more = _around(decoding, 1)
-        near = _nearest(int(context), 1)
         seconds = decoding * self._host_request_seconds
+        if decoding:
+            seconds += self.decode(decoding, context)[0] - self.decode(decoding, BESIDE_PROMPTS)[0]
         for of_tokens, rows in ((1.0 - share, few), (share, many)):
             for of_requests, running in ((1.0 - more, low), (more, high)):
                 if of_tokens and of_requests:
-                    node = self._priced(running, near if running else 0, prompts, rows, before)
+                    node = self._priced(running, BESIDE_PROMPTS if running else 0, prompts, rows, before)
                     seconds += of_tokens * of_requests * node
         return seconds
 
