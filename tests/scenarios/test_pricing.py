@@ -203,7 +203,7 @@ def test_a_point_is_resolved_once_for_its_price_its_row_and_its_trace(options, m
     point = make_point("llama-3.2-1b", "h100", 8, context=512, **options)
     resolved = []
     real = Parallel.of
-    monkeypatch.setattr(Parallel, "of", lambda *arguments, **named: resolved.append(arguments) or real(*arguments, **named))
+    monkeypatch.setattr(Parallel, "of", lambda *given, **named: resolved.append(given) or real(*given, **named))
     prices = price([point])
     assert prices.frame()["fits"].all()
     traced(prices.assignment())
