@@ -21,7 +21,7 @@ from scenarios.quantities import check_count, parse_seconds
 from scenarios.serving.arrivals import Arrivals
 from scenarios.serving.engine import Role, Scheduler
 from scenarios.serving.iteration import Iteration, Speculation
-from scenarios.serving.lengths import Lengths
+from scenarios.serving.lengths import Lengths, read_lengths
 from scenarios.serving.load_generator import DEFAULT, LoadGenerator, load_generator
 from scenarios.serving.outcome import Served
 from scenarios.serving.play import Handover, play
@@ -32,8 +32,11 @@ PLACES = 1024
 """Requests that run at once, unless somebody says how many: the most for which servers capture graphs."""
 ITERATION_TOKENS = 8192
 """Of an iteration of a chip that no framework serves."""
+STREAM_REQUESTS = 1000
+"""Of a stream, unless somebody says how many."""
 LARGEST_LOAD = 2**20
 """Requests, each of which is followed."""
+MOST_ENGINES = 4096
 MOST_REMEMBERED = 256
 """Kinds of engines, whose iterations a process remembers."""
 Links = Literal["link", "network"]
@@ -69,6 +72,11 @@ class Pools:
     engines: int = 1
     decoders: int = 0
     over: Links = "network"
+
+    def __post_init__(self) -> None:
+        check_count("--engines", self.engines, MOST_ENGINES)
+        if self.decoders:
+            check_count("--decoders", self.decoders, MOST_ENGINES)
 
 
 ONE_ENGINE = Pools()
@@ -107,13 +115,19 @@ def load_of(
     sends: LoadGenerator = load_generator(generator)
     comes = Arrivals.parse(arrivals)
     limit = concurrency if sends.places == "clients" and comes.is_closed else sends.places
+    told = None if lengths is None else Lengths.parse(lengths)
+    if comes.path is not None:
+        several, alike = len(read_lengths(comes.path).prompts), Lengths("file", path=comes.path)
+    else:
+        several = sends.requests(concurrency) if comes.is_closed else STREAM_REQUESTS
+        alike = Lengths.parse(sends.lengths)
     return Load(
         input_tokens,
         output_tokens,
-        requests or (sends.requests(concurrency) if comes.is_closed else sends.requests(1) * 50),
+        requests or several,
         concurrency,
         comes,
-        Lengths.parse(lengths or sends.lengths),
+        told or alike,
         places or (limit if isinstance(limit, int) else None),
         iteration_tokens or sends.iteration_tokens,
         prefix_share,

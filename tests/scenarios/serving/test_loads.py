@@ -9,7 +9,7 @@ from scenarios.errors import ScenarioError
 from scenarios.serving.arrivals import Arrivals
 from scenarios.serving.lengths import Lengths, read_lengths
 from scenarios.serving.load_generator import generator_of, load_generators
-from scenarios.serving.server import limits_of, load_of
+from scenarios.serving.server import Pools, limits_of, load_of
 
 CHANCE = 7
 AZURE = (
@@ -43,6 +43,8 @@ def test_lengths_and_times_come_from_files(tmp_path):
     again = Lengths.parse(str(lines)).draw(3, 1, 1, np.random.default_rng(0))
     assert (again.prompts, again.outputs, again.arrivals) == ([8, 9, 8], [2, 3, 2], [0.0, 1.5, 3.0])
     assert Arrivals.parse(f"trace={csv}").times(2, np.random.default_rng(0)) == pytest.approx([0.0, 4.314579])
+    traced = load_of(**ASKED, arrivals=f"trace={csv}")
+    assert (traced.requests, traced.lengths.path) == (2, csv)
 
 
 @pytest.mark.parametrize(("text", "variation"), [("poisson=8/s", 1.0), ("gamma=8/s,cv=2", 2.0), ("even=8", 0.0)])
@@ -109,6 +111,12 @@ def test_load_generators_have_habits_that_a_question_overrides():
 def test_a_load_that_is_none_is_told_in_a_sentence(changes, words):
     with pytest.raises(ScenarioError, match=words):
         load_of(**ASKED | changes)
+
+
+@pytest.mark.parametrize(("engines", "decoders"), [(0, 0), (1, -1)])
+def test_a_server_has_engines(engines, decoders):
+    with pytest.raises(ScenarioError, match=r"--(engines|decoders) is"):
+        Pools(engines, decoders)
 
 
 def test_limits_are_seconds_by_name():
