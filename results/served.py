@@ -24,6 +24,7 @@ SERVED: dict[str, Column] = {
     "concurrency": Column("clients of a closed loop; 0 of a stream", "clients", "int64"),
     "engines": Column("engines that read prompts, each with count chips", "engines", "int64"),
     "decoders": Column("engines that decode alone; 0 where all do both", "engines", "int64"),
+    "stages": Column("pipeline stages of an engine, each with count chips", "stages", "int64"),
     "input_tokens": Column("tokens of a prompt, as stated", "tokens", "int64"),
     "output_tokens": Column("tokens of an answer, as stated", "tokens", "int64"),
     "kernels": COLUMNS["kernels"],

@@ -195,6 +195,34 @@ class Iteration:
         return seconds if lanes > 1 else float(seconds[0])
 
 
+@dataclass
+class InStages:
+    """Iterations of one of the batches that pass through a pipeline of ``stages`` groups in turn.
+
+    While a stage computes one batch, the others compute the others; where these are alike, a batch comes round when all
+    stages have had it. Between two stages each row of activations takes ``seconds_a_row``, each message ``seconds``;
+    the last message brings the tokens back to the first stage.
+    """
+
+    costs: Iteration
+    stages: int
+    seconds_a_row: float
+    seconds: float
+
+    def decode(self, decoding: int, context: float) -> tuple[float, float, float]:
+        """As ``IterationCosts`` has it."""
+        seconds, slope, holds = self.costs.decode(decoding, context)
+        return seconds + self._sent(decoding), slope, holds
+
+    def mixed(self, chunks: Sequence[Chunk], decoding: int, context: float) -> float:
+        """As ``IterationCosts`` has it."""
+        rows = decoding + sum(tokens for tokens, _ in chunks)
+        return self.costs.mixed(chunks, decoding, context) + self._sent(rows)
+
+    def _sent(self, rows: int) -> float:
+        return self.stages * self.seconds + (self.stages - 1) * rows * self.seconds_a_row
+
+
 def _of_its_doubling(tokens: int) -> list[int]:
     """The numbers of the grid between the powers of two around ``tokens``, which all together take little longer."""
     least = 1 << (max(tokens, 1).bit_length() - 1)

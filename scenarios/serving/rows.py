@@ -10,19 +10,18 @@ from scenarios.errors import ScenarioError, Unpredictable
 from scenarios.framework import framework_named
 from scenarios.point import make_point
 from scenarios.serving.load_generator import generator_of
-from scenarios.serving.server import serving_times
+from scenarios.serving.server import Pools, serving_times
 from scenarios.workload.hugging_face import stored_as
 from scenarios.workload.model import load_model
 
 SPLITS = {
-    "pp_size": "pipeline-parallel serving",
     "attention_dp_size": "attention in data-parallel groups",
     "moe_ep_size": "experts in parallel",
 }
 """Columns of serving tables that say how a model is split otherwise than by tensor parallelism."""
 SERVING_COLUMNS = (
     *("chip", "backend", "backend_version", "model", "precision", "input_tokens", "output_tokens", "concurrency"),
-    *("tp_size", *SPLITS, "moe_tp_size", "harness", "ttft_ms", "tpot_ms"),
+    *("tp_size", "pp_size", *SPLITS, "moe_tp_size", "harness", "ttft_ms", "tpot_ms"),
 )
 """All that a serving table may say; of a dense model ``moe_tp_size`` is ``tp_size`` again."""
 FIRST_HARNESS = 2025
@@ -62,6 +61,7 @@ def predict_serving(row: Mapping[str, Any]) -> tuple[float, float]:
             output_tokens=int(row["output_tokens"]),
             concurrency=int(row["concurrency"]),
             generator=generator.name,
+            pools=Pools(stages=int(_number(row, "pp_size", 1.0)), over="link"),
         )
     except (ScenarioError, CatalogError) as refusal:
         raise Unpredictable(str(refusal)) from None

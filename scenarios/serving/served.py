@@ -97,6 +97,7 @@ def servers(
             "concurrency": several if arrivals.startswith("closed") else 0,
             "engines": pools.engines,
             "decoders": pools.decoders,
+            "stages": pools.stages,
             "input_tokens": input_tokens,
             "output_tokens": output_tokens,
             "kernels": kernel_source(point.chip),

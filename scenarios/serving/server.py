@@ -13,20 +13,22 @@ from typing import Literal
 import numpy as np
 
 from chips.spec import CatalogError, Dataflow, Gpu
-from scenarios.assignment import assign
+from scenarios.assignment import Assignment, assign
 from scenarios.errors import ScenarioError
 from scenarios.memory import sequences_that_fit
 from scenarios.point import Point
 from scenarios.quantities import check_count, parse_seconds
 from scenarios.serving.arrivals import Arrivals
-from scenarios.serving.engine import Role, Scheduler
-from scenarios.serving.iteration import Iteration, Speculation
+from scenarios.serving.engine import IterationCosts, Role, Scheduler
+from scenarios.serving.iteration import InStages, Iteration, Speculation
 from scenarios.serving.lengths import Lengths, read_lengths
 from scenarios.serving.load_generator import DEFAULT, LoadGenerator, load_generator
 from scenarios.serving.outcome import Served
 from scenarios.serving.play import Handover, play
 from scenarios.serving.requests import Requests
 from scenarios.workload.model import Shard
+from scenarios.workload.operators import ACTIVATION_BYTES
+from scenarios.workload.parallel import Parallel
 
 PLACES = 1024
 """Requests that run at once, unless somebody says how many: the most for which servers capture graphs."""
@@ -36,7 +38,7 @@ STREAM_REQUESTS = 1000
 """Of a stream, unless somebody says how many."""
 LARGEST_LOAD = 2**20
 """Requests, each of which is followed."""
-MOST_ENGINES = 4096
+MOST_ENGINES, MOST_STAGES = 4096, 128
 MOST_REMEMBERED = 256
 """Kinds of engines, whose iterations a process remembers."""
 Links = Literal["link", "network"]
@@ -65,16 +67,20 @@ class Load:
 
 @dataclass(frozen=True)
 class Pools:
-    """Engines of a server, each with all the chips of its point. ``decoders``: where prompts are read by ``engines`` of
-    their own, those that decode; keys and values then cross ``over``: the chips' link or the network beyond it.
+    """Engines of a server, each with as many chips as its point, or ``stages`` times as many in a pipeline.
+
+    ``decoders``: where prompts are read by ``engines`` of their own, those that decode; keys and values then cross
+    ``over``, as activations do between stages: the chips' link or the network beyond it.
     """
 
     engines: int = 1
     decoders: int = 0
+    stages: int = 1
     over: Links = "network"
 
     def __post_init__(self) -> None:
         check_count("--engines", self.engines, MOST_ENGINES)
+        check_count("--stages", self.stages, MOST_STAGES)
         if self.decoders:
             check_count("--decoders", self.decoders, MOST_ENGINES)
 
@@ -166,7 +172,8 @@ def serving_times(
         raise CatalogError(f"{point.chip.name} computes products alone; it serves no Llama.")
     mean = max(1, round((sum(requests.prompt_tokens) + sum(requests.output_tokens)) / len(requests)))
     assignment = assign(replace(point, phase="decode", context=mean))
-    most = sequences_that_fit(assignment)
+    stages = pools.stages
+    most = sequences_that_fit(_in_stages(assignment, stages))
     if most * mean < longest:
         raise ScenarioError(
             f"{model.name} on {point.count} x {point.chip.name} has no room for a sequence of {longest} tokens."
@@ -175,10 +182,12 @@ def serving_times(
     costs.most = max(
         costs.most, min(load.places or PLACES, most, load.concurrency if load.arrivals.is_closed else PLACES)
     )
+    turns: IterationCosts = costs if stages == 1 else InStages(costs, stages, *_between_stages(point, pools.over))
     growth = 1.0 if speculation is None else speculation.tokens_a_pass
 
-    def pool(engines: int, role: Role) -> tuple[Iteration, Scheduler, int]:
-        return costs, _scheduler(point, load, float(most * mean), growth, role), engines
+    def pool(engines: int, role: Role) -> tuple[IterationCosts, Scheduler, int]:
+        # As many batches as stages are under way, each of which has its part of places, room and front end.
+        return turns, _scheduler(point, load, most * mean / stages, growth, role, stages), engines * stages
 
     split = pools.decoders > 0
     kinds = [pool(pools.engines, "prefill"), pool(pools.decoders, "decode")] if split else [pool(pools.engines, "both")]
@@ -202,21 +211,23 @@ def _drawn(load: Load) -> tuple[Requests, list[float]]:
     return Requests(drawn.prompts, drawn.outputs, cached), times
 
 
-def _scheduler(point: Point, load: Load, room: float, growth: float, role: Role) -> Scheduler:
-    """The scheduler of the point's framework; on a dataflow chip, one whose prompts are programs of their own."""
+def _scheduler(point: Point, load: Load, room: float, growth: float, role: Role, batches: int) -> Scheduler:
+    """The scheduler of one of ``batches`` of an engine: of the point's framework or, on a dataflow chip, one whose
+    prompts are programs of their own."""
     limits = {"room_tokens": room, "tokens_a_pass": growth, "role": role}
+    places = -(-(load.places or PLACES) // batches)
     if not point.chip.has_framework:
-        return Scheduler(load.places or PLACES, load.iteration_tokens or ITERATION_TOKENS, mixes=False, **limits)  # type: ignore[arg-type]
+        return Scheduler(places, load.iteration_tokens or ITERATION_TOKENS, mixes=False, **limits)  # type: ignore[arg-type]
     framework = point.framework
     return Scheduler(
-        max(1, (load.places or PLACES) - framework.padding_requests),
+        max(1, places - framework.padding_requests),
         load.iteration_tokens or framework.iteration_tokens,
         prompts=framework.iteration_prompts,
         mixes=framework.mixes_prompts,
         overlapped=framework.overlapped,
         reserved_share=framework.reserved_share,
-        front_end_token_seconds=framework.front_end_token_seconds,
-        front_end_prompt_token_seconds=framework.front_end_prompt_token_seconds,
+        front_end_token_seconds=framework.front_end_token_seconds * batches,
+        front_end_prompt_token_seconds=framework.front_end_prompt_token_seconds * batches,
         **limits,  # type: ignore[arg-type]
     )
 
@@ -227,10 +238,30 @@ def _iteration(point: Point, split: Shard, speculation: Speculation | None) -> I
     return Iteration(point, split, speculation)
 
 
+def _in_stages(assignment: Assignment, stages: int) -> Assignment:
+    """The same with the decoders dealt to ``stages`` groups of chips. Raises ScenarioError where that does not go."""
+    if stages == 1:
+        return assignment
+    point, group = assignment.point, assignment.point.count
+    split = Parallel(tensor=group, pipeline=stages)
+    return assign(replace(point, count=group * stages, parallel=split, batch=stages))
+
+
+def _between_stages(point: Point, over: Links) -> tuple[float, float]:
+    """Seconds a row of activations, dealt to the chips of a group, and a message, from one stage to the next."""
+    bandwidth, latency = _link(point, over)
+    return point.model.hidden * ACTIVATION_BYTES / point.count / bandwidth, latency
+
+
+def _link(point: Point, over: Links) -> tuple[float, float]:
+    """Bytes/s of a chip and seconds a message."""
+    link = point.chip.link
+    return (link.bandwidth, 0.0) if over == "link" else (link.network_bandwidth, link.network_latency)
+
+
 def _handover(point: Point, split: Shard, over: Links) -> Handover:
     """Keys and values of a token over the chips' links, each of which sends those of its own heads."""
-    link = point.chip.link
-    bandwidth, latency = (link.bandwidth, 0.0) if over == "link" else (link.network_bandwidth, link.network_latency)
+    bandwidth, latency = _link(point, over)
     token = point.model.kept_entries(1) * point.model.kv_entry_bytes(split.kv_heads, point.quantization)
     return Handover(token / bandwidth, latency)
 

@@ -58,8 +58,9 @@ def serve(
     decoders: Annotated[
         int, typer.Option(help="Engines that decode alone; the others then read prompts alone (disaggregation).")
     ] = 0,
+    stages: Annotated[int, typer.Option(help="Pipeline stages of an engine, each with --count chips.")] = 1,
     over: Annotated[
-        Literal["link", "network"], typer.Option(help="What keys and values cross between them: link | network")
+        Literal["link", "network"], typer.Option(help="What joins stages, prompts and decoders: link | network")
     ] = "network",
     draft: Annotated[
         str | None, typer.Option(help="Draft model of speculative decoding, or mtp: a decoder of the model itself.")
@@ -112,7 +113,7 @@ def serve(
         places=places,
         iteration_tokens=iteration_tokens,
         prefix_share=prefix_share,
-        pools=Pools(engines, decoders, over),
+        pools=Pools(engines, decoders, stages, over),
         speculation=_speculation(draft, draft_tokens, acceptance),
         limits=limit,
         seed=seed,

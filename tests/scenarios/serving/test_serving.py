@@ -21,7 +21,7 @@ from scenarios.point import make_point
 from scenarios.pricing import price
 from scenarios.serving.iteration import speculation_of
 from scenarios.serving.rows import predict_serving
-from scenarios.serving.server import serving_times
+from scenarios.serving.server import Pools, serving_times
 
 CATALOG = Path(chips.__file__).parent / "catalog"
 MEASURED = DATA / "measured" / "serving_llama.csv"
@@ -63,7 +63,6 @@ def test_a_server_of_fp8_weights_answers_as_fast_as_measured():
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"pp_size": 2}, "pipeline-parallel"),
         ({"attention_dp_size": 4.0}, "attention in data-parallel groups"),
         ({"moe_ep_size": 8}, "experts in parallel"),
         ({"harness": 2031}, "load generator '2031'"),
@@ -178,3 +177,22 @@ def test_speculation_pays_where_it_is_accepted():
     assert speculation_of("mtp", 3, 0.5).tokens_a_pass == pytest.approx(1 + 0.5 + 0.25 + 0.125)
     with pytest.raises(ScenarioError, match="--acceptance"):
         speculation_of("mtp", 3, 1.5)
+
+
+def test_stages_hold_more_and_answer_as_one_group_does_but_for_what_they_send():
+    """A batch comes round when all stages have had it: a token takes the whole pass, and a message from each stage."""
+    point = make_point("llama-3.1-8b", "h100", 1, context=1, framework="vllm")
+    asked = {"input_tokens": 128, "output_tokens": 64, "concurrency": 1, "requests": 3}
+    one, two = (serving_times(point, **asked, pools=Pools(stages=stages)) for stages in (1, 2))
+    link = point.chip.link
+    sent = 2 * link.network_latency + point.model.hidden * 2 / link.network_bandwidth
+    assert two.time_per_output_token - one.time_per_output_token == pytest.approx(sent, rel=1e-6)
+    many = {"input_tokens": 128, "output_tokens": 64, "concurrency": 32, "requests": 96}
+    alone, staged = (serving_times(point, **many, pools=Pools(stages=stages)) for stages in (1, 2))
+    assert 1.05 * alone.output_tokens_per_s < staged.output_tokens_per_s < 2 * alone.output_tokens_per_s
+    with pytest.raises(ScenarioError, match="no room"):
+        times(model="llama-3.1-70b")
+    large = make_point("llama-3.1-70b", "h100", 1, context=1, framework="vllm")
+    assert serving_times(large, **asked, pools=Pools(stages=4)).time_per_output_token > 0.03
+    with pytest.raises(ScenarioError):
+        serving_times(point, **asked, pools=Pools(stages=64))
