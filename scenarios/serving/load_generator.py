@@ -34,8 +34,6 @@ class LoadGenerator(Frozen):
     """as ``Lengths.parse`` reads it."""
     places: Literal["clients"] | PositiveInt | None = None
     """the limit of the server's batch; None: no limit but the room for keys and values."""
-    iteration_tokens: PositiveInt | None = None
-    """the server's limit of tokens an iteration; None: its framework's default."""
 
     def requests(self, clients: int) -> int:
         """How many it sends."""

@@ -52,7 +52,7 @@ def predict_serving(row: Mapping[str, Any]) -> tuple[float, float]:
             str(row["chip"]),
             int(row["tp_size"]),
             context=1,
-            framework=framework_named(f"{backend} {version}").name,
+            framework=framework_named(f"{backend} {version or harness}").name,
             precision=stored,
         )
         served = serving_times(

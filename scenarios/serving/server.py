@@ -135,7 +135,7 @@ def load_of(
         comes,
         told or alike,
         places or (limit if isinstance(limit, int) else None),
-        iteration_tokens or sends.iteration_tokens,
+        iteration_tokens,
         prefix_share,
         seed,
     )

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from math import isnan
 from typing import Any, NamedTuple
 
-from chips.spec import CatalogError
+from chips.spec import CatalogError, Gpu, load_chip
 from scenarios.errors import DoesNotFit, ScenarioError, Unpredictable
-from scenarios.framework import framework_named
+from scenarios.framework import Framework, framework_named
 from scenarios.outcome import Record
 from scenarios.point import make_point
 from scenarios.pricing import price
@@ -43,11 +43,13 @@ def predict_energy(row: Mapping[str, Any]) -> Steady:
     first = _priced(row, phase="prefill", batch=1, context=prompt)
     # While a request has all its output tokens, each of those that run beside it has its prompt read once.
     seconds, joules = (output * _number(token, name) + running * _number(first, name) for name in ("seconds", "joules"))
+    hosted = output * running * _framework(row).host_request_seconds
+    seconds, joules = seconds + hosted, joules + hosted * _number(token, "count") * _static_watts(row)
     return Steady(joules / seconds, joules / (running * output), seconds / output)
 
 
 def _priced(row: Mapping[str, Any], **asked: Any) -> Record:
-    framework = framework_named(str(row.get("backend", ""))).name
+    framework = _framework(row).name
     try:
         point = make_point(str(row["model"]), str(row["chip"]), int(row["tp_size"]), framework=framework, **asked)
         prices = price([point])
@@ -58,7 +60,17 @@ def _priced(row: Mapping[str, Any], **asked: Any) -> Record:
         raise Unpredictable(str(refusal)) from None
 
 
+def _framework(row: Mapping[str, Any]) -> Framework:
+    return framework_named(str(row.get("backend", "")))
+
+
+def _static_watts(row: Mapping[str, Any]) -> float:
+    """What a chip draws while it waits for the host."""
+    chip = load_chip(str(row["chip"]))
+    return chip.events.static_watts if isinstance(chip, Gpu) else 0.0
+
+
 def _number(record: Record, name: str) -> float:
     value = record[name]
-    assert isinstance(value, float)
+    assert isinstance(value, int | float)
     return value
