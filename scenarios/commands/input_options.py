@@ -21,9 +21,7 @@ def takes(
     What may be given several times is, but for those named in ``one``. ``help``: where a command says it otherwise.
     """
     rows = {row.name: row for row in INPUTS}
-    chosen = [
-        _parameter(rows[name], name not in one, (help or {}).get(name, rows[name].help)) for name in names or rows
-    ]
+    chosen = [_parameter(rows[name], name not in one, (help or {}).get(name)) for name in names or rows]
 
     def enter(command: Command) -> Command:
         own = inspect.signature(command, eval_str=True)
@@ -35,7 +33,9 @@ def takes(
     return enter
 
 
-def _parameter(row: Input, several: bool, told: str) -> inspect.Parameter:
+def _parameter(row: Input, several: bool, own: str | None) -> inspect.Parameter:
+    """``own``: what the command says of it, its default included, where it says so itself."""
+    told = row.help if own is None else own
     kind: Any = row.kind if row.default is not None else row.kind | None
     name, default = row.name, row.default
     if several and row.several:
@@ -43,7 +43,8 @@ def _parameter(row: Input, several: bool, told: str) -> inspect.Parameter:
         optional = row.every or default is None
         kind = kind | None if optional else kind
         default = None if optional else default if default is REQUIRED else [default]
-        told = f"{told} (default: all)" if row.every else _sentence(row.listed) if row.listed else told
+        if own is None:
+            told = f"{told} (default: all)" if row.every else _sentence(row.listed) if row.listed else told
     option = typer.Argument(help=told) if row.argument else typer.Option(f"--{name.replace('_', '-')}", help=told)
     return inspect.Parameter(
         name,
