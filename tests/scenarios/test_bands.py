@@ -98,7 +98,7 @@ def test_a_training_step_has_a_band_of_its_chip_and_its_strategy():
     width = width_of(rows.set_index(["chip", "strategy"]))
     assert (width >= width["h100", "per_operator"]).all()
     assert len(set(width.round(4))) == len(width), "each chip and strategy has its own"
-    assert width["b300", "per_operator"] > 1.3 * width["h100", "per_operator"]
+    assert width["b300", "per_operator"] > 1.05 * width["h100", "per_operator"]
     assert (width["sn40l"] > 1.3 * width["h100", "per_operator"]).all()
 
 
@@ -144,7 +144,7 @@ def test_a_biased_family_has_a_band_on_one_side():
 def test_the_compare_table_names_what_its_bands_cannot_tell_apart(capsys):
     request = ["compare", "llama-3.1-8b", "--chips", "h100", "sn40l", "--count", "8", "--phase"]
     with pytest.raises(SystemExit):
-        main([*request, "prefill"])
+        main([*request, "decode"])
     notes = capsys.readouterr().out.partition("too close")[2]
     assert "per_operator and fused_decoder: h100 x8" in notes
     with pytest.raises(SystemExit):
