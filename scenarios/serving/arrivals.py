@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scenarios.errors import ScenarioError
 from scenarios.quantities import parse_seconds
-from scenarios.serving.lengths import read_lengths
+from scenarios.serving.lengths import Drawn, read_lengths
 
 NUMBER = r"(\d*\.?\d+(?:e[+-]?\d+)?)"
 STREAM = re.compile(rf"(poisson|gamma|even)={NUMBER}(?:/s)?(?:,cv={NUMBER})?")
@@ -29,7 +29,8 @@ class Arrivals:
 
     ``kind``: closed: each of the clients sends its next request when it has seen the end of its last one, the first
     ones evenly over ``spread_seconds``. poisson, gamma, even: ``rate`` a second on average, with gaps between them
-    whose standard deviation is ``variation`` of their mean (1 for poisson, 0 for even). trace: at times of ``path``.
+    whose standard deviation is ``variation`` of their mean (1 for poisson, 0 for even). trace: at the times of the
+    ``rows`` of the file at ``path``.
     """
 
     kind: str = "closed"
@@ -37,6 +38,7 @@ class Arrivals:
     variation: float = 1.0
     spread_seconds: float = 0.0
     path: Path | None = None
+    rows: Drawn | None = None
 
     @classmethod
     def parse(cls, text: str) -> Arrivals:
@@ -47,7 +49,11 @@ class Arrivals:
         if spread := SPREAD.fullmatch(text):
             return cls(spread_seconds=parse_seconds(spread[1], "--arrivals closed,spread="))
         if text.startswith("trace="):
-            return cls("trace", path=Path(text.removeprefix("trace=")))
+            path = Path(text.removeprefix("trace="))
+            rows = read_lengths(path)
+            if rows.arrivals is None:
+                raise ScenarioError(f"{path}: has no column arrival_s, TIMESTAMP or timestamp.")
+            return cls("trace", path=path, rows=rows)
         found = STREAM.fullmatch(text)
         if found is None or (found[3] is not None) != (found[1] == "gamma"):
             raise ScenarioError(f"--arrivals {text:.80}: expected {FORMS}.")
@@ -65,11 +71,9 @@ class Arrivals:
         return self.kind == "closed"
 
     def times(self, count: int, chance: np.random.Generator) -> NDArray[np.float64]:
-        """When each of ``count`` requests of a stream is sent, seconds from the first."""
-        if self.path is not None:
-            found = read_lengths(self.path).arrivals
-            if found is None:
-                raise ScenarioError(f"{self.path}: has no column arrival_s, TIMESTAMP or timestamp.")
+        """When each of ``count`` requests of a stream is sent, seconds from the first. Raises ScenarioError."""
+        if self.rows is not None and self.rows.arrivals is not None:
+            found = self.rows.arrivals
             if len(found) < count:
                 raise ScenarioError(f"{self.path}: has {len(found)} requests; --requests asks for {count}.")
             return np.sort(np.asarray(found[:count]))

@@ -143,7 +143,7 @@ class Engine:
         chunks = self._chunks()
         if chunks:
             self._read(chunks)
-        elif self._running:
+        else:
             self._decode(until)
 
     @property

@@ -37,12 +37,12 @@ class Drawn:
 @dataclass(frozen=True)
 class Lengths:
     """How long they are. ``kind``: fixed, uniform (from ``spread`` times the stated tokens up to these), lognormal (the
-    stated tokens are means, ``spread`` the sigma of the logarithm), or the rows of ``path`` in turn, over and over.
+    stated tokens are means, ``spread`` the sigma of the logarithm), or the ``rows`` of a file in turn, over and over.
     """
 
     kind: str = "fixed"
     spread: float = 1.0
-    path: Path | None = None
+    rows: Drawn | None = None
 
     @classmethod
     def parse(cls, text: str) -> Lengths:
@@ -59,13 +59,13 @@ class Lengths:
                 )
             return cls(kind, spread)
         if Path(text).suffix.lower() in (".csv", ".jsonl"):
-            return cls("file", path=Path(text))
+            return cls("file", rows=read_lengths(Path(text)))
         raise ScenarioError(f"--lengths {text:.80}: expected {FORMS}.")
 
     def draw(self, count: int, input_tokens: int, output_tokens: int, chance: np.random.Generator) -> Drawn:
         """``count`` requests of these tokens, unless a file says others. Raises ScenarioError."""
-        if self.path is not None:
-            return _repeated(read_lengths(self.path), count)
+        if self.rows is not None:
+            return _repeated(self.rows, count)
         if self.kind == "fixed":
             return Drawn([input_tokens] * count, [output_tokens] * count)
         prompts, outputs = (self._drawn(count, stated, chance) for stated in (input_tokens, output_tokens))

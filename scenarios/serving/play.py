@@ -19,14 +19,6 @@ class Handover:
     seconds: float
 
 
-@dataclass
-class Played:
-    """What came of it: the requests with their times, and the engines; those that read prompts first."""
-
-    requests: Requests
-    engines: list[Engine]
-
-
 class Server:
     """Engines behind a router, which gives each request to the one that has the fewest.
 
@@ -86,9 +78,11 @@ def play(
     start_seconds: float = 0.0,
     times: Sequence[float] = (),
     handover: Handover | None = None,
-) -> Played:
-    """Play all requests. With ``clients`` (a closed loop), each sends its next one when its last has ended, the first
-    ones evenly over ``start_seconds``; else request ``i`` is sent at ``times[i]``, whoever waits.
+) -> list[Engine]:
+    """Play all ``requests``, which get their times; the engines that did, those first that read prompts.
+
+    With ``clients`` (a closed loop), each sends its next one when its last has ended, the first ones evenly over
+    ``start_seconds``; else request ``i`` is sent at ``times[i]``, whoever waits.
     """
     following = count(min(clients, len(requests))) if clients is not None else count(len(requests))
 
@@ -109,5 +103,5 @@ def play(
             sending += 1
             behind = server.next_time
         if behind == inf:
-            return Played(requests, server.engines)
+            return server.engines
         server.advance(times[sending] if sending < len(times) else inf)

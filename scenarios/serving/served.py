@@ -68,7 +68,8 @@ def servers(
     then counts for nothing.
     """
     kept = {} if limits is None else limits_of(limits)
-    clients = list(concurrency) if arrivals.startswith("closed") else [1]
+    closed = arrivals.startswith("closed")
+    clients = list(concurrency) if closed else [1]
     sides = []
     for chip, count, strategy, several in product(chips, counts, strategies, clients):
         serves = framework or (GPU_FRAMEWORK if isinstance(load_chip(chip), Gpu) else None)
@@ -94,7 +95,7 @@ def servers(
             "precision": point.precision,
             "kv_precision": point.kv_precision,
             "arrivals": arrivals,
-            "concurrency": several if arrivals.startswith("closed") else 0,
+            "concurrency": several if closed else 0,
             "engines": pools.engines,
             "decoders": pools.decoders,
             "stages": pools.stages,

@@ -21,7 +21,7 @@ from scenarios.quantities import check_count, parse_seconds
 from scenarios.serving.arrivals import Arrivals
 from scenarios.serving.engine import IterationCosts, Role, Scheduler
 from scenarios.serving.iteration import InStages, Iteration, Speculation
-from scenarios.serving.lengths import Lengths, read_lengths
+from scenarios.serving.lengths import Lengths
 from scenarios.serving.load_generator import DEFAULT, LoadGenerator, load_generator
 from scenarios.serving.outcome import Served
 from scenarios.serving.play import Handover, play
@@ -122,8 +122,8 @@ def load_of(
     comes = Arrivals.parse(arrivals)
     limit = concurrency if sends.places == "clients" and comes.is_closed else sends.places
     told = None if lengths is None else Lengths.parse(lengths)
-    if comes.path is not None:
-        several, alike = len(read_lengths(comes.path).prompts), Lengths("file", path=comes.path)
+    if comes.rows is not None:
+        several, alike = len(comes.rows.prompts), Lengths("file", rows=comes.rows)
     else:
         several = sends.requests(concurrency) if comes.is_closed else STREAM_REQUESTS
         alike = Lengths.parse(sends.lengths)
@@ -191,7 +191,7 @@ def serving_times(
 
     split = pools.decoders > 0
     kinds = [pool(pools.engines, "prefill"), pool(pools.decoders, "decode")] if split else [pool(pools.engines, "both")]
-    played = play(
+    engines = play(
         kinds,
         requests,
         clients=load.concurrency if load.arrivals.is_closed else None,
@@ -199,7 +199,7 @@ def serving_times(
         times=times,
         handover=_handover(point, assignment.shard, pools.over) if split else None,
     )
-    return Served(played.requests, played.engines, growth)
+    return Served(requests, engines, growth)
 
 
 def _drawn(load: Load) -> tuple[Requests, list[float]]:

@@ -14,7 +14,6 @@ from scenarios.commands.output import Json, Output, check_files, output_form, sh
 
 if TYPE_CHECKING:
     from results.pictures.planning.queue import Queue
-    from scenarios.serving.iteration import Speculation
     from scenarios.serving.served import Side
 
 
@@ -92,6 +91,7 @@ def serve(
     from results.served import SERVED, served_frame
     from results.store import save_table
     from results.table import json_records, write_csv
+    from scenarios.serving.iteration import speculation_of
     from scenarios.serving.served import servers
     from scenarios.serving.server import Pools
 
@@ -114,7 +114,7 @@ def serve(
         iteration_tokens=iteration_tokens,
         prefix_share=prefix_share,
         pools=Pools(engines, decoders, stages, over),
-        speculation=_speculation(draft, draft_tokens, acceptance),
+        speculation=None if draft is None else speculation_of(draft, draft_tokens, acceptance),
         limits=limit,
         seed=seed,
     )
@@ -132,12 +132,6 @@ def serve(
         from results.pictures.planning.queue import queue
 
         write(plot, queue([_queue(side) for side in sides]).save)
-
-
-def _speculation(draft: str | None, tokens: int, acceptance: float) -> Speculation | None:
-    from scenarios.serving.iteration import speculation_of
-
-    return None if draft is None else speculation_of(draft, tokens, acceptance)
 
 
 def _readable(side: Side, *, limited: bool) -> dict[str, object]:

@@ -30,8 +30,7 @@ class Linear:
 
 
 def served(scheduler, requests, clients=None, times=(), engines=1):
-    played = play([(Linear(), scheduler, engines)], requests, clients=clients, times=times)
-    return Served(played.requests, played.engines)
+    return Served(requests, play([(Linear(), scheduler, engines)], requests, clients=clients, times=times))
 
 
 def alike(count, output, prompt=PROMPT):
@@ -192,14 +191,14 @@ def test_decoders_of_their_own_never_wait_for_a_prompt():
     """First tokens come from the engine that reads; the second ones after keys and values have crossed the link."""
     output, link = 10, Handover(seconds_a_token=0.5, seconds=0.25)
     kinds = [(Linear(), replace(PLAIN, role="prefill"), 1), (Linear(), replace(PLAIN, role="decode"), 1)]
-    played = play(kinds, alike(12, output), clients=1, handover=link)
-    apart = Served(played.requests, played.engines)
+    alone, many = alike(12, output), alike(40, output)
+    apart = Served(alone, play(kinds, alone, clients=1, handover=link))
     assert apart.time_to_first_token == pytest.approx(0.5 * PROMPT)
     tokens = sum(Linear().decode(1, PROMPT + number)[0] for number in range(1, output))
     assert apart.end_to_end == pytest.approx(0.5 * PROMPT + 0.5 * PROMPT + 0.25 + tokens)
-    played = play(kinds, alike(40, output), clients=4, handover=link)
+    several = Served(many, play(kinds, many, clients=4, handover=link))
     together = served(PLAIN, alike(40, output), 4)
-    assert Served(played.requests, played.engines).percentile("itl", 99) < together.percentile("itl", 99)
+    assert several.percentile("itl", 99) < together.percentile("itl", 99)
 
 
 def test_more_tokens_a_pass_are_fewer_passes():

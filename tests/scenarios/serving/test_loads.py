@@ -44,7 +44,7 @@ def test_lengths_and_times_come_from_files(tmp_path):
     assert (again.prompts, again.outputs, again.arrivals) == ([8, 9, 8], [2, 3, 2], [0.0, 1.5, 3.0])
     assert Arrivals.parse(f"trace={csv}").times(2, np.random.default_rng(0)) == pytest.approx([0.0, 4.314579])
     traced = load_of(**ASKED, arrivals=f"trace={csv}")
-    assert (traced.requests, traced.lengths.path) == (2, csv)
+    assert (traced.requests, traced.lengths.rows) == (2, read_lengths(csv))
 
 
 @pytest.mark.parametrize(("text", "variation"), [("poisson=8/s", 1.0), ("gamma=8/s,cv=2", 2.0), ("even=8", 0.0)])
