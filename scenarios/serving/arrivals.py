@@ -76,7 +76,7 @@ class Arrivals:
             found = self.rows.arrivals
             if len(found) < count:
                 raise ScenarioError(f"{self.path}: has {len(found)} requests; --requests asks for {count}.")
-            return np.sort(np.asarray(found[:count]))
+            return np.asarray(found[:count])
         if self.kind == "even":
             gaps = np.full(count, 1.0 / self.rate)
         else:

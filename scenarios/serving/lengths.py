@@ -82,7 +82,7 @@ class Lengths:
 def read_lengths(path: Path) -> Drawn:
     """Requests of a CSV file or of JSON lines: a column of prompt tokens, one of output tokens, perhaps one of times.
 
-    Raises ScenarioError, naming the file, the row and the column.
+    With times, in their order. Raises ScenarioError, naming the file, the row and the column.
     """
     text = read_text(path, MOST_BYTES)
     rows = _json_lines(text, path) if path.suffix.lower() == ".jsonl" else list(csv.DictReader(io.StringIO(text)))
@@ -98,7 +98,9 @@ def read_lengths(path: Path) -> Drawn:
         _seconds(row.get(times), TIME_NAMES[times], f"{path}, row {number}, '{times}'")
         for number, row in enumerate(rows, 1)
     ]
-    return Drawn(prompts, outputs, [each - arrivals[0] for each in arrivals])
+    order = sorted(range(len(arrivals)), key=arrivals.__getitem__)
+    prompts, outputs = ([column[place] for place in order] for column in (prompts, outputs))
+    return Drawn(prompts, outputs, [arrivals[place] - arrivals[order[0]] for place in order])
 
 
 def _json_lines(text: str, path: Path) -> list[dict[str, Any]]:
@@ -156,7 +158,7 @@ def _repeated(rows: Drawn, count: int) -> Drawn:
     places = [number % length for number in range(count)]
     arrivals = None
     if rows.arrivals is not None:
-        ordered = sorted(rows.arrivals)
-        turn = ordered[-1] + (ordered[-1] / (length - 1) if length > 1 else 1.0)
+        last = rows.arrivals[-1]
+        turn = last + (last / (length - 1) if length > 1 else 1.0)
         arrivals = [rows.arrivals[number % length] + number // length * turn for number in range(count)]
     return Drawn([rows.prompts[place] for place in places], [rows.outputs[place] for place in places], arrivals)

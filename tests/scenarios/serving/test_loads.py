@@ -7,7 +7,7 @@ import pytest
 
 from scenarios.errors import ScenarioError
 from scenarios.serving.arrivals import Arrivals
-from scenarios.serving.lengths import Lengths, read_lengths
+from scenarios.serving.lengths import Drawn, Lengths, read_lengths
 from scenarios.serving.load_generator import generator_of, load_generators
 from scenarios.serving.server import Pools, limits_of, load_of
 
@@ -45,6 +45,13 @@ def test_lengths_and_times_come_from_files(tmp_path):
     assert Arrivals.parse(f"trace={csv}").times(2, np.random.default_rng(0)) == pytest.approx([0.0, 4.314579])
     traced = load_of(**ASKED, arrivals=f"trace={csv}")
     assert (traced.requests, traced.lengths.rows) == (2, read_lengths(csv))
+
+
+def test_a_trace_is_played_in_the_order_of_its_times(tmp_path):
+    """Each request keeps its own lengths."""
+    csv = tmp_path / "mixed.csv"
+    csv.write_text("arrival_s,input_tokens,output_tokens\n9,30,3\n4,10,1\n6,20,2\n")
+    assert read_lengths(csv) == Drawn([10, 20, 30], [1, 2, 3], [0.0, 2.0, 5.0])
 
 
 @pytest.mark.parametrize(("text", "variation"), [("poisson=8/s", 1.0), ("gamma=8/s,cv=2", 2.0), ("even=8", 0.0)])
