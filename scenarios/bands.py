@@ -16,8 +16,8 @@ A band holds the measurement in about 8 of 10 cases. It composes so:
 * Joules are watts times seconds: they carry the error of measured watts, and that of the time that static power is
   spent in; both are independent.
 * A training step has the errors of its kernels on that chip, or those of published steps and layers as a whole (which
-  have theirs in them) where these are wider. Those steps ran a kernel an operator; other strategies have the errors of
-  their own launches beside.
+  have theirs in them, and are half as large again where nobody measured the chip) where these are wider. Those steps
+  ran a kernel an operator; other strategies have the errors of their own launches beside.
 
 Two strategies on the same chips share their kernels, so they share the kernels' errors: if products take 10% longer
 than predicted, they do so in both. Only the part of a family that one strategy has more of counts for the difference.
@@ -127,6 +127,12 @@ def kernel_source(chip: ChipBase, known: Spreads | None = None) -> str:
     return MEASURED if chip.kernels_measured else SIBLING
 
 
+def step_spread(chip: ChipBase, known: Spreads) -> Spread:
+    """The spread of a training step as a whole, on this chip."""
+    steps = known.runs[TRAINING]
+    return steps if kernel_source(chip, known) == MEASURED else steps.widened(SIBLING_WIDTH)
+
+
 def kernel_band(parts: Mapping[str, Quantity], kernels: Mapping[str, Spread]) -> tuple[Quantity, Quantity]:
     """How far below and above the prediction a run may come by its kernels alone, seconds."""
     below = [parts[part] * spread.below for part, spread in kernels.items()]
@@ -147,7 +153,7 @@ def band(
     below, above = kernel_band(parts, kernel_spreads(chip, phase, known))
     kind = kind_of_run(chip, strategy)
     if phase == "train":
-        steps = known.runs[TRAINING]
+        steps = step_spread(chip, known)
         below, above = np.maximum(below, whole * steps.below), np.maximum(above, whole * steps.above)
     if phase != "train" or kind != PER_OPERATOR:
         run, overhead = known.runs[kind], sum(parts[part] for part in OVERHEAD_PARTS)
@@ -185,7 +191,7 @@ def _unsure(chip: ChipBase, one: pd.Series, other: pd.Series) -> float:
     """Seconds by which the difference of two strategies may be wrong, from what they do not share."""
     known, phase = spreads(), str(one["phase"])
     kinds = [kind_of_run(chip, row["strategy"]) for row in (one, other)]
-    steps = known.runs[TRAINING].widest if phase == "train" else 0.0
+    steps = step_spread(chip, known).widest if phase == "train" else 0.0
     terms = [
         (one[f"{part}_s"] - other[f"{part}_s"]) * max(spread.widest, steps)
         for part, spread in kernel_spreads(chip, phase, known).items()
