@@ -20,8 +20,8 @@ from chips.spec import Gpu
 
 Places = NDArray[np.intp]
 FEW_SPLITS = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-"""Parts of k that even out the last wave where there are almost as many tiles as the chip takes at once."""
-FILLING_SPLITS = 2  # and as many as fill the chip once, with one or with all resident tiles
+"""Parts of k that even out the last wave where there are almost as many tiles as the chip takes at once. Others fill
+the chip once, with one or with all resident tiles."""
 POWER_WINDOW = 0.75e-3
 """Seconds in which a benchmark's repeated call meets the power limit: on an H100, 60 us do not and 2 ms do."""
 INSTRUCTION_BYTES = 32.0
@@ -108,16 +108,13 @@ class Products:
 
     def start(self, tiles: Tiles) -> float:
         """Seconds until the first operands are there."""
-        return tiles.startup_seconds + self.chip.generation.matmul.memory_latency_cycles / self._clock
-
-    @property
-    def _clock(self) -> float:
-        return self.chip.compute.highest_clock_hz
+        latency = self.chip.generation.matmul.memory_latency_cycles
+        return tiles.startup_seconds + latency / self.chip.compute.highest_clock_hz
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """Kernels, one after the other: which product (``place``) each is for, its ``tile`` and parts of k (``split``).
+    """Kernels, one after the other, each for the product at ``place``.
 
     Seconds: ``work`` of the busiest streaming multiprocessor, its ``chain`` of dependent steps, ``l2``, ``hbm``,
     ``reduction`` of the parts, ``store`` of a tile. ``read_bytes`` from HBM; ``worked``: operations, of 16 bits.
@@ -125,8 +122,6 @@ class Kernels:
     """
 
     place: Places
-    tile: Places
-    split: Floats
     work: Floats
     chain: Floats
     l2: Floats
@@ -146,16 +141,15 @@ def fastest(products: Products, tiles: Tiles) -> tuple[Kernels, Floats]:
     """The fastest kernel of every product, and its seconds."""
     result_tiles = products.count[:, None] * np.ceil(products.m[:, None] / tiles.rows)
     result_tiles = result_tiles * np.ceil(products.n[:, None] / tiles.columns)
-    pairs = np.indices(result_tiles.shape).reshape(2, -1)
-    reached = np.full(products.m.size, np.inf)
-    if tiles.rows.size > 1 and pairs.shape[1] > FEW_PAIRS:
+    if tiles.rows.size > 1 and result_tiles.size > FEW_PAIRS:
         # What the tile of the least bound reaches, no other tile needs to be priced above.
         least = least_seconds(products, tiles, result_tiles)
         kernels = _kernels(products, tiles, result_tiles, np.arange(products.m.size), np.argmin(least, axis=1))
         reached = _least_of_each(kernels, _seconds(products, kernels)) * (1.0 + ROUNDING)
-        pairs = np.array(np.nonzero(least <= reached[:, None]))
-    kernels = _kernels(products, tiles, result_tiles, *pairs)
-    kernels = kernels[kernels.unlimited <= reached[kernels.place]]
+        kernels = _kernels(products, tiles, result_tiles, *np.nonzero(least <= reached[:, None]))
+        kernels = kernels[kernels.unlimited <= reached[kernels.place]]
+    else:
+        kernels = _kernels(products, tiles, result_tiles, *np.indices(result_tiles.shape).reshape(2, -1))
     seconds = _seconds(products, kernels)
     found = np.flatnonzero(seconds == _least_of_each(kernels, seconds)[kernels.place])
     _, chosen = np.unique(kernels.place[found], return_index=True)
@@ -227,7 +221,7 @@ def _kernels(products: Products, tiles: Tiles, result_tiles: Floats, place: Plac
     unlimited += start + products.small_seconds[place]
     tile_flops = items * steps_each * (coefficients.step_bytes / products.element * rows * columns * 2.0)
     worked = (products.flops[place] * (1.0 - ZEROS) + tile_flops * ZEROS) * products.element / 2.0
-    return Kernels(place, tile, split, work, chain, l2, hbm, reduction, store / clock, read_bytes, worked, unlimited)
+    return Kernels(place, work, chain, l2, hbm, reduction, store / clock, read_bytes, worked, unlimited)
 
 
 def _seconds(products: Products, kernels: Kernels) -> Floats:

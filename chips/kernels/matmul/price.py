@@ -79,10 +79,9 @@ def price_matmul(
             tiles = tiles_of(chip, precision, exact=exact, stored_bits=stored_bits, row_bytes=row_bytes)
             chunk = max(1, int(ARRAY_BYTES / flat.itemsize / tiles.rows.size))
             groups += [(places[first : first + chunk], tiles) for first in range(0, max(places.size, 1), chunk)]
-    parts = []
+    parts, element, splits = [], ELEMENT_BYTES[precision], library == "cublas"
     for places, tiles in groups:
         rows, columns, depth, many = flat[:, places]
-        element, splits = ELEMENT_BYTES[precision], library == "cublas"
         products = Products(chip, rows, columns, depth, many, element, weight_element, weights_in_turn, splits)
         parts.append(_price(products, tiles, precision))
     back = np.argsort(np.concatenate([places for places, _ in groups]))
@@ -128,9 +127,9 @@ def _by_row_bytes(flat: Floats, precision: Precision) -> list[tuple[float, NDArr
     """
     row_bytes = np.full(flat.shape[1], WHOLE_ROW_BYTES)
     if precision != "nvfp4":
-        for least in (WHOLE_ROW_BYTES, PIECE_BYTES):
-            odd = (flat[1:3] * ELEMENT_BYTES[precision] % least).any(axis=0)
-            row_bytes[odd] = PIECE_BYTES if least == WHOLE_ROW_BYTES else ELEMENT_BYTES[precision]
+        element = ELEMENT_BYTES[precision]
+        for least, otherwise in ((WHOLE_ROW_BYTES, PIECE_BYTES), (PIECE_BYTES, element)):
+            row_bytes[(flat[1:3] * element % least).any(axis=0)] = otherwise
     if (row_bytes == WHOLE_ROW_BYTES).all():
         return [(WHOLE_ROW_BYTES, np.arange(flat.shape[1]))]
     return [(float(size), np.flatnonzero(row_bytes == size)) for size in np.unique(row_bytes)]

@@ -3,7 +3,7 @@
 A work item is one tile of the result over one part of the inner dimension k. It walks over k in steps of 64 or
 128 bytes: load two operand tiles, multiply, accumulate in registers; at its end it stores its tile. Belongs here:
 what one work item needs from one streaming multiprocessor. How items fill the chip and share its memories is in
-``matmul``.
+``kernels``.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ word [inferred from Marlin's algorithm: Frantar et al., arXiv 2408.11743]."""
 
 @dataclass(frozen=True)
 class Tiles:
-    """Every tile shape that fits; each field is an array over tile shapes. Times are in clock cycles.
+    """Every tile shape that fits; fields are arrays over tile shapes, or alike for all. Times are in clock cycles.
 
     ``rows``, ``columns``: of the result. ``resident``: tiles side by side on one streaming multiprocessor.
     ``multiply``: the matrix unit, a step over k. ``feed``: shared memory to the matrix unit and L2 to shared memory.
@@ -156,18 +156,17 @@ def serving_kernels(
     Each of its tiles waits for its operands at every step.
     """
     coefficients = chip.generation.matmul
-    band = np.searchsorted([most for most, _, _ in coefficients.serving_tiles[:-1]], m)
     scaled = precision == "nvfp4"
+    bands = ((1, SCALED_SIDE, SCALED_SIDE),) if scaled else coefficients.serving_tiles
+    band = np.searchsorted([most for most, _, _ in bands[:-1]], m)
     odd = (m % ROWS_TOGETHER != 0) & (not scaled)
-    for number, (_, rows, columns) in enumerate(coefficients.serving_tiles):
-        if scaled:
-            rows = columns = SCALED_SIDE
+    largest = max(rows * columns for _, rows, columns in bands)
+    rate, start = coefficients.serving_store_bytes_per_clock, coefficients.serving_startup_seconds
+    for number, slower in sorted(set(zip(band.tolist(), odd.tolist(), strict=True))):
+        _, rows, columns = bands[number]
         tiles = tiles_like(chip, precision, np.array([float(rows)]), np.array([float(columns)]), exact=exact)
-        wide = columns * rows == max(height * width for _, height, width in coefficients.serving_tiles)
-        rate = coefficients.serving_store_bytes_per_clock
-        for slower in (False, True):
-            multiply = tiles.multiply * (coefficients.serving_odd_rows if slower and wide else 1.0)
-            step = np.maximum(multiply + coefficients.serving_step_cycles, tiles.feed)
-            start = coefficients.serving_startup_seconds
-            places = np.flatnonzero((band == number) & (odd == slower))
-            yield places, replace(tiles, multiply=multiply, step=step, result_rate=rate, startup_seconds=start)
+        slowed = slower and rows * columns == largest
+        multiply = tiles.multiply * (coefficients.serving_odd_rows if slowed else 1.0)
+        step = np.maximum(multiply + coefficients.serving_step_cycles, tiles.feed)
+        places = np.flatnonzero((band == number) & (odd == slower))
+        yield places, replace(tiles, multiply=multiply, step=step, result_rate=rate, startup_seconds=start)
