@@ -44,13 +44,11 @@ numbers at 785 on an H200, whose power goes with the clock's cube: (785 / 894)^3
 class ProcessEnergy(NamedTuple):
     """Joules of arithmetic and on-chip memory at one process node, at nominal voltage."""
 
-    int8_add: float
     int8_multiply: float
     int32_add: float
     bf16_multiply: float
     fp32_add: float
     fp32_multiply: float
-    sram_8kb_byte: float
     sram_32kb_byte: float
     sram_1mb_byte: float
 

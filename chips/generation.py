@@ -100,7 +100,7 @@ class CollectiveCoefficients(Coefficients):
     host_efficiency: Fraction
     """what large transfers between cards reach of the bandwidth of their PCIe slots."""
     peer_efficiency: Fraction
-    """what the direct loads of a one-shot or two-shot kernel, 16 bytes each, reach of it."""
+    """what the direct loads of a one-shot or two-shot kernel, 16 bytes each, reach of the link's bandwidth."""
     stage_peer: SecondsOrNone
     """what every peer adds to the barrier between the stages of a two-shot kernel: behind its fence, all sums of the
     first stage are seen."""
@@ -127,7 +127,7 @@ class CollectiveCoefficients(Coefficients):
     host_window_bytes: Annotated[
         Bytes, Source("2 channels x 128 KiB a step: NCCL's chunk between peers over PCIe, a quarter of NVLink's")
     ] = 262144
-    """the same over PCIe."""
+    """what NCCL's channels hold in flight a step over PCIe, which has to fill once."""
     host_detour: Seconds
     """what a hop costs more when it goes through the host (PCIe) instead of NVLink."""
     network_software: Seconds
@@ -149,6 +149,8 @@ class CollectiveCoefficients(Coefficients):
 
 
 AttentionKernel = Literal["flash_attention_2", "flash_attention_3", "trtllm_gen", "flashinfer", "triton"]
+OVERLAPS = frozenset[AttentionKernel]({"flash_attention_3", "trtllm_gen"})
+"""Kernels whose products run beside the softmax of another tile; in the others a tile alone takes them in turn."""
 """Published kernels; what each does is told in ``chips.kernels.attention``."""
 
 
@@ -219,7 +221,7 @@ class AttentionCoefficients(Coefficients):
     @property
     def asynchronous(self) -> bool:
         """Whether the kernel computes scores and softmax of different tiles at once, or of one in turn."""
-        return self.kernel in ("flash_attention_3", "trtllm_gen")
+        return self.kernel in OVERLAPS
 
 
 class MatmulCoefficients(Coefficients):

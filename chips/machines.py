@@ -34,7 +34,7 @@ class Machine(Frozen):
     instruction_lanes: Annotated[int, Field(ge=0, le=2**24)]
     instructions: Amount
     operand_bytes: Amount
-    sram: Literal["sram_8kb_byte", "sram_32kb_byte", "sram_1mb_byte"]
+    sram: Literal["sram_32kb_byte", "sram_1mb_byte"]
     arithmetic: Amount
 
 
@@ -79,10 +79,12 @@ def spent_on(machine: Machine, work: Work, nanometres: float, memory: MemoryKind
     lanes = machine.instruction_lanes
     arithmetic = work.multiply_adds * node.multiply_add(precision) + work.lane_operations * node.fp32_add
     moved = machine.operand_bytes * (work.multiply_adds + work.lane_operations) * getattr(node, machine.sram)
-    issued = (work.multiply_adds * machine.instructions + work.lane_operations) * instruction / lanes if lanes else 0.0
+    issued = 0.0
     if lanes > MATRIX_LANES:
         # Its multiply-adds are steered by what a matrix instruction takes, all else by instructions of a warp.
         issued = INSTRUCTION_OVERHEAD * (work.multiply_adds * node.multiply_add(precision) + moved)
         issued += work.lane_operations * instruction / WARP_LANES
+    elif lanes:
+        issued = (work.multiply_adds * machine.instructions + work.lane_operations) * instruction / lanes
     memory_joules = work.memory_bytes * memory_joules_per_byte(memory)
     return Spent(issued, moved, memory_joules, arithmetic * machine.arithmetic)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from functools import cache, reduce
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from pydantic import Field
 
@@ -353,6 +353,7 @@ class Systolic(ChipBase):
         return array_events(self.energy, self.memory.kind, self.power_watts, precision, moved, 1.0, ("sram_32kb_byte",))
 
 
+SomeChip = TypeVar("SomeChip", Gpu, Dataflow)
 ChipSpec = Annotated[Gpu | Dataflow | Systolic, Field(discriminator="kind")]
 
 

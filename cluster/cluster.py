@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 
 from chips.clock.time import Picoseconds, plain
 from chips.clock.timeline import Time, Timeline
-from chips.spec import Dataflow, Gpu, Link, Systolic
+from chips.spec import Dataflow, Gpu, Link, SomeChip, Systolic
 from cluster.communicator import Communicator
 from cluster.variation import Factors, Resource, Slowdown
-
-SomeChip = TypeVar("SomeChip", Gpu, Dataflow)
 
 
 @dataclass(frozen=True, eq=False)

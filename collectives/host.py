@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from chips.spec import Link
+from chips.spec import Link, SomeChip
 
 PAIR = 2
 SOCKETS = 2
@@ -17,6 +17,13 @@ SOCKETS = 2
 def is_staged(link: Link, ranks: int) -> bool:
     """Whether the bytes of a group of ``ranks`` pass through the memory of its host, not from card to card."""
     return link.topology == "host" and link.peers is not None and min(ranks, link.domain) > link.peers
+
+
+@cache
+def in_group(chip: SomeChip, ranks: int) -> SomeChip:
+    """``chip`` with its link as a group of ``ranks`` neighbours uses it."""
+    link = group_link(chip.link, ranks)
+    return chip if link == chip.link else chip.model_copy(update={"link": link})
 
 
 @cache

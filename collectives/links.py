@@ -16,7 +16,7 @@ from chips.spec import Dataflow, Gpu, load_chip
 from collectives.algorithms import ALGORITHMS
 from collectives.bound import bound_seconds
 from collectives.errors import CollectiveError
-from collectives.host import group_link
+from collectives.host import in_group
 from collectives.price import price
 from collectives.routing import MissingLink
 from collectives.schedule import Schedule
@@ -62,7 +62,7 @@ def links_of(name: str, count: int) -> Links:
     chip = load_chip(name)
     if not isinstance(chip, Gpu | Dataflow):
         raise CollectiveError(f"{chip.name} works alone; choose a GPU or a dataflow chip of `loopline chips`.")
-    chip = chip.model_copy(update={"link": group_link(chip.link, count)})
+    chip = in_group(chip, count)
     link = chip.link.model_copy(update={"bandwidth": chip.link_efficiency * chip.link.bandwidth})
     costs = Costs(reduce_seconds_per_byte=PASSES_OF_A_SUM / chip.memory.bandwidth)
     return Links(name, chip, count, topology_of(link, count, chip.hop_latency + chip.hop_detour), costs)

@@ -2,8 +2,8 @@
 
 Clocks are int64 picoseconds and follow the recurrence of ``step_times``. It depends on differences of clocks alone, so
 the steps of a phase need not be walked one by one: ranks that are alike and ready together stay together; where each
-passes to one neighbour, all steps are one maximum over a window (``_shift_steps``); elsewhere, clocks that have come to
-move alike do so for ever.
+passes to one neighbour, to both, or to all others, all steps are one maximum (``_shift_steps``, ``_spread_steps``,
+``_meet_steps``); elsewhere, clocks that have come to move alike do so for ever.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def price(
     phases, chunk_bytes = plan(schedule, topology), schedule.chunk_bytes(payload_bytes)
     costs = Costs(step_seconds, reduce_seconds_per_byte)
     if ready_ps is None and not schedule.streamed and all(phase.alike for phase in phases):
-        finish = sum(phase.count * phase.together_ps(chunk_bytes, costs) for phase in phases)
+        # A message of its own takes a rank no longer to send than to have arrived at another that is alike.
+        finish = sum(phase.count * phase.alike_ps(chunk_bytes, costs, False)[1] for phase in phases)
         return np.full(schedule.ranks, finish, dtype=np.int64)
     clocks = _first_clocks(schedule, ready_ps)
     for phase in phases:
@@ -115,6 +116,8 @@ def _phase_end(clocks: Clocks, phase: PhasePlan, chunk_bytes: int, costs: Costs,
     if phase.alike and phase.pattern == "two_ways":
         return _spread_steps(clocks, phase, *phase.alike_ps(chunk_bytes, costs, streamed))
     step = phase.step_times(chunk_bytes, costs, streamed)
+    if phase.count == 1:
+        return _advance(clocks, step)
     if phase.pattern == "permutation" and np.ptp(step.staying[:-1]) == 0:
         return _shift_steps(clocks, step, phase.count)
     return _walk_steps(clocks, step, phase.count)

@@ -83,13 +83,6 @@ class PhasePlan:
         arriving = costs.step_seconds + self.latency + size * self.load / self.bandwidth + reducing[self.destination]
         return StepTimes(self.source, self.destination, seconds_to_ps(staying), seconds_to_ps(arriving))
 
-    def together_ps(self, chunk_bytes: int, costs: Costs) -> int:
-        """One step of ranks that are ``alike`` and ready together: the first rank's and first message's times."""
-        reducing = costs.reduce_seconds_per_byte * (chunk_bytes * self.added.item(0))
-        transfer = chunk_bytes * self.load.item(0) / self.bandwidth.item(0)
-        # A message of its own takes a rank no longer to send than to have arrived at another that is alike.
-        return seconds_to_ps(costs.step_seconds + self.latency.item(0) + transfer + reducing)
-
     def alike_ps(self, chunk_bytes: int, costs: Costs, streamed: bool) -> tuple[int, int]:
         """``staying`` and ``arriving`` of ranks that are ``alike``, as ``step_times`` has them."""
         size = 0 if streamed else chunk_bytes

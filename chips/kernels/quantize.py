@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chips.kernels.kernel_time import LATENCY, KernelTime
+from chips.kernels.matmul.kernels import missing_bytes
 from chips.kernels.vector import price_vector
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
@@ -21,7 +22,7 @@ Scales = Literal["static", "tensor", "row", "block"]
 """Of activations: one for all tensors, known before; one a tensor; one a row (token); one a block of a row."""
 Library = Literal["vllm", "trtllm"]
 Floats = NDArray[np.float64]
-INPUT_BYTES = 2.0
+INPUT_BYTES = ELEMENT_BYTES["bf16"]
 ROW_BLOCKS = 8.0
 """Thread blocks of 256 threads on a streaming multiprocessor, each of which takes a row."""
 ROW_VALUES = 2048.0
@@ -99,7 +100,7 @@ def _pass(chip: Gpu, read: Floats, written: Floats, operations: Floats, turns: A
     """
     vector, moved = chip.generation.vector, read + written
     kept = vector.resident_share * chip.on_chip.l2_bytes
-    gone = np.clip(2.0 * (moved - kept), 0.0, moved) - np.maximum(moved - kept, 0.0)
+    gone = missing_bytes(moved, kept) - np.maximum(moved - kept, 0.0)
     time = price_vector(chip, read, written, operations)
     again = gone / (chip.memory.bandwidth * vector.memory_efficiency)
     turn = (vector.l2_latency_cycles + vector.reduction_cycles) / chip.compute.highest_clock_hz

@@ -8,8 +8,7 @@ and ``direct`` (one-shot, two-shot and in-switch kernels).
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
-from typing import TypeVar, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,12 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from chips.spec import Dataflow, Gpu
 from collectives.bound import bound_seconds
 from collectives.collective_time import HOST, LATENCY, CollectiveTime, Library, Mode, Operation
-from collectives.host import group_link
+from collectives.host import in_group
 from collectives.libraries.candidate import Candidate, Seconds
 from collectives.libraries.direct import direct_candidates, streamed_all_reduce, streamed_candidates
 from collectives.libraries.nccl import nccl_candidates
-
-SomeChip = TypeVar("SomeChip", Gpu, Dataflow)
 
 __all__ = ["CollectiveTime", "measured_seconds", "price_collective", "streamed_all_reduce"]
 
@@ -60,7 +57,7 @@ def price_collective(
     if ranks == 1:
         nothing = np.zeros_like(payload)
         return CollectiveTime(nothing, nothing, np.full(payload.shape, "none"), np.full(payload.shape, LATENCY))
-    chip = _in_group(chip, ranks)
+    chip = in_group(chip, ranks)
     if isinstance(chip, Dataflow):
         candidates = streamed_candidates(chip, operation, ranks, payload)
     else:
@@ -95,13 +92,6 @@ def measured_seconds(
     time = price_collective(chip, operation, ranks, payload_bytes, library=library, mode=mode, algorithm=algorithm)
     seconds = time.seconds
     return seconds + chip.generation.launch.graph_gap if mode == "graph" else seconds
-
-
-@cache
-def _in_group(chip: SomeChip, ranks: int) -> SomeChip:
-    """``chip`` with its link as a group of ``ranks`` uses it."""
-    link = group_link(chip.link, ranks)
-    return chip if link == chip.link else chip.model_copy(update={"link": link})
 
 
 def _gpu_candidates(chip: Gpu, operation: Operation, ranks: int, payload: Seconds, library: Library) -> list[Candidate]:

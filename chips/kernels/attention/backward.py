@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from chips.generation import AttentionKernel
-from chips.kernels.attention.kernels import OVERLAPS
+from chips.generation import OVERLAPS, AttentionKernel
 from chips.kernels.attention.plan import AttentionPlan
 from chips.kernels.attention.shape import QUERY_BYTES, AttentionShape, Floats
 from chips.kernels.attention.tiles import TileTime

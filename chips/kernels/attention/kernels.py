@@ -22,8 +22,6 @@ from chips.spec import Gpu, KvPrecision, Precision
 MOST_CHIPS = 256
 FLASHINFER_HEADS = (64.0, 128.0, 256.0, 512.0)
 
-OVERLAPS = frozenset[AttentionKernel]({"flash_attention_3", "trtllm_gen"})
-"""Kernels whose products run beside the softmax of another tile; in the others a tile alone takes them in turn."""
 PACKS = frozenset[AttentionKernel]({"flash_attention_3", "flashinfer", "triton"})
 """Kernels in which query heads that share keys fill a tile together in prefill too, not only in decode."""
 INTERLEAVES = frozenset[AttentionKernel]({"flashinfer", "triton"})

@@ -1,8 +1,8 @@
 """What attention costs on a GPU: prefill, decode over a KV cache, and the backward pass of training.
 
-FlashAttention priced as every kernel: tiles of query rows over blocks of keys as work items on the streaming
-multiprocessors, waves, and the traffic of keys and values. Includes what the serving library runs beside the kernel:
-the write of new keys and values into the cache, and the reduction over the splits of a long context.
+The published kernels (``kernels``), priced as every kernel: tiles of query rows over blocks of keys as work items on
+the streaming multiprocessors, waves, and the traffic of keys and values. Includes what the serving library runs beside
+the kernel: the write of new keys and values into the cache, and the reduction over the splits of a long context.
 Sources: Dao 2023 (arXiv 2307.08691), Shah et al. 2024 (arXiv 2407.08608), Dao et al. 2023 (Flash-Decoding).
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from chips.energy import ZEROS
 from chips.generation import AttentionKernel
-from chips.kernels.attention.backward import backward_tiles
+from chips.kernels.attention.backward import PRODUCTS, backward_tiles
 from chips.kernels.attention.kernels import INTERLEAVES, products_in, with_cache_in, without_kernel
 from chips.kernels.attention.plan import AttentionPlan, plan_attention
 from chips.kernels.attention.shape import AttentionShape, Floats
@@ -23,7 +23,7 @@ from chips.kernels.attention.tiles import TileTime, choose_tile, time_tile
 from chips.kernels.kernel_time import LATENCY, MEMORY, ON_CHIP_NETWORK, KernelTime
 from chips.spec import ELEMENT_BYTES, Gpu, KvPrecision
 
-BACKWARD_PRODUCTS = 5.0 / 2.0
+BACKWARD_PRODUCTS = PRODUCTS / 2.0
 CACHE_WRITE_THREADS = 512.0
 RESIDENT_THREADS = 2048.0
 SPLIT_OUTPUT_BYTES = 4.0
@@ -297,7 +297,7 @@ def _price_by_heads(chip: Gpu, shape: AttentionShape, resident: bool, writes_cac
         np.where(memory.attention >= reads * idle, MEMORY, ON_CHIP_NETWORK),
         chip.events.joules(
             instructions=shape.flops / 2.0 + shape.scores * _score_instructions(chip),
-            memory_bytes=shape.query_bytes + shape.new_bytes + shape.cached_bytes,
+            memory_bytes=shape.moved_bytes,
             chip_bytes=(shape.group - 1.0) * shape.cached_bytes,
         ),
         chip,
@@ -310,7 +310,7 @@ def _joules(chip: Gpu, shape: AttentionShape, kernel: AttentionKernel, computed:
     return chip.events.joules(
         flops=4.0 * shape.head_dim * scores * ELEMENT_BYTES[products_in(chip, kernel, shape.kv_precision)] / 2.0,
         instructions=scores * _score_instructions(chip),
-        memory_bytes=shape.query_bytes + shape.new_bytes + shape.cached_bytes,
+        memory_bytes=shape.moved_bytes,
     )
 
 
@@ -340,7 +340,7 @@ def _bound(chip: Gpu, shape: AttentionShape, kernel: AttentionKernel, resident: 
     """Products over the matrix peak, or bytes that L2 cannot hold over the HBM bandwidth."""
     unpadded = shape.unpadded / shape.head_dim
     fresh = unpadded * (2.0 * shape.new_bytes + shape.query_bytes)
-    all_bytes = unpadded * (shape.new_bytes + shape.query_bytes + shape.cached_bytes)
+    all_bytes = unpadded * shape.moved_bytes
     l2 = chip.on_chip.l2_bytes
     from_hbm = np.maximum(all_bytes - (l2 if resident else np.minimum(l2, fresh)), 0.0)
     peak = chip.peak_flops(products_in(chip, kernel, shape.kv_precision))

@@ -106,6 +106,11 @@ class AttentionShape:
         """Queries and, as many again, the output."""
         return 2.0 * self.batch * self.heads * self.tokens * self.head_dim * QUERY_BYTES
 
+    @property
+    def moved_bytes(self) -> Floats:
+        """Queries, output, keys and values, each once."""
+        return self.query_bytes + self.new_bytes + self.cached_bytes
+
 
 def _padded(head_dim: Floats) -> Floats:
     most = HEAD_DIMENSIONS[-1]

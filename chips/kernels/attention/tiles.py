@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.generation import AttentionKernel
-from chips.kernels.attention.kernels import OVERLAPS, products_in
+from chips.generation import OVERLAPS, AttentionKernel
+from chips.kernels.attention.kernels import products_in
 from chips.kernels.attention.shape import QUERY_BYTES, AttentionShape, Floats
 from chips.kernels.kernel_time import MATRIX_UNIT, ON_CHIP_NETWORK, VECTOR_UNIT
+from chips.kernels.matmul.tiles import SHARED_BYTES_PER_CLOCK
 from chips.spec import ELEMENT_BYTES, Gpu
 
 WARPGROUP_ROWS = 64.0
@@ -42,8 +43,6 @@ TRITON_CONVERTING = 2.6
 head dimension 192, L40S and B200 FP8 caches."""
 GROUPED_ROWS = (8.0, 64.0)
 """TensorRT-LLM's decode tiles: a power of two that holds the query heads of a key-value head."""
-SHARED_BYTES_PER_CLOCK = 128.0
-"""What the matrix unit reads of shared memory: 32 banks of 4 bytes."""
 
 
 @dataclass(frozen=True)

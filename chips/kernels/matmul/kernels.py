@@ -89,13 +89,13 @@ class Products:
         """That come from HBM if every byte of the operands is read once."""
         share, turns = self.chip.generation.matmul.weight_share, self.weights_in_turn
         kept_weights = share * self.chip.on_chip.l2_bytes / turns if turns else 0.0
-        return _missing(self.activation_bytes, self.kept_bytes) + _missing(self.weight_bytes, kept_weights)
+        return missing_bytes(self.activation_bytes, self.kept_bytes) + missing_bytes(self.weight_bytes, kept_weights)
 
     @cached_property
     def write_seconds(self) -> Floats:
         """In which HBM takes what L2 does not hold of the result."""
         coefficients = self.chip.generation.matmul
-        written = _missing(self.output_bytes, coefficients.output_share * self.chip.on_chip.l2_bytes)
+        written = missing_bytes(self.output_bytes, coefficients.output_share * self.chip.on_chip.l2_bytes)
         return written / (self.chip.memory.bandwidth * coefficients.write_efficiency)
 
     @cached_property
@@ -295,7 +295,7 @@ def starved(chip: Gpu, on_chip: Floats, hbm: Floats) -> Floats:
     return lost
 
 
-def _missing(operand_bytes: Floats, kept_bytes: float) -> Floats:
+def missing_bytes(operand_bytes: Floats, kept_bytes: float) -> Floats:
     """Bytes of an operand that come from HBM although L2 keeps ``kept_bytes``: none of one that fits.
 
     Of a larger one, the least recently used rows are gone when they come up again: at twice the size nothing is left.

@@ -14,7 +14,7 @@ from llama_examples import LargeRandomWeights, tiny_config, write_folder, write_
 from results.errors import LooplineError
 from scenarios.errors import ScenarioError
 from scenarios.llama import open_vocabulary, open_weights
-from scenarios.llama.vocabularies.bounded import bounded
+from scenarios.llama.vocabularies.bounded import TOO_LONG, TOO_MUCH, bounded
 from scenarios.llama.weights import WeightSource
 from scenarios.workload.gguf_file import GgufFile
 from scenarios.workload.model import load_model, tensor_parallel_counts
@@ -179,7 +179,8 @@ def test_a_tokenizer_that_grows_text_without_end_is_stopped(tmp_path: Path, part
     write_folder(tmp_path, SMALL)
     grow = [{"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}] * 20
     changed(tmp_path, "tokenizer.json", **{part: {"type": "Sequence", f"{part}s": grow}})
-    with pytest.raises(ScenarioError, match="256 MiB of memory" if part == "normalizer" else "64 times as long"):
+    # A normalizer grows until it meets a limit; on a slow machine that of time comes first.
+    with pytest.raises(ScenarioError, match=f"{TOO_MUCH}|{TOO_LONG}" if part == "normalizer" else "64 times as long"):
         open_vocabulary(open_weights(str(tmp_path))).encode("a" * 20)
 
 
