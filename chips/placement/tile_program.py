@@ -24,7 +24,7 @@ def tile_program(program: Callable[..., None], chip: Dataflow, **shapes: Shape) 
 
     Raises TileError on the program's mistakes, with file and line.
     """
-    from chips.tiles.compiler import executions, tile_bytes, total
+    from chips.tiles.compiler import executions, moved_bytes, total
     from chips.tiles.language import TileError, trace
     from chips.tiles.stages import bodies
 
@@ -60,7 +60,7 @@ def tile_program(program: Callable[..., None], chip: Dataflow, **shapes: Shape) 
             every = tuple(sorted({*before, *readers}))
             buffers[key] = Buffer(passed.source, size * rate, size, source, every, max(every, default=max(source, 0)))
     kept = tuple(buffer for buffer in buffers.values() if buffer.source != OUTSIDE or buffer.readers)
-    memory = total(found, lambda operation: tile_bytes(operation) if operation.kind in ("load", "store") else 0)
+    memory = total(found, moved_bytes)
     return FusedProgram(found.name, tuple(stages), kept, "pipelined", passes, memory / passes)
 
 

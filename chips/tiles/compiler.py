@@ -94,9 +94,14 @@ def tile_bytes(operation: Operation) -> int:
     return prod(operation.shape) * ELEMENT_BYTES
 
 
-def total(found: Trace, count: Callable[[Operation], int]) -> int:
+def moved_bytes(operation: Operation) -> float:
+    """Bytes of a load's or store's tile that cross the memory: of masked tiles their part of the tensor, on average."""
+    return tile_bytes(operation) * operation.inside if operation.kind in ("load", "store") else 0.0
+
+
+def total(found: Trace, count: Callable[[Operation], float]) -> int:
     """A count summed over all executions of all operations."""
-    return sum(count(operation) * executions(operation.loop) for operation in found.operations)
+    return round(sum(count(operation) * executions(operation.loop) for operation in found.operations))
 
 
 def check_tiles(found: Trace, room: int, memory: str) -> None:

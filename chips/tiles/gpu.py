@@ -18,7 +18,7 @@ from chips.kernels.attention.price import POWER_WINDOW as ATTENTION_WINDOW
 from chips.kernels.matmul.kernels import POWER_WINDOW, unhidden
 from chips.pipeline.metapipeline import Buffer, Metapipeline, Stage
 from chips.spec import Gpu
-from chips.tiles.compiler import Compiled, check_tiles, executions, tile_bytes, total
+from chips.tiles.compiler import Compiled, check_tiles, executions, moved_bytes, tile_bytes, total
 from chips.tiles.language import Loop, Operation, TileError, Trace
 from chips.tiles.warps import Warps, cycles_of, warps_of
 
@@ -41,9 +41,9 @@ def compile_gpu(found: Trace, chip: Gpu, asynchronous: bool) -> Compiled:
         clock = chip.compute.clock_hz  # at which attention's coefficients hold
     built = [_phase(loop, beside, chip, clock, asynchronous) for loop, beside in _phases(found)]
     loads = total(
-        found, lambda operation: tile_bytes(operation) // _shared_by(operation, chip) if operation.kind == "load" else 0
+        found, lambda operation: moved_bytes(operation) / _shared_by(operation, chip) if operation.kind == "load" else 0
     )
-    stores = total(found, lambda operation: tile_bytes(operation) if operation.kind == "store" else 0)
+    stores = total(found, lambda operation: moved_bytes(operation) if operation.kind == "store" else 0)
     unique = sum(prod(tensor.shape) * 2 for tensor in found.tensors if not tensor.stores)
     memory = unique + stores
     hbm = unique / chip.streaming_bandwidth + stores / (chip.memory.bandwidth * coefficients.write_efficiency)

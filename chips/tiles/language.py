@@ -53,7 +53,8 @@ class Loop:
 @dataclass(eq=False, repr=False)
 class Operation:
     """One operation of a trace. ``flop``: in the matrix unit; ``vector``: instructions over elements, outside it;
-    ``exponentials`` apart. ``depth``: what an explicit buffer asks for. ``shared_by``: thread blocks a load serves."""
+    ``exponentials`` apart. ``depth``: what an explicit buffer asks for. ``shared_by``: thread blocks a load serves.
+    ``inside``: of a load or store, the part of its tiles that lies in the tensor, over all tiles that cover it."""
 
     kind: Kind
     name: str
@@ -68,6 +69,7 @@ class Operation:
     depth: int | None = None
     shared_by: int = 1
     memory: int | None = None
+    inside: float = 1.0
     carried: list[Operation] = field(default_factory=list)
 
 
@@ -155,7 +157,8 @@ def same_sides(*sides: tuple[Tensor, int]) -> int:
 def load_tile(tensor: Tensor, shape: Shape, at: Shape, row_par: int | None = None, shared_by: int = 1) -> Tile:
     """Copy one tile of ``tensor`` onto the chip: the one in row ``at[0]`` and column ``at[1]`` of its tiling.
 
-    A tile that ends beyond the tensor is masked: zeros lie there, and it takes as long as a whole one.
+    A tile that ends beyond the tensor is masked: zeros lie there. It is computed with as long as a whole one, and only
+    what lies in the tensor is moved.
     """
     rows, columns = _window(tensor, shape, at)
     value = None
@@ -165,7 +168,7 @@ def load_tile(tensor: Tensor, shape: Shape, at: Shape, row_par: int | None = Non
         value = np.pad(inside, beyond) if inside.shape != shape else inside
     made = _record(
         "load", f"load {tensor.name}", shape, row_par=row_par, shared_by=shared_by, memory=id(tensor),
-        after=tuple(tensor.stores),
+        after=tuple(tensor.stores), inside=_inside(tensor, shape),
     )  # fmt: skip
     return Tile(shape, value, made)
 
@@ -176,7 +179,15 @@ def store_tile(tensor: Tensor, tile: Tile, at: Shape, row_par: int | None = None
     if tensor.value is not None and tile.value is not None:
         inside = tensor.value[rows, columns]
         inside[:] = tile.value[: inside.shape[0], : inside.shape[1]]
-    made = _record("store", f"store {tensor.name}", tile.shape, tile, row_par=row_par, memory=id(tensor))
+    made = _record(
+        "store",
+        f"store {tensor.name}",
+        tile.shape,
+        tile,
+        row_par=row_par,
+        memory=id(tensor),
+        inside=_inside(tensor, tile.shape),
+    )
     if made is not None:
         tensor.stores.append(made)
 
@@ -311,7 +322,7 @@ def trace(program: Callable[..., None], **shapes: Shape) -> Trace:
 def _record(
     kind: Kind, name: str, shape: Shape, *tiles: Tile, after: tuple[Operation, ...] = (), flop: int = 0,
     vector: int = 0, exponentials: int = 0, row_par: int | None = None, depth: int | None = None, shared_by: int = 1,
-    memory: int | None = None,
+    memory: int | None = None, inside: float = 1.0,
 ) -> Operation | None:  # fmt: skip
     place = _place()
     if row_par is not None and row_par < 1:
@@ -321,8 +332,9 @@ def _record(
         return None
     inputs = (*(tile.made_by for tile in tiles if tile.made_by is not None), *after)
     made = Operation(
-        kind, name, place, active.loop, shape, inputs, flop, vector, exponentials, row_par, depth, shared_by, memory
-    )
+        kind, name, place, active.loop, shape, inputs, flop, vector, exponentials, row_par, depth, shared_by, memory,
+        inside,
+    )  # fmt: skip
     active.loop.body.append(made)
     active.operations.append(made)
     return made
@@ -342,6 +354,11 @@ def _window(tensor: Tensor, shape: Shape, at: Shape) -> tuple[slice, slice]:
             f"which is {_size(tensor.shape)}."
         )
     return slice(rows, rows + shape[0]), slice(columns, columns + shape[1])
+
+
+def _inside(tensor: Tensor, shape: Shape) -> float:
+    """Elements of a tensor over those of the tiles that cover it."""
+    return math.prod(side / (cdiv(side, tile) * tile) for side, tile in zip(tensor.shape, shape, strict=True))
 
 
 def _place() -> str:

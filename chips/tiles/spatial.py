@@ -10,7 +10,7 @@ from math import ceil
 from chips.clock.timeline import seconds_to_ps
 from chips.pipeline.metapipeline import Metapipeline, Stage
 from chips.spec import Dataflow
-from chips.tiles.compiler import ELEMENT_BYTES, Compiled, check_tiles, executions, tile_bytes, total
+from chips.tiles.compiler import ELEMENT_BYTES, Compiled, check_tiles, executions, moved_bytes, tile_bytes, total
 from chips.tiles.language import Operation, TileError, Trace
 from chips.tiles.stages import Body, Step, bodies
 
@@ -33,7 +33,7 @@ def compile_spatial(found: Trace, chip: Dataflow) -> Compiled:
             f"{largest}: the buffers of '{found.name}' take {buffered:,} bytes; {chip.title} has "
             f"{chip.on_chip.total_bytes:,}. The largest is filled here."
         )
-    memory = total(found, lambda operation: tile_bytes(operation) if operation.kind in ("load", "store") else 0)
+    memory = total(found, moved_bytes)
     memory_seconds = memory / chip.streaming_bandwidth
     levels = max(pipelines[id(found.root)].levels.values()) + max(len(body.steps) for body in parts.values())
     fill = chip.timing.memory_latency + levels * chip.timing.stage_latency
@@ -160,11 +160,11 @@ def _stage(step: Step, chip: Dataflow, units: dict[int, int], done: dict[int, Me
         return Stage(step.name, done[id(step.inner)])
     if step.kind in ("load", "store"):
         operation = step.operations[0]
-        rate = chip.streaming_bandwidth
+        seconds = moved_bytes(operation) / chip.streaming_bandwidth
         if operation.row_par:  # memory units over which the program spreads the tile; else as many as the memory needs
             ports = operation.row_par * chip.on_chip.port_bytes_per_clock
-            rate = min(rate, ports * chip.compute.clock_hz)
-        return Stage(step.name, seconds_to_ps(tile_bytes(operation) / rate), engine="HBM")
+            seconds = max(seconds, tile_bytes(operation) / (ports * chip.compute.clock_hz))
+        return Stage(step.name, seconds_to_ps(seconds), engine="HBM")
     clocks = sum(_clocks(operation, units[id(step)], chip) for operation in step.operations)
     return Stage(step.name, seconds_to_ps(clocks / chip.compute.clock_hz))
 
@@ -201,7 +201,7 @@ def _row(
     step: Step, body: Body, chip: Dataflow, units: dict[int, int], pipelines: dict[int, Metapipeline], seconds: float
 ) -> dict[str, object]:  # fmt: skip
     stage = _stage(step, chip, units, pipelines)
-    moved = sum(tile_bytes(operation) for operation in step.operations if step.kind in ("load", "store"))
+    moved = round(sum(map(moved_bytes, step.operations)))
     spent = int(stage.duration_ps) / 1e12
     return {
         "stage": step.name,

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_tile_programs import attention_of, feed_forward_of, norm_of, softmax_of
+from test_tile_programs import attention_of, decoder_example, feed_forward_of, norm_of, softmax_of
 
 from chips.spec import Dataflow, Gpu, load_chip
 from chips.tiles import TileError, compile_program, run
+from chips.tiles.compiler import Compiled
 from chips.tiles.programs.attention import flash_attention
-from chips.tiles.programs.linear import matmul_over_k, matmul_two_pipes, matrix_vector, swiglu
+from chips.tiles.programs.decoder import llama_decoder
+from chips.tiles.programs.linear import difference_products, matmul_over_k, matmul_two_pipes, matrix_vector, swiglu
 from chips.tiles.programs.rows import rms_norm, softmax
 
 sizes = st.integers(1, 70)
@@ -72,14 +74,43 @@ def test_flash_attention(tokens: int, rows: int, keys: int, causal: bool, heads:
         np.testing.assert_allclose(o[:, part], attention_of(q[:, part], k[:, part], v[:, part], causal), rtol=1e-7)
 
 
-@pytest.mark.parametrize("chip", ["h100", "sn40l"])
-@pytest.mark.parametrize("size", [900, 1000, 1024])
-def test_a_masked_tile_costs_what_a_whole_one_does(chip: str, size: int) -> None:
+@settings(max_examples=20)
+@given(sizes, st.integers(1, 40))
+def test_difference_products(m: int, n: int) -> None:
+    x, mean, y = some(m, n), some(1, n), np.zeros((n, n))
+    run(difference_products, x=x, mean=mean, y=y)
+    np.testing.assert_allclose(y, (x - mean).T @ (x - mean), rtol=1e-7, atol=1e-7)
+
+
+@settings(max_examples=10)
+@given(st.integers(1, 40), st.integers(1, 20), st.integers(1, 70), tiles, tiles, tiles)
+def test_llama_decoder(tokens: int, width: int, hidden: int, rows: int, keys: int, columns: int) -> None:
+    tensors, expected = decoder_example(tokens, width, hidden)
+    run(lambda **given: llama_decoder(**given, head_dim=8, rows=rows, keys=keys, columns=columns), **tensors)
+    np.testing.assert_allclose(tensors["y"], expected, rtol=1e-7, atol=1e-7)
+
+
+@settings(max_examples=25)
+@given(st.sampled_from(["h100", "a100", "sn40l"]), st.tuples(*[st.integers(1, 600)] * 3))
+def test_a_masked_tile_takes_the_clocks_of_a_whole_one_and_its_own_bytes(chip: str, size: tuple[int, int, int]) -> None:
     spec = load_chip(chip)
     assert isinstance(spec, Gpu | Dataflow)
-    square = {name: (size, size) for name in "abc"}
-    found = compile_program(lambda a, b, c: matmul_over_k(a, b, c, 128, 128, 128), spec, **square)
-    assert found.flop == 2 * 1024**3
+
+    def compiled(m: int, n: int, k: int) -> Compiled:
+        return compile_program(lambda a, b, c: matmul_over_k(a, b, c, 128, 128, 64), spec, a=(m, k), b=(k, n), c=(m, n))
+
+    m, n, k = size
+    rows, columns, steps = (-(-side // tile) for side, tile in zip(size, (128, 128, 64), strict=True))
+    found, whole = compiled(m, n, k), compiled(rows * 128, columns * 128, steps * 64)
+    assert found.flop == whole.flop == 2 * rows * columns * steps * 128 * 128 * 64
+    moved = m * k + k * n + m * n if isinstance(spec, Gpu) else m * k * columns + k * n * rows + m * n
+    assert found.memory_bytes == pytest.approx(2 * moved, abs=1)
+    assert found.seconds <= whole.seconds
+    computing = [
+        [row["microseconds"] for row in each.stages if row["stage"] in ("consumers", "matmul")]
+        for each in (found, whole)
+    ]
+    assert computing[0] == computing[1]
 
 
 @pytest.mark.parametrize(

@@ -92,26 +92,15 @@ def test_flash_attention(causal: bool, rows: int, keys: int) -> None:
         np.testing.assert_allclose(o[:, part], attention_of(q[:, part], k[:, part], v[:, part], causal))
 
 
-def test_llama_decoder() -> None:
-    """Grouped-query attention: four query heads on two key-value heads."""
-    tokens, width, head, heads, groups, hidden = 64, 32, 8, 4, 2, 64
+def decoder_example(tokens: int, width: int, hidden: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Tensors of a decoder with four query heads of 8 on two key-value heads, and what NumPy makes of them."""
+    head, heads, groups = 8, 4, 2
     x, norm_1, norm_2 = some(tokens, width), some(1, width), some(1, width)
     wq, wk, wv = some(width, heads * head), some(width, groups * head), some(width, groups * head)
     wo, gate, up, down = some(heads * head, width), some(width, hidden), some(width, hidden), some(hidden, width)
     angles = np.arange(tokens)[:, None] / 10000 ** (np.arange(head // 2) / (head // 2))
     angles = np.concatenate([angles, angles], axis=1)
-    cos, sin, y = np.cos(angles), np.sin(angles), np.zeros((tokens, width))
-    scratch = {
-        "q": np.zeros_like(x),
-        "k": np.zeros((tokens, 16)),
-        "v": np.zeros((tokens, 16)),
-        "mixed": np.zeros_like(x),
-    }
-    run(
-        lambda **tensors: llama_decoder(**tensors, head_dim=head, rows=32, keys=16, columns=16),
-        x=x, norm_1=norm_1, wq=wq, wk=wk, wv=wv, wo=wo, norm_2=norm_2, gate=gate, up=up, down=down, cos=cos, sin=sin,
-        y=y, **scratch,
-    )  # fmt: skip
+    cos, sin = np.cos(angles), np.sin(angles)
 
     def rotate(values: np.ndarray) -> np.ndarray:
         first, second = values[:, : head // 2], values[:, head // 2 :]
@@ -125,4 +114,15 @@ def test_llama_decoder() -> None:
         mixed.append(attention_of(query, key, normal @ wv[:, shared], causal=True))
     hidden_state = x + np.concatenate(mixed, axis=1) @ wo
     expected = hidden_state + feed_forward_of(norm_of(hidden_state, norm_2), gate, up, down)
-    np.testing.assert_allclose(y, expected, rtol=1e-8, atol=1e-8)
+    scratch = {name: np.zeros((tokens, size * head)) for name, size in {"q": 4, "k": 2, "v": 2, "mixed": 4}.items()}
+    tensors = {
+        "x": x, "norm_1": norm_1, "wq": wq, "wk": wk, "wv": wv, "wo": wo, "norm_2": norm_2, "gate": gate, "up": up,
+        "down": down, "cos": cos, "sin": sin, "y": np.zeros((tokens, width)), **scratch,
+    }  # fmt: skip
+    return tensors, expected
+
+
+def test_llama_decoder() -> None:
+    tensors, expected = decoder_example(64, 32, 64)
+    run(lambda **given: llama_decoder(**given, head_dim=8, rows=32, keys=16, columns=16), **tensors)
+    np.testing.assert_allclose(tensors["y"], expected, rtol=1e-8, atol=1e-8)
