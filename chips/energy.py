@@ -33,6 +33,9 @@ NODES = (45.0, 7.0)
 FLOP_BYTES = 0.27
 """Bytes of operands and sums a 16-bit operation moves within a GPU's matrix unit: 64 x 256 sums in fp32 read and
 written, (64 + 256) x 16 operands read, in an instruction of 64 x 256 x 16 multiply-adds (wgmma, PTX ISA)."""
+WARP_OPERAND_BYTES = 0.17
+"""That an operation reads beyond these where each warp multiplies operands from its registers: (16 + 8) x 16 values for
+16 x 8 x 16 multiply-adds (mma.sync, PTX ISA)."""
 INSTRUCTION_OVERHEAD = 0.22
 """Of a matrix instruction beside its arithmetic and operands: fetch, decode, sequencing [recalled: Dally, Hot Chips
 2023, HMMA]."""
@@ -127,6 +130,8 @@ class Events(NamedTuple):
     """a byte between units of the chip."""
     link_byte: Floats
     """a byte sent to another chip."""
+    register_byte: Floats
+    """a byte between the registers and the matrix units, beside what an operation moves."""
     static_watts: float
     power_watts: float
     least_voltage: float = 0.0
@@ -138,6 +143,7 @@ class Events(NamedTuple):
         memory_bytes: ArrayLike = 0.0,
         chip_bytes: ArrayLike = 0.0,
         link_bytes: ArrayLike = 0.0,
+        register_bytes: ArrayLike = 0.0,
     ) -> Floats:
         """What so many events take: (causes, ...). ``flops`` in 16-bit operations, narrower ones by their width."""
         flops, instructions, memory_bytes = np.asarray(flops), np.asarray(instructions), np.asarray(memory_bytes)
@@ -146,7 +152,8 @@ class Events(NamedTuple):
             self.flop[ON_CHIP] * flops
             + self.instruction[ON_CHIP] * instructions
             + self.memory_byte[ON_CHIP] * memory_bytes
-            + self.chip_byte[ON_CHIP] * np.asarray(chip_bytes),
+            + self.chip_byte[ON_CHIP] * np.asarray(chip_bytes)
+            + self.register_byte[ON_CHIP] * np.asarray(register_bytes),
             self.memory_byte[HBM] * memory_bytes,
             self.link_byte[LINKS] * np.asarray(link_bytes),
             self.flop[CONTROL] * flops + self.instruction[CONTROL] * instructions,
@@ -205,6 +212,7 @@ def gpu_events(energy: GpuEnergy, memory: MemoryKind, power_watts: float, design
         _by_cause(hbm=memory_joules_per_byte(memory), on_chip=on_chip),
         _by_cause(on_chip=on_chip),
         _by_cause(links=energy.joules_per_link_byte),
+        _by_cause(on_chip=voltage * node.sram_32kb_byte),
         energy.static_power_share * design_watts,
         power_watts,
         energy.least_voltage,
@@ -236,6 +244,7 @@ def array_events(
         _by_cause(hbm=memory_joules_per_byte(memory), on_chip=through + (hops - 1.0) * hop),
         _by_cause(on_chip=through),
         _by_cause(links=energy.joules_per_link_byte),
+        _by_cause(on_chip=memory_unit),
         energy.static_power_share * power_watts,
         power_watts,
     )

@@ -205,6 +205,11 @@ class Gpu(ChipBase):
         return self.on_chip.l2_bytes + self.compute.units * self.on_chip.shared_bytes
 
     @property
+    def reads_shared_operands(self) -> bool:
+        """Whether its matrix unit reads shared memory itself: it multiplies more than warps can hand to it."""
+        return self.compute.matrix_flop_per_clock["bf16"] > self.on_chip.warp_matrix_flop_per_clock
+
+    @property
     def streaming_bandwidth(self) -> float:
         """Bytes/s at which weights stream in: what HBM achieves, or what the loads in flight allow (Little's law)."""
         matmul = self.generation.matmul

@@ -11,7 +11,14 @@ from chips.kernels.matmul.price import price_matmul
 from chips.kernels.vector import price_vector
 from chips.spec import chip_names, load_chip, load_gpu
 
-EVENTS = {"flops": 3e9, "instructions": 2e8, "memory_bytes": 5e7, "chip_bytes": 4e7, "link_bytes": 1e6}
+EVENTS = {
+    "flops": 3e9,
+    "instructions": 2e8,
+    "memory_bytes": 5e7,
+    "chip_bytes": 4e7,
+    "link_bytes": 1e6,
+    "register_bytes": 2e8,
+}
 
 
 def test_a_node_between_the_published_ones_lies_between_them():

@@ -41,7 +41,7 @@ def backward_tiles(
 
     Products and softmax of a block take turns: registers hold no other block meanwhile. Loads of queries and of the
     gradients of the output, and sums of gradients of queries, run beside them, up to ``traffic_overlap``. Where warps
-    multiply from registers, products take as long as shared memory needs to bring them their operands, if that is longer.
+    multiply from registers, products take as long as shared memory needs to bring their operands, if that is longer.
     """
     coefficients, compute = chip.generation.attention, chip.compute
     asynchronous = kernel in OVERLAPS

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chips.energy import ZEROS
-from chips.generation import AttentionKernel
+from chips.energy import WARP_OPERAND_BYTES, ZEROS
+from chips.generation import OVERLAPS, AttentionKernel
 from chips.kernels.attention.backward import PRODUCTS, backward_tiles
 from chips.kernels.attention.kernels import INTERLEAVES, products_in, with_cache_in, without_kernel
 from chips.kernels.attention.plan import AttentionPlan, plan_attention
@@ -307,10 +307,14 @@ def _price_by_heads(chip: Gpu, shape: AttentionShape, resident: bool, writes_cac
 def _joules(chip: Gpu, shape: AttentionShape, kernel: AttentionKernel, computed: Floats) -> Floats:
     """What products, softmax and traffic take at the highest clock, by cause; rows and keys that fill up tiles too."""
     scores = shape.scores * (1.0 - ZEROS) + np.maximum(computed, shape.scores) * ZEROS
+    flops = 4.0 * shape.head_dim * scores * ELEMENT_BYTES[products_in(chip, kernel, shape.kv_precision)] / 2.0
+    # Where the matrix unit reads shared memory itself, an operation's own joules are those of its operands there.
+    from_registers = kernel not in OVERLAPS and chip.reads_shared_operands
     return chip.events.joules(
-        flops=4.0 * shape.head_dim * scores * ELEMENT_BYTES[products_in(chip, kernel, shape.kv_precision)] / 2.0,
+        flops=flops,
         instructions=scores * _score_instructions(chip),
         memory_bytes=shape.moved_bytes,
+        register_bytes=flops * WARP_OPERAND_BYTES if from_registers else 0.0,
     )
 
 

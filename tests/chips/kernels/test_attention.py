@@ -294,6 +294,37 @@ def test_published_throughput_of_the_backward_pass(chip: str, head_dim: int, pub
     assert flops / float(time.seconds) / 1e12 == pytest.approx(published, rel=within)
 
 
+def tflops(chip: Gpu, kernel: AttentionKernel) -> tuple[float, float]:
+    """Forward and backward, of 16,384 tokens and 16 heads of 128, not causal."""
+    shape = (1, 16_384, 16, 16, 128)
+    forward = price_attention_prefill(chip, 1, 16_384, *shape[1:], causal=False, kernel=kernel, writes_cache=False)
+    back = price_attention_backward(chip, *shape, causal=False, kernel=kernel)
+    products = 2 * 16_384**2 * 2048 / 1e12
+    return 2 * products / float(forward.seconds), 5 * products / float(back.seconds)
+
+
+def test_warps_that_multiply_from_registers_wait_for_shared_memory_where_the_matrix_unit_is_fast() -> None:
+    """FlashAttention-2 reaches 370 TFLOP/s forward on an H100 (figure 5 of Shah et al. 2024), and 335 in both passes
+    together (Dao 2023) [recalled]: it is slower backward. An A100's products take longer than their operands.
+    """
+    forward, back = tflops(load_gpu("h100"), "flash_attention_2")
+    assert forward == pytest.approx(370, rel=0.07)
+    assert back < forward
+    assert 7 / (2 / forward + 5 / back) == pytest.approx(335, rel=0.15)
+    slower, slow = tflops(load_gpu("a100"), "flash_attention_2")
+    assert slow > slower
+
+
+def test_operands_from_registers_draw_more_power_than_those_that_the_matrix_unit_reads_itself() -> None:
+    chip = load_gpu("h100")
+    shape = (1, 16_384, 16_384, 16, 16, 128)
+    older, later = (
+        price_attention_prefill(chip, *shape, kernel=kernel, writes_cache=False).joules.sum()
+        for kernel in ("flash_attention_2", "flash_attention_3")
+    )
+    assert older > 1.15 * later
+
+
 def test_backward_takes_longer_than_its_products_would() -> None:
     """Five products for two, which take turns with the softmax, and gradients of queries that are added in the L2."""
     chip = load_gpu("h100")
