@@ -33,6 +33,7 @@ Show
 
 Catalogs
     load_chip, chip_names      a datasheet by name or path
+    what_if                    names of a chip with other values in its datasheet, for all that takes chips
     load_model, model_names    a model's shape by name or path
 
 Run between ranks
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     import collectives
     from chips import pipeline, tiles
     from chips.spec import chip_names, load_chip
+    from chips.what_if import what_if
     from cluster import Executor, run_ranks
     from collectives.all_reduce import compare_allreduce, price_allreduce
     from collectives.mpi.run import run_on_mpi
@@ -124,11 +126,13 @@ __all__ = [
     "to_picoseconds",
     "validate",
     "variation_costs",
+    "what_if",
     "with_cost",
 ]
 
 _FUNCTIONS = {
     "chips.spec": ("chip_names", "load_chip"),
+    "chips.what_if": ("what_if",),
     "cluster": ("Executor", "run_ranks"),
     "collectives.all_reduce": ("compare_allreduce", "price_allreduce"),
     "collectives.mpi.run": ("run_on_mpi",),

@@ -118,8 +118,9 @@ def _expected(annotation: object, otherwise: str) -> str:
         return otherwise.lower()
     least = next((bound.ge for bound in bounds if isinstance(bound, Ge)), None)
     most = next((bound.le for bound in bounds if isinstance(bound, Le)), None)
-    if plain is float and least and most:
+    above = any(isinstance(bound, Gt) for bound in bounds)
+    if plain is float and least is not None and most and not above:
         return f"a number from {least:g} to {most:g}"
-    positive = least == 1 or any(isinstance(bound, Gt) for bound in bounds)
+    positive = least == 1 or above
     kind = f"a positive {words}" if positive else f"an {words}" if plain is int else f"a {words}"
     return kind if most is None else f"{kind}, at most {most}"

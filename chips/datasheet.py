@@ -12,6 +12,7 @@ from typing import TypedDict
 from pydantic import BaseModel
 
 from chips.catalog_file import Key
+from chips.changes import read_name
 from chips.frozen import Source
 from chips.spec import Dataflow, Gpu, Systolic, chip_names, chip_path, layers, load_chip
 from results.text_file import read_text, read_toml
@@ -93,6 +94,10 @@ def datasheet(name: str) -> list[Row]:
         stated = {key: (value, source, file) for key, value, source in read_sources(layer.path)}
         found |= {(*layer.at, *key): row for key, row in stated.items() if layer.states(key)}
     found |= {key: (value, source, "") for key, value, source in _defaults(chip) if key not in found}
+    for dotted, value in read_name(name).changes.items():
+        key = tuple(dotted.split("."))
+        before = found[key][0] if key in found else None
+        found[key] = (value, f"changed from {before}", chip.name)
     sections = list(dict.fromkeys(key[:-1] for key in found))
     return [
         Row(
@@ -138,6 +143,11 @@ def _defaults(chip: BaseModel, at: Key = ()) -> Iterator[tuple[Key, Value, str]]
         elif not field.is_required() and value is not None:
             source = next((f"default: {said.text}" for said in field.metadata if isinstance(said, Source)), "")
             yield (*at, name), value, source
+
+
+def unit_of(key: str, value: Value) -> str:
+    """The unit of what stands at a key such as "memory.bandwidth"; empty for counts, fractions and words."""
+    return _unit(tuple(key.split(".")), value)
 
 
 def _unit(key: Key, value: Value) -> str:

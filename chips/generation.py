@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from annotated_types import Gt
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from chips.energy import GpuEnergy
@@ -26,7 +27,6 @@ from chips.quantity import (
     Operations,
     PerClock,
     Seconds,
-    SecondsOrNone,
 )
 
 
@@ -47,9 +47,9 @@ class LaunchCoefficients(Coefficients):
     """device-side time from the end of a kernel to the start of the next in a CUDA graph (an empty kernel)."""
     stream_gap: Seconds
     """the same between kernels on a stream that the host keeps full."""
-    kernel_start: Seconds
+    kernel_start: Annotated[Seconds, Gt(0)]
     """blocks of a kernel enter the streaming multiprocessors and read their arguments; part of every kernel's own
-    start-up, and the part that a dependent launch hides."""
+    start-up, and the part that a dependent launch hides, so that less of it is not faster."""
     readmission: Seconds | None = None
     """from where a block of a kernel leaves a streaming multiprocessor to where one of a kernel that was launched ahead
     enters it (programmatic dependent launch); None: kernels cannot be launched ahead."""
@@ -101,7 +101,7 @@ class CollectiveCoefficients(Coefficients):
     """what large transfers between cards reach of the bandwidth of their PCIe slots."""
     peer_efficiency: Fraction
     """what the direct loads of a one-shot or two-shot kernel, 16 bytes each, reach of the link's bandwidth."""
-    stage_peer: SecondsOrNone
+    stage_peer: Seconds
     """what every peer adds to the barrier between the stages of a two-shot kernel: behind its fence, all sums of the
     first stage are seen."""
     barrier_bytes: Annotated[Bytes, Source("buffers of 8 MiB: vLLM and SGLang, custom_all_reduce.py")] = 8388608
@@ -263,7 +263,7 @@ class MatmulCoefficients(Coefficients):
     """of the L2, that still holds the weights of a repeated call, all that are used in turn together."""
     startup_seconds: Seconds
     """blocks start, read their arguments, store the last result, and retire."""
-    small_product_seconds: SecondsOrNone
+    small_product_seconds: Seconds
     """by which products of under 2^21 multiply-adds last longer, in a kernel taken for them."""
     memory_latency_cycles: Cycles
     """a dependent load from HBM."""

@@ -12,8 +12,8 @@ from annotated_types import Ge, Gt, Le, Len, Predicate
 MOST_LETTERS = 100
 
 Name = Annotated[str, Len(1, MOST_LETTERS), Predicate(str.isprintable)]
-Seconds = Annotated[float, Gt(0), Le(10)]
-SecondsOrNone = Annotated[float, Ge(0), Le(10)]
+Seconds = Annotated[float, Ge(0), Le(10)]
+"""0: what takes no time."""
 Bytes = Annotated[float, Ge(1), Le(1e18)]
 BytesOrNone = Annotated[float, Ge(0), Le(1e18)]
 WholeBytes = Annotated[int, Ge(1), Le(2**50)]

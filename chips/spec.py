@@ -9,14 +9,17 @@ hertz, watts; GB is 1e9.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache, reduce
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from chips.catalog_file import CatalogError as CatalogError
 from chips.catalog_file import Key, nearest_names, validate
+from chips.changes import ChangedName, Value, read_name
 from chips.energy import ArrayEnergy, Events, MemoryKind, array_events, gpu_events
 from chips.frozen import Frozen, Source
 from chips.generation import GpuGeneration
@@ -37,8 +40,11 @@ from chips.quantity import (
 )
 from results.text_file import read_toml
 
+Table = dict[str, Any]
 OWN = ("name", "title", "kernels_measured")
 """Keys of a datasheet that no chip inherits from another."""
+FIXED = (*OWN, "kind", "generation.name")
+"""Keys of a datasheet that are no values of the hardware."""
 CATALOG = Path(__file__).parent / "catalog"
 Precision = Literal["bf16", "fp8", "int8", "nvfp4"]
 ELEMENT_BYTES: dict[Precision, float] = {"bf16": 2, "fp8": 1, "int8": 1, "nvfp4": 0.5625}
@@ -368,11 +374,15 @@ def chip_names() -> list[str]:
 
 
 def chip_path(name: str) -> Path:
-    """The file of a catalog chip, or the path that ``name`` already is. Raises CatalogError for an unknown name."""
+    """The file of a catalog chip, whose name is case-blind, or the path that ``name`` already is.
+
+    Of a chip with changes that of the chip which is changed. Raises CatalogError for an unknown name.
+    """
+    name = read_name(name).base
     if name.lower().endswith(".toml"):
         return Path(name)
-    if name in chip_names():
-        return CATALOG / f"{name}.toml"
+    if name.lower() in chip_names():
+        return CATALOG / f"{name.lower()}.toml"
     if Path(name).exists():
         raise CatalogError(f"{name} is no datasheet of a chip: a TOML file, whose name ends in .toml.")
     raise CatalogError(f"unknown chip '{name}'; {nearest_names(name, chip_names())}.")
@@ -380,13 +390,63 @@ def chip_path(name: str) -> Path:
 
 @cache
 def load_chip(name: str) -> Gpu | Dataflow | Systolic:
-    """The datasheet of a catalog chip, or of the TOML file at the path ``name``.
+    """The datasheet of a catalog chip, or of the TOML file at the path ``name``; changes to it stand in braces behind.
 
     Raises CatalogError in one sentence: unknown name (with the nearest ones), or file, key and what was expected;
     ReadError for what is no TOML.
     """
+    base, changes = read_name(name)
+    if changes:
+        return _changed(name, load_chip(base), changes)
     path = chip_path(name)
     return parse_chip(read_toml(path), path)
+
+
+def _changed(name: str, chip: ChipBase, changes: Mapping[str, Value]) -> Gpu | Dataflow | Systolic:
+    """``chip`` with these values instead of its own: another chip, of which nobody measured a kernel."""
+    stated = values_of(chip)
+    tables: Table = {"inherits": str(chip_path(name).absolute()), "name": chip.name, "title": chip.title}
+    for key, value in changes.items():
+        if key not in stated:
+            raise CatalogError(f"{name}: {chip.name} has no key '{key}'; {_nearest_key(key, list(stated))}.")
+        whole = isinstance(stated[key], int) and isinstance(value, float) and value.is_integer()
+        *sections, last = key.split(".")
+        stood: Table = {last: int(value) if whole else value}
+        tables = _merge(tables, reduce(lambda table, part: {part: table}, reversed(sections), stood))
+    try:
+        made = parse_chip(tables, Path(name))
+    except CatalogError as error:
+        own = ChangedName(chip.name, {key: said for key in changes if (said := stated[key]) is not None})
+        raise CatalogError(f"{str(error)[:-1]}; the datasheet, in SI units, says {own}.") from None
+    title = f"{chip.title}, changed"
+    return made.model_copy(update={"name": str(ChangedName(chip.name, dict(changes))), "title": title})
+
+
+def values_of(chip: BaseModel, at: Key = ()) -> dict[str, Value | None]:
+    """Every number, word and truth value of a datasheet that can be another, by its key: "memory.bandwidth"."""
+    found: dict[str, Value | None] = {}
+    for name, field in type(chip).model_fields.items():
+        value, key = getattr(chip, name), (*at, name)
+        if isinstance(value, BaseModel):
+            found |= values_of(value, key)
+        elif isinstance(value, dict):
+            known = get_args(get_args(field.annotation)[0])
+            found |= {".".join((*key, each)): value.get(each) for each in known}
+        elif ".".join(key) not in FIXED and not isinstance(value, tuple):
+            found[".".join(key)] = value
+    return found
+
+
+def _nearest_key(key: str, known: Sequence[str]) -> str:
+    """The known keys that ``key`` could have meant: those with its last word, or one that is written like it."""
+    last = key.rpartition(".")[2]
+    if same := [each for each in known if each.rpartition(".")[2] == last and "." not in key]:
+        return f"expected {' or '.join(same[:4])}"
+    words = [each.rpartition(".")[2] for each in known]
+    near = get_close_matches(key, known, n=1, cutoff=0.75) or [
+        known[words.index(each)] for each in get_close_matches(last, words, n=1, cutoff=0.7)
+    ]
+    return f"the nearest is {near[0]}" if near else "`loopline chips` with its name shows all"
 
 
 def load_gpu(name: str) -> Gpu:

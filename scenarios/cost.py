@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from chips.catalog_file import validate
+from chips.changes import read_name
 from results.text_file import read_toml
 from scenarios.errors import ScenarioError
 
@@ -49,7 +50,7 @@ def prices() -> PriceList:
 def paid_prices(
     chips: Iterable[str], dollars_per_chip_hour: float | None, dollars_per_kilowatt_hour: float | None
 ) -> PriceList:
-    """What an hour of each of ``chips`` and a kilowatt hour cost: what is said, else as listed.
+    """What an hour of each of ``chips`` and a kilowatt hour cost: what is said, else as listed, changed or not.
 
     Raises ScenarioError for a price below 0, or a chip whose price nobody says.
     """
@@ -60,10 +61,12 @@ def paid_prices(
     ):
         if price is not None and not 0 <= price <= MOST:
             raise ScenarioError(f"{option} is {price:g}; expected US dollars from 0 to {MOST:g}.")
-    unknown = [name for name in chips if name not in listed.chip_hour]
+    hours = {name: listed.chip_hour.get(read_name(name).base) for name in chips}
+    unknown = [name for name, hour in hours.items() if hour is None]
     if dollars_per_chip_hour is None and unknown:
         raise ScenarioError(f"no price of an hour of {unknown[0]} is known; say it: --dollars-per-chip-hour 3.50.")
-    hours = listed.chip_hour if dollars_per_chip_hour is None else dict.fromkeys(chips, dollars_per_chip_hour)
+    if dollars_per_chip_hour is not None:
+        hours = dict.fromkeys(hours, dollars_per_chip_hour)
     electricity = listed.kilowatt_hour if dollars_per_kilowatt_hour is None else dollars_per_kilowatt_hour
     return PriceList(kilowatt_hour=electricity, chip_hour=hours)
 

@@ -8,6 +8,7 @@ barriers exchanges flags twice a stage; one whose words carry their own flags (L
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +91,8 @@ def _loaded(chip: Gpu, algorithm: Callable[[int], Schedule], ranks: int, payload
     coefficients = chip.generation.collective
     cost = linear_cost(algorithm, ranks, topology_of(chip.link, ranks, 2 * (coefficients.sync + chip.hop_detour)))
     links = rank_bandwidth(chip.link, ranks)
-    thread = LOADING_THREADS * LOAD_BYTES / (coefficients.ll.hop + chip.hop_detour)
+    hop = coefficients.ll.hop + chip.hop_detour
+    thread = LOADING_THREADS * LOAD_BYTES / hop if hop else inf
     in_flight = (thread * (ranks - 1), thread) if algorithm is two_shot else (thread * (ranks - 1),)
     rates = [min(coefficients.peer_efficiency * links, bound) for bound in in_flight]
     wire = cost.seconds_per_byte * links / len(rates)

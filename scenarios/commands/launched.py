@@ -7,9 +7,14 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from scenarios.commands.several_values import spread
+
 
 class Launched(TyperCommand):
     """A command; where each task of Slurm would run it whole, each says so."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, spread(args, self.params))
 
     def invoke(self, ctx: Any) -> Any:
         from cluster.launchers import rank_here, slurm_task

@@ -22,7 +22,7 @@ from results.errors import LooplineError
 from scenarios.commands.completion import ASKED, spread_words
 from scenarios.commands.mistakes import told
 from scenarios.commands.quiet import errors_only
-from scenarios.commands.registry import HELP_NAMES, LazyCommands
+from scenarios.commands.registry import HELP_NAMES, LazyCommands, spread_line
 from scenarios.commands.streams import prepare_streams, unwritten
 
 QUIET = ("--quiet", "-q")
@@ -33,12 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings=HELP_NAMES,
     cls=LazyCommands,
-)
-
-# Options that take one or more values after a single mention, beside those of inputs.
-MORE_SEVERAL = (
-    *("--ranks", "--concurrency", "--shape", "--hidden", "--where"),
-    *("--bytes", "--algorithm", "--late", "--set", "--batches", "--precisions", "--stages"),
 )
 
 
@@ -65,11 +59,11 @@ def _run(words: list[str]) -> int:
     """The exit code of the command, once all that it prints is written. Raises OSError where it cannot be."""
     command = typer.main.get_command(app)
     if ASKED in os.environ:
-        spread_words(_spread)
+        spread_words(spread_line)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _note
-            code: int | None = command(args=_spread(_quiet_first(words)), prog_name="loopline", standalone_mode=False)
+            code: int | None = command(args=_quiet_first(words), prog_name="loopline", standalone_mode=False)
     except SystemExit as ended:  # the parser's, who takes a closed pipe for a code of its own
         if isinstance(ended.__context__, OSError):
             raise ended.__context__ from None
@@ -123,31 +117,3 @@ def _quiet_first(arguments: list[str]) -> list[str]:
     """``--quiet`` belongs to every command, wherever it stands."""
     quiet = [argument for argument in arguments if argument in QUIET]
     return quiet + [argument for argument in arguments if argument not in QUIET]
-
-
-def several() -> set[str]:
-    """Options that take one or more values after a single mention: ``--count 1 2 4 8``."""
-    from scenarios.inputs import INPUTS
-
-    return {*MORE_SEVERAL, *(f"--{row.several}" for row in INPUTS if row.several)}
-
-
-def _spread(arguments: list[str]) -> list[str]:
-    """Repeat an option of ``several`` before each of its values, which is how the parser takes them."""
-    if all(argument.startswith("-") for argument in arguments):
-        return arguments  # as where only help is asked for
-    known = several()
-    spread: list[str] = []
-    option, valued = "", True
-    for argument in [*arguments, "--"]:
-        if not argument.startswith("-"):
-            spread += [option, argument] if option else [argument]
-            valued = True
-            continue
-        if not valued:
-            spread.append(option)  # left without a value, for the parser to complain
-        option = argument if argument in known else ""
-        valued = not option
-        if valued:
-            spread.append(argument)
-    return spread[:-1]

@@ -30,7 +30,7 @@ def told(error: typer.TyperException, given: Sequence[str]) -> str:
 
 
 def _unknown_option(wrong: str, options: Sequence[str], command: str) -> str:
-    """Some commands take one chip, others several; some print a table that a picture is added to."""
+    """Some commands take one of what others take several of; some print a table that a picture is added to."""
     if f"{wrong}s" in options:
         return f"{command} has no {wrong}; it takes one or more: {wrong}s."
     if wrong.removesuffix("s") in options:

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from scenarios.commands.chip_options import taking_chips
 from scenarios.commands.completion import offer_names
 from scenarios.commands.launched import AnsweredOnce, Launched
+from scenarios.commands.several_values import spread
 
 ASK, LOOK, HOLD = "Ask", "Look inside of a machine", "Hold it against reality"
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
@@ -171,11 +173,18 @@ def load_command(name: str) -> Any:
     known = COMMANDS[name]
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=HELP_NAMES)
     kind = Launched if known.between_ranks else AnsweredOnce
-    function = getattr(import_module(known.module), name.replace("-", "_"))
+    function = taking_chips(getattr(import_module(known.module), name.replace("-", "_")))
     alone.command(name, cls=kind, rich_help_panel=known.panel)(function)
     command = typer.main.get_command(alone)
     offer_names(command)
     return command
+
+
+def spread_line(words: list[str]) -> list[str]:
+    """The words of a whole line as the parser takes them."""
+    if not words or words[0] not in COMMANDS:
+        return words
+    return [words[0], *spread(words[1:], load_command(words[0]).params)]
 
 
 class LazyCommands(TyperGroup):

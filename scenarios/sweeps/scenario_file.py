@@ -29,6 +29,9 @@ from pydantic import (
     model_validator,
 )
 
+from chips.catalog_file import CatalogError
+from chips.changes import Value
+from chips.what_if import expanded, listed_values, read_setting
 from results.text_file import MOST_TOML_BYTES, parse_toml, read_text
 from scenarios.errors import ScenarioError
 from scenarios.inputs import INPUTS, Input, axes
@@ -124,10 +127,14 @@ class Scenario(Asked):
     """A scenario file. Every option of ``loopline compare`` may be one value or several; all are combined.
 
     ``together``: groups of keys whose lists go side by side instead: the first of each, the second of each, and so on.
+    ``override``: values in place of those of the datasheets of ``chips``; once checked, they stand in these names.
     """
 
     together: list[list[str]] = Field(default=[], description="a list of lists of keys, such as [['chips', 'count']]")
     sample: Sample | None = Field(default=None, description="a table { points = 1000, seed = 1 }")
+    override: dict[str, Any] = Field(
+        default={}, description="a table of other values in datasheets: [override] h100.memory.bandwidth = 6.7e12"
+    )
 
     def values(self, key: str) -> list[Any]:
         """All values of the input that the file calls ``key``."""
@@ -192,13 +199,16 @@ def load_scenario(name: str, changes: Sequence[str] = ()) -> Scenario:
     text = read_text(path, MOST_TOML_BYTES)
     data = parse_toml(text, path)
     source = _Source(str(path), text)
+    of_chips = [change for change in changes if _is_of_a_chip(change)]
     for change in changes:
+        if change in of_chips:
+            continue
         (key, value), *_ = _change(change).items()
         both_tables = isinstance(value, dict) and isinstance(data.get(key), dict)
         dotted = "." in change.partition("=")[0]
         data[key] = data[key] | value if both_tables and dotted else value
         source.changes[key] = f"--set {change}"
-    return _checked(data, source, path.parent)
+    return _checked(data, source, path.parent, [read_setting(change) for change in of_chips])
 
 
 def scenario_from(data: Mapping[str, Any]) -> Scenario:
@@ -267,7 +277,10 @@ class _Source:
         return f"{self.name}, line {next((number for number in stands if item.search(lines[number])), first) + 1}"
 
 
-def _checked(data: dict[str, Any], source: _Source, folder: Path) -> Scenario:
+def _checked(
+    data: dict[str, Any], source: _Source, folder: Path, settings: Sequence[tuple[str, Sequence[Value]]] = ()
+) -> Scenario:
+    """The scenario of ``data``; ``settings`` of its chips come after its own."""
     try:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
@@ -276,7 +289,7 @@ def _checked(data: dict[str, Any], source: _Source, folder: Path) -> Scenario:
     for row in INPUTS:
         values = [value for value in scenario.values(row.key) if value is not None]
         if row.listed:
-            located[row.key] = [str(folder / value) if (folder / value).is_file() else value for value in values]
+            located[row.key] = [_located(value, folder) for value in values]
         for given, value in zip(values, located.get(row.key, values), strict=True):
             if row.choices and value not in row.choices:
                 expected = _nearest(value, tuple(row.choices))
@@ -288,13 +301,33 @@ def _checked(data: dict[str, Any], source: _Source, folder: Path) -> Scenario:
                     row.parse(value)
             except ValueError as error:
                 raise ScenarioError(f"{source.place(row.key, given)}: {error}") from None
-    checked = scenario.model_copy(update=located)
+    try:
+        located["chips"] = expanded(located["chips"], [*_settings(scenario.override), *settings])
+    except CatalogError as error:
+        raise ScenarioError(f"{source.place('override' if scenario.override else 'chips')}: {error}") from None
+    checked = scenario.model_copy(update=located | {"override": {}})
     try:
         points_of(checked)
     except ScenarioError as error:
         key = str(error).partition(":")[0]
         raise ScenarioError(f"{source.place(key)}: {error}") from None
     return checked
+
+
+def _located(name: str, folder: Path) -> str:
+    """A name, or a path that a file beside it is meant by; changes to a chip stand behind either."""
+    base, brace, changes = name.partition("{")
+    return f"{folder / base}{brace}{changes}" if (folder / base).is_file() else name
+
+
+def _settings(table: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, list[Value]]]:
+    """The values of a table by their keys, sections and all."""
+    for name, value in table.items():
+        place = f"{at}.{name}" if at else name
+        if isinstance(value, Mapping):
+            yield from _settings(value, place)
+        else:
+            yield place, listed_values(place, value)
 
 
 def _told(error: ValidationError, data: Mapping[str, Any], source: _Source) -> str:
@@ -333,6 +366,12 @@ def _change(change: str) -> dict[str, Any]:
         return tomllib.loads(f"{key} = {value}")
     except (ValueError, RecursionError):
         return tomllib.loads(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+
+
+def _is_of_a_chip(change: str) -> bool:
+    """Whether it is a value of a datasheet, "h100.memory.bandwidth=6.7e12", and not of a table of the file."""
+    place = change.partition("=")[0].strip()
+    return "." in place and place.partition(".")[0] not in Scenario.model_fields
 
 
 def _nearest(value: object, known: Sequence[str]) -> str:

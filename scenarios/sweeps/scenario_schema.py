@@ -10,6 +10,7 @@ from scenarios.sweeps.scenario_file import Scenario
 # What an editor shows of the keys that are no inputs.
 MEANINGS = {
     "together": "keys whose lists go side by side instead of being combined",
+    "override": "other values in datasheets of chips, each a number, a list, or a text FROM..TO*N",
     "sample": "so many of all points, drawn at random with this seed",
 }
 

@@ -255,11 +255,11 @@ def test_generation_overrides_single_values_of_the_older_one(own_catalog: Path) 
         (
             "[launch]\ngraph_gap = -1.0",
             "",
-            r"newer\.toml: key 'launch\.graph_gap' is -1\.0; expected a positive",
+            r"newer\.toml: key 'launch\.graph_gap' is -1\.0; expected a number from 0 to 10",
         ),
         ("[launch]\ngraphgap = 1.0", "", r"newer\.toml: key 'launch\.graphgap' is not known; expected 'graph_gap'"),
-        ("", "stream_gap", r"newer\.toml: key 'launch\.stream_gap' is missing; expected a positive number"),
-        ("", "stream_gap:text", r"older\.toml: key 'launch\.stream_gap' is 'text'; expected a positive number"),
+        ("", "stream_gap", r"newer\.toml: key 'launch\.stream_gap' is missing; expected a number from 0 to 10"),
+        ("", "stream_gap:text", r"older\.toml: key 'launch\.stream_gap' is 'text'; expected a number from 0 to 10"),
     ],
 )
 def test_problem_inside_a_generation_names_its_file(own_catalog: Path, newer: str, older: str, message: str) -> None:

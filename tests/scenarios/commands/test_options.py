@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from scenarios.commands.main import main, several
+from scenarios.commands.main import main
 from scenarios.commands.registry import COMMANDS as REGISTERED
 from scenarios.commands.registry import load_command
 
@@ -67,17 +67,42 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_chips_are_several_and_chip_is_one(name: str) -> None:
+def test_chips_are_named_either_way_and_may_be_changed(name: str) -> None:
     options = options_of(COMMANDS[name])
-    assert not {"--chip", "--chips"} <= set(options)
-    assert "--chips" not in options or options["--chips"].multiple
-    assert "--chip" not in options or not options["--chip"].multiple
+    assert len({"--chip", "--chips", "--set"} & set(options)) in (0, 3) or name in ("run", "sweep")
+    assert options.get("--chip") is options.get("--chips")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_options_that_take_several_values_take_them_after_one_mention(name: str) -> None:
-    found = {option for option, parameter in options_of(COMMANDS[name]).items() if getattr(parameter, "multiple", 0)}
-    assert found <= several()
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("compare llama-3.1-8b --chip h100 sn40l --json", '"chip": "sn40l"'),
+        ("bandwidth llama-3.1-8b --chips h100 --set h100.memory.bandwidth=6.7e12", "h100{memory.bandwidth=6.7e12}"),
+        ("roofline llama-3.1-8b --chips h100{compute.clock_hz=1e9..2e9*2} --json", "h100{compute.clock_hz=2e9}"),
+    ],
+)
+def test_one_rule_for_chips(line: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(line.split())
+    assert not ended.value.code
+    assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("bandwidth llama-3.1-8b --chips h100 sn40l", "'sn40l' is one too many: --chips takes one value."),
+        ("bandwidth llama-3.1-8b --chip h100 --count 1 8", "'8' is one too many: --count takes one value."),
+        ("boundary llama-3.1-8b --chip h100{power_watts=300..700*3}", "stands for 3 chips here, and one is meant."),
+        ("compare llama-3.1-8b --chips h100 --set h200.power_watts=1", "no chip of that name is asked about"),
+        ("compare llama-3.1-8b --chips h100 --set power=1", "expected CHIP.KEY=VALUE"),
+    ],
+)
+def test_chips_that_cannot_be_meant_are_refused(line: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(line.split())
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -106,8 +131,6 @@ def test_an_example_can_be_copied_from_a_terminal_of_usual_width(name: str, line
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("compare llama-3.1-8b --chip h100", "`loopline compare` has no --chip; it takes one or more: --chips."),
-        ("tiles matmul --chips h100", "`loopline tiles` has no --chips; it takes one: --chip."),
         ("bandwidth llama-3.1-8b --chip h100 sn40l", "'sn40l' is one too many: --chip takes one value."),
         ("chips h100 sn40l", "'sn40l' is one word too many"),
         ("roofline llama-3.1-8b --chips h100 -o roof.svg", "--plot FILE draws it"),

@@ -77,6 +77,37 @@ def test_keys_together_go_side_by_side() -> None:
     assert [numbers(request, "chip", "count") for request in points_of(scenario)] == [("h100", 8), ("sn40l", 16)]
 
 
+def test_values_of_datasheets_are_swept_and_stand_in_the_names_of_chips() -> None:
+    override = {"h100": {"memory": {"bandwidth": "3e12..6e12*2"}, "power_watts": [500, 700]}, "sn40l.power_watts": 9}
+    scenario = scenario_from(PLAIN | {"override": override, "strategy": "kernel_loop"})
+    assert [request["chip"] for request in points_of(scenario)] == [
+        *(f"h100{{memory.bandwidth={rate},power_watts={watts}}}" for rate in ("3e12", "6e12") for watts in (500, 700)),
+        "sn40l{power_watts=9}",
+    ]
+
+
+def test_a_chip_of_a_file_is_overridden_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('inherits = "h100"\nname = "own"\ntitle = "own"\n')
+    text = 'question = "?"\nmodel = "llama-3.2-1b"\nchips = ["own.toml"]\n'
+    expected = f"{tmp_path / 'own.toml'}{{power_watts=500}}"
+    assert load_scenario(written(tmp_path, f"{text}[override]\nown.power_watts = 500\n")).chips == [expected]
+    assert load_scenario(written(tmp_path, text), ["own.power_watts=500"]).chips == [expected]
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ({"h200": {"power_watts": 9}}, "no chip of that name is asked about"),
+        ({"h100": {"power_wats": 9}}, "the nearest is power_watts"),
+        ({"h100": 9}, "expected CHIP.KEY"),
+        (9, "expected a table of other values"),
+    ],
+)
+def test_an_override_that_cannot_be_is_refused(override: object, told: str) -> None:
+    with pytest.raises(ScenarioError, match=told):
+        scenario_from(PLAIN | {"override": override})
+
+
 def test_lists_side_by_side_are_equally_long() -> None:
     with pytest.raises(ScenarioError, match="chips has 2, count has 3"):
         points_of(scenario_from(PLAIN | {"count": [1, 2, 3], "together": [["chips", "count"]]}))
