@@ -3,8 +3,9 @@
 program.py        stages, buffers, passes: a fused kernel before it has a place
 unit.py           what one compute unit does with a block of work
 allocation.py     how many compute and memory units each stage gets
-mesh.py           the on-chip network: routes and what every link carries
+mesh.py           the on-chip network and what every link carries
 placing.py        who sits where, and what flows between them
+routing.py        which flows get routes of their own, past links that are too busy
 sections.py       the fewest kernels that hold a program which one cannot
 placed.py         all of it: ``place(program, chip)``
 tile_program.py   a program of the tile language, to be placed like a decoder

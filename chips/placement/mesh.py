@@ -18,6 +18,8 @@ from chips.spec import CatalogError, Dataflow
 Cells = NDArray[np.int64]
 """Places on the mesh, shape (n, 2): row and column."""
 DIRECTIONS = ("east", "west", "south", "north")
+Links = NDArray[np.int64]
+"""Places of links in ``LinkLoads.bytes``, flattened."""
 
 
 @dataclass(frozen=True)
@@ -99,17 +101,32 @@ class LinkLoads:
 
     def multicast(self, source: Cells, targets: Cells, num_bytes: float) -> None:
         """One message from ``source``, shape (2,), to all of ``targets``: once on every link of their ways together."""
-        row, column = int(source[0]), int(source[1])
-        east, west = max(int(targets[:, 1].max()), column), min(int(targets[:, 1].min()), column)
-        self.bytes[0, row, column:east] += num_bytes
-        self.bytes[1, row, west + 1 : column + 1] += num_bytes
-        for at in np.unique(targets[:, 1]):
-            reached = targets[targets[:, 1] == at, 0]
-            self.bytes[2, row : max(int(reached.max()), row), at] += num_bytes
-            self.bytes[3, min(int(reached.min()), row) + 1 : row + 1, at] += num_bytes
+        self.bytes.reshape(-1)[tree(self.mesh, source, targets, 1)] += num_bytes
 
     @property
     def worst(self) -> tuple[float, str]:
         """Bytes over the busiest link, and which it is: ``east of (row, column)``, the first row and column being 0."""
         direction, row, column = np.unravel_index(int(np.argmax(self.bytes)), self.bytes.shape)
         return float(self.bytes[direction, row, column]), f"{DIRECTIONS[direction]} of ({row}, {column - 1})"
+
+
+def tree(mesh: Mesh, source: Cells, targets: Cells, first: int) -> Links:
+    """The links of one message from ``source``, shape (2,), to all of ``targets``: along axis ``first`` (1: its row),
+    then along the other, forking where ways part."""
+    second, links = 1 - first, []
+    reached = targets[:, first]
+    links += _run(mesh, first, int(source[second]), int(source[first]), reached)
+    for at in np.unique(reached):
+        links += _run(mesh, second, int(at), int(source[second]), targets[reached == at, second])
+    return np.concatenate(links)
+
+
+def _run(mesh: Mesh, axis: int, beside: int, start: int, ends: NDArray[np.int64]) -> list[Links]:
+    """Links along ``axis`` both ways from ``start`` as far as ``ends`` lie, at ``beside`` on the other axis."""
+    forward, back = (0, 1) if axis == 1 else (2, 3)
+    width = mesh.columns + 2
+    origin, stride = (beside * width, 1) if axis == 1 else (beside, width)
+    ahead, behind = np.arange(start, ends.max()), np.arange(ends.min() + 1, start + 1)
+    return [
+        direction * mesh.rows * width + origin + stride * at for direction, at in ((forward, ahead), (back, behind))
+    ]

@@ -6,6 +6,7 @@ chips; the time of a pass is the longest of them (stages at once) or their sum o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from chips.placement.allocation import Allocation, allocate
 from chips.placement.mesh import LinkLoads, Mesh
-from chips.placement.placing import Positions, positions, stage_loads
+from chips.placement.placing import Positions, positions, stage_messages
 from chips.placement.program import FusedProgram, Operand, TooLarge
+from chips.placement.routing import routed
 from chips.placement.sections import sections
 from chips.spec import Dataflow
 
@@ -174,10 +176,8 @@ def place_kernel(program: FusedProgram, chip: Dataflow, *, alone: bool = True) -
     mesh = Mesh.of(chip)
     timing = chip.timing
     launch = timing.argument_load + timing.execute + timing.memory_latency + (0.0 if alone else timing.program_load)
-    tried = []
-    for width in STRIP_WIDTHS:
-        found = positions(program, allocation, mesh, width)
-        loads = tuple(stage_loads(program, allocation, found, mesh, chip))
+
+    def kernel(found: Positions, loads: Sequence[LinkLoads]) -> PlacedKernel:
         rates = tuple(
             StageRate(
                 stage.name,
@@ -188,8 +188,24 @@ def place_kernel(program: FusedProgram, chip: Dataflow, *, alone: bool = True) -
             )
             for stage, share, load in zip(program.stages, allocation.shares, loads, strict=True)
         )
-        tried.append(PlacedKernel(program, chip, allocation, mesh, found, loads, rates, launch))
-    return min(tried, key=lambda kernel: kernel.pass_seconds)
+        return PlacedKernel(program, chip, allocation, mesh, found, tuple(loads), rates, launch)
+
+    tried = []
+    for width in STRIP_WIDTHS:
+        found = positions(program, allocation, mesh, width)
+        sent = stage_messages(program, allocation, found, mesh, chip)
+        tried.append((kernel(found, [messages.loads(mesh) for messages in sent]), sent))
+    best, sent = min(tried, key=lambda one: one[0].pass_seconds)
+    if program.control == "pipelined":
+        others = max(seconds for name, seconds in best.limits.items() if name != MESH)
+        return kernel(best.positions, routed(mesh, sent, others * mesh.link_bandwidth))
+    loads = []
+    for rate, messages in zip(best.rates, sent, strict=True):
+        others = max(rate.compute, rate.memory, rate.link)
+        loads += (
+            routed(mesh, [messages], others * mesh.link_bandwidth) if rate.mesh > others else [messages.loads(mesh)]
+        )
+    return kernel(best.positions, loads)
 
 
 def _streamed(operand: Operand | None) -> float:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chips.placement.allocation import LANE_BYTES, SUM_BYTES, Allocation
-from chips.placement.mesh import Cells, LinkLoads, Mesh
+from chips.placement.mesh import Cells, Mesh
 from chips.placement.program import OUTSIDE, FusedProgram, Stage
+from chips.placement.routing import Messages
 from chips.spec import Dataflow
 
 
@@ -90,11 +91,11 @@ def _wanted(
     return np.concatenate(places), np.maximum(np.concatenate(weights), 1e-9)
 
 
-def stage_loads(
+def stage_messages(
     program: FusedProgram, allocation: Allocation, found: Positions, mesh: Mesh, chip: Dataflow
-) -> list[LinkLoads]:
-    """Bytes over every link in one pass, by the stage that asks for them."""
-    return [_Streams(program, allocation, found, mesh, chip, index).loads() for index in range(len(program.stages))]
+) -> list[Messages]:
+    """What is sent in one pass, by the stage that asks for it."""
+    return [_Streams(program, allocation, found, mesh, chip, index).messages() for index in range(len(program.stages))]
 
 
 @dataclass(frozen=True)
@@ -116,34 +117,34 @@ class _Streams:
     def units(self) -> Cells:
         return self.found.compute[self.index]
 
-    def loads(self) -> LinkLoads:
-        loads = LinkLoads(self.mesh)
+    def messages(self) -> Messages:
+        sent = Messages()
         if self.stage.operand:
-            self._operand(loads)
-            self._product_inputs(loads)
-            self._partial_sums(loads)
+            self._operand(sent)
+            self._product_inputs(sent)
+            self._partial_sums(sent)
         for buffer, cells in zip(self.program.buffers, self.found.buffer, strict=True):
             if self.index in buffer.readers and not self.stage.operand:
-                self._spread(loads, cells, self.units, buffer.num_bytes)
+                self._spread(sent, cells, self.units, buffer.num_bytes)
             if self.index in buffer.readers and buffer.source == OUTSIDE:
-                self._spread(loads, self.mesh.gateways(cells), cells, buffer.num_bytes)
+                self._spread(sent, self.mesh.gateways(cells), cells, buffer.num_bytes)
             if buffer.source == self.index:
-                self._spread(loads, self._by_depth()[-1], cells, buffer.num_bytes)
+                self._spread(sent, self._by_depth()[-1], cells, buffer.num_bytes)
                 if self.stage.exchange:
-                    self._spread(loads, cells, self.mesh.gateways(cells), self.stage.exchange.num_bytes)
-                    self._spread(loads, self.mesh.gateways(cells), cells, self.stage.exchange.num_bytes)
-        return loads
+                    self._spread(sent, cells, self.mesh.gateways(cells), self.stage.exchange.num_bytes)
+                    self._spread(sent, self.mesh.gateways(cells), cells, self.stage.exchange.num_bytes)
+        return sent
 
-    def _operand(self, loads: LinkLoads) -> None:
+    def _operand(self, sent: Messages) -> None:
         """Memory to memory units if it streams, and from memory units to the lanes in every turn."""
         operand, cells = self.stage.operand, self.found.operand[self.index]
         assert operand is not None
         if operand.streamed_bytes:
-            loads.send(self.mesh.gateways(cells), cells, operand.streamed_bytes / len(cells))
+            sent.send(self.mesh.gateways(cells), cells, operand.streamed_bytes / len(cells))
         fed = self.units[np.arange(len(cells)) % len(self.units)]
-        loads.send(cells, fed, operand.num_bytes * operand.turns / len(cells))
+        sent.send(cells, fed, operand.num_bytes * operand.turns / len(cells))
 
-    def _product_inputs(self, loads: LinkLoads) -> None:
+    def _product_inputs(self, sent: Messages) -> None:
         """The narrow operand: each part of its depth to all units that multiply it, by multicast.
 
         A unit with several blocks of the result reads it once for each. Independent copies have their own.
@@ -164,14 +165,14 @@ class _Streams:
         for part, units in enumerate(self._by_depth()):
             for group in range(groups):
                 own = units[group * across // groups : (group + 1) * across // groups]
-                loads.multicast(slots[(part * groups + group) % len(slots)], own, num_bytes)
+                sent.multicast(slots[(part * groups + group) % len(slots)], own, num_bytes)
 
-    def _partial_sums(self, loads: LinkLoads) -> None:
+    def _partial_sums(self, sent: Messages) -> None:
         """Where the depth is cut, partial sums pass from unit to unit, and the last has the result."""
         stage, units = self.stage, self._by_depth()
         blocks = ceil(stage.blocks[0] / units.shape[1])
         num_bytes = blocks * stage.rows * self.chip.compute.vector_lanes * SUM_BYTES
-        loads.send(units[:-1].reshape(-1, 2), units[1:].reshape(-1, 2), num_bytes)
+        sent.send(units[:-1].reshape(-1, 2), units[1:].reshape(-1, 2), num_bytes)
 
     def _by_depth(self) -> Cells:
         """The stage's compute units, shape (cut along the depth, cut along the result, 2)."""
@@ -179,7 +180,7 @@ class _Streams:
         return self.units.reshape(deep, across, 2)
 
     @staticmethod
-    def _spread(loads: LinkLoads, sources: Cells, targets: Cells, num_bytes: float) -> None:
+    def _spread(sent: Messages, sources: Cells, targets: Cells, num_bytes: float) -> None:
         """``num_bytes`` in equal parts between two sets of units."""
         parts = np.arange(max(len(sources), len(targets)))
-        loads.send(sources[parts % len(sources)], targets[parts % len(targets)], num_bytes / len(parts))
+        sent.send(sources[parts % len(sources)], targets[parts % len(targets)], num_bytes / len(parts))
