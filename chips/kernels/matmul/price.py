@@ -18,7 +18,15 @@ from numpy.typing import ArrayLike, NDArray
 from chips.energy import DYNAMIC
 from chips.kernels.kernel_time import LATENCY, MATRIX_UNIT, MEMORY, ON_CHIP_NETWORK, KernelTime
 from chips.kernels.matmul.kernels import Products, fastest
-from chips.kernels.matmul.tiles import PIECE_BYTES, WHOLE_ROW_BYTES, Floats, Tiles, serving_kernels, tiles_of
+from chips.kernels.matmul.tiles import (
+    PIECE_BYTES,
+    WHOLE_ROW_BYTES,
+    Floats,
+    Tiles,
+    block_scaled_kernels,
+    serving_kernels,
+    tiles_of,
+)
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
 ARRAY_BYTES = 120e3
@@ -27,7 +35,7 @@ VECTOR_STEP_BYTES = 512.0
 """Of a column of weights, that one load of a warp fetches: 16 bytes for each of 32 lanes."""
 VECTOR_WARPS = 16.0
 """Warps on a streaming multiprocessor that each reduce a column in a product of one row; 8 to 64 fit alike."""
-Library = Literal["cublas", "cutlass"]
+Library = Literal["cublas", "cutlass", "deepgemm"]
 _LIMITERS = np.array([MATRIX_UNIT, ON_CHIP_NETWORK, MEMORY, LATENCY])
 
 
@@ -49,12 +57,13 @@ def price_matmul(
     A, the activations, was written by the kernel before and lies in L2 as far as it fits. B, the weights, comes from
     HBM. ``weights_in_turn``: the call is repeated (a measurement) with so many different weights in turn: small ones
     are still in L2, and a short call is over before the power limit acts; 0: the load lasts. ``bound_seconds`` counts
-    no bytes that L2 could hold so. ``exact``: FP8 products are added in fp32, as backward passes have it, and products
-    with a scale for each block of operands (``tiles_of``).
+    no bytes that L2 could hold so. ``exact``: FP8 products are added in fp32, as backward passes have it
+    (``tiles_of``).
     ``stored_bits``: weights lie in memory in so many bits each, with their part of scales (AWQ, GPTQ: 4 or 8 and a
     scale of 16 for 128), and become ``precision``, 16 bits, on their way into the product: a kernel of Marlin's kind.
-    ``library``: "cutlass" is the serving library's own FP8 kernel, whose tile goes by the rows alone, and which never
-    splits k. Where rows of n or k values are no multiple of 16 bytes, other kernels run, which copy them in pieces.
+    ``library``: "cutlass" is the serving library's own FP8 kernel, whose tile goes by the rows alone; "deepgemm" the
+    one of FP8 operands with a scale for each block, added in fp32. Neither splits k. Where rows of n or k values are no
+    multiple of 16 bytes, cuBLAS runs other kernels, which copy them in pieces.
     FP8 and NVFP4 activations are quantized by kernels of their own (``chips.kernels.quantize``).
     Raises ValueError on a dimension or count below 1, CatalogError on a precision that the chip lacks.
     """
@@ -71,7 +80,9 @@ def price_matmul(
     shape = np.broadcast_shapes(*(value.shape for value in given))
     flat = np.stack([np.broadcast_to(value, shape).reshape(-1) for value in given])
     weight_element = ELEMENT_BYTES[precision] if stored_bits is None else stored_bits / 8.0
-    if library == "cutlass":
+    if library == "deepgemm":
+        groups = list(block_scaled_kernels(chip, flat[0], flat[1], flat[3]))
+    elif library == "cutlass":
         groups = list(serving_kernels(chip, precision, flat[0], exact=exact))
     else:
         groups = []

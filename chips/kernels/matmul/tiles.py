@@ -36,6 +36,10 @@ NARROW_SIDE = 128.0
 met less well, the H100's alike.
 """
 
+BLOCK_ROWS, BLOCK_COLUMNS = (64.0, 128.0), np.arange(16.0, 129.0, 8.0)
+"""Of the tiles of the kernel whose operands have a scale for each block of 128 values (DeepGEMM, get_best_configs
+[recalled]): 64 rows as long as these hold all."""
+
 WHOLE_ROW_BYTES = 16.0
 """Rows of operands that are a multiple of it are copied in bulk to the matrix unit (TMA, wgmma), and 16 bytes a lane:
 NVIDIA's matrix multiplication guide asks for it, the CUDA programming guide for tensor maps requires it."""
@@ -170,3 +174,23 @@ def serving_kernels(
         step = np.maximum(multiply + coefficients.serving_step_cycles, tiles.feed)
         places = np.flatnonzero((band == number) & (odd == slower))
         yield places, replace(tiles, multiply=multiply, step=step, result_rate=rate, startup_seconds=start)
+
+
+def block_scaled_kernels(chip: Gpu, m: Floats, n: Floats, count: Floats) -> Iterator[tuple[NDArray[np.intp], Tiles]]:
+    """The kernel of FP8 products with a scale for each block of 128: its tile by shape, and which products take it.
+
+    It has one tile on a streaming multiprocessor and no parts of k: of its tiles the library takes those of the fewest
+    waves, and of these the ones that fill the last wave best (DeepGEMM, DeepSeek 2025).
+    """
+    units = chip.compute.units
+    rows = np.where(m <= BLOCK_ROWS[0], *BLOCK_ROWS)
+    tiles = (count * np.ceil(m / rows))[:, None] * np.ceil(n[:, None] / BLOCK_COLUMNS)
+    waves = np.ceil(tiles / units)
+    best = np.argmin(waves - tiles / (units * tiles.max()), axis=1)
+    columns = BLOCK_COLUMNS[best]
+    coefficients = chip.generation.matmul
+    for size in np.unique(np.stack([rows, columns]), axis=1).T:
+        like = tiles_like(chip, "fp8", size[:1], size[1:], exact=True)
+        step = np.maximum(like.multiply + coefficients.serving_step_cycles, like.feed)
+        places = np.flatnonzero((rows == size[0]) & (columns == size[1]))
+        yield places, replace(like, resident=np.ones(1), multiply=step, step=step)

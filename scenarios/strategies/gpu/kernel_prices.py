@@ -213,7 +213,7 @@ class GpuGroup:
                     stored_bits=alone,
                     library=self._library(p),
                     count=p.count,
-                    exact=p.exact or p.block_scales,
+                    exact=p.exact,
                 )
             # The cache write is an operator of its own, with the rotary embedding.
             case Attention(backward=True) as a:
@@ -262,10 +262,12 @@ class GpuGroup:
                 )
 
     def _library(self, product: MatrixProduct) -> Products:
-        """Whose kernel multiplies: FP8 with a scale a block is the work of one of its own, which takes any tile."""
+        """Whose kernel multiplies: FP8 with a scale a block is the work of one of its own."""
         if product.precision == "nvfp4":
             return "cutlass"
-        return self.framework.fp8_products if product.precision == "fp8" and not product.block_scales else "cublas"
+        if product.precision != "fp8":
+            return "cublas"
+        return "deepgemm" if product.block_scales else self.framework.fp8_products
 
     def _rounded(self, operator: Attention | Elementwise | MatrixProduct, time: KernelTime) -> KernelPrice:
         """Into picoseconds: the whole is rounded, then its filling and draining; the steady state is what remains.

@@ -7,6 +7,7 @@ import pytest
 
 from chips.kernels.matmul import kernels
 from chips.kernels.matmul.price import Library, price_matmul
+from chips.kernels.matmul.tiles import block_scaled_kernels
 from chips.spec import Precision, load_gpu
 from scenarios.evidence.held_out import unseen_rows
 from scenarios.evidence.kernel_tables import read_kernel_table
@@ -16,6 +17,7 @@ KERNELS: list[tuple[str, Precision, Library]] = [
     ("h100", "fp8", "cutlass"),
     ("b200", "fp8", "cutlass"),
     ("l40s", "fp8", "cutlass"),
+    ("h100", "fp8", "deepgemm"),
     ("b200", "nvfp4", "cutlass"),
     ("b200", "nvfp4", "cublas"),
 ]
@@ -58,6 +60,40 @@ def test_a_row_more_than_a_wave_of_tiles_takes_two_waves() -> None:
     """256 rows are two tiles of 128 for each of 64 columns of tiles, one wave of an H100; 257 are three, and two."""
     one, two = price_matmul(load_gpu("h100"), [256, 260], 8192, 8192, precision="fp8", library="cutlass").seconds
     assert 1.5 < two / one < 2.2
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "k", "published"),
+    [
+        (64, 24576, 1536, 289),
+        (64, 7168, 16384, 336),
+        (128, 2112, 7168, 352),
+        (128, 24576, 1536, 535),
+        (128, 7168, 16384, 640),
+        (4096, 2112, 7168, 1058),
+        (4096, 24576, 1536, 990),
+        (4096, 7168, 16384, 1358),
+        (4096, 4096, 7168, 1304),
+        (4096, 7168, 2048, 1025),
+    ],
+)
+def test_published_throughput_of_products_with_a_scale_for_each_block(m: int, n: int, k: int, published: float) -> None:
+    """Not fitted: TFLOP/s on an H800, whose multiprocessors are an H100's (DeepGEMM, February 2025) [recalled]."""
+    time = price_matmul(load_gpu("h100"), m, n, k, precision="fp8", library="deepgemm")
+    assert 2e-12 * m * n * k / float(time.seconds) == pytest.approx(published, rel=0.13)
+
+
+def test_a_scaled_blocks_tile_is_as_narrow_as_fills_the_fewest_waves() -> None:
+    """5,120 columns of few rows are 128 tiles of 40 on 132 multiprocessors; a row beyond 64 takes tiles of 128 rows."""
+    chip = load_gpu("h100")
+    shapes = {
+        (float(tiles.rows[0]), float(tiles.columns[0]))
+        for rows in (16.0, 64.0, 65.0)
+        for _, tiles in block_scaled_kernels(chip, np.array([rows]), np.array([5120.0]), np.ones(1))
+    }
+    assert shapes == {(64.0, 40.0), (128.0, 40.0)}
+    one, two = price_matmul(chip, [128, 144], 32 * 132, 8192, precision="fp8", library="deepgemm").seconds
+    assert two > 1.1 * one
 
 
 def test_a_kernel_that_never_splits_k_waits_for_every_step_of_it() -> None:
