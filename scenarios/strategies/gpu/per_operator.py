@@ -100,7 +100,9 @@ def _launched(clock: Timeline, group: GpuGroup, launch: str, ready: Time) -> _Ke
         framework = group.framework
         compiled, eager = framework.host_kernel_seconds, framework.host_operator_seconds
         call = (compiled or costs.host_kernel) if launch == "compiled" else (eager or costs.host_operator)
-        calls = (seconds_to_ps(call), seconds_to_ps(costs.host_collective))
+        # A conversion is called by the module of its product: the framework's own work for a module is done once.
+        inside = min(call, costs.host_operator)
+        calls = _Calls(*map(seconds_to_ps, (call, costs.host_collective, inside)))
         return _Kernels(clock, group, seconds_to_ps(costs.stream_gap), ready, calls, compiled=launch == "compiled")
     host = clock.engine("host")
     issue = group.boundary(HOST, seconds_to_ps(costs.graph_launch))
@@ -110,6 +112,20 @@ def _launched(clock: Timeline, group: GpuGroup, launch: str, ready: Time) -> _Ke
         return _Kernels(clock, group, seconds_to_ps(costs.graph_gap), begins)
     admission, dependency = launched_ahead(group)
     return _Ahead(clock, group, seconds_to_ps(costs.graph_gap), begins, admission=admission, dependency=dependency)
+
+
+class _Calls(NamedTuple):
+    """Picoseconds of the host for each kernel, for each collective, and for each conversion to what a product takes."""
+
+    operator: int
+    collective: int
+    conversion: int
+
+    def of(self, operator: Operator) -> int:
+        """For a kernel of this operator."""
+        if isinstance(operator, Collective):
+            return self.collective
+        return self.conversion if isinstance(operator, Conversion) else self.operator
 
 
 class _Kernel(NamedTuple):
@@ -131,15 +147,15 @@ class _Kernel(NamedTuple):
 class _Kernels:
     """Kernels one after the other, each with a ``gap`` before it, its own filling and its own draining.
 
-    ``begins``: when the device may begin. ``calls``: picoseconds of the host for each kernel and each collective, if
-    the host issues them; the device waits or lags. ``compiled``: whether a compiler has fused what is element-wise.
+    ``begins``: when the device may begin. ``calls``: if the host issues kernels; the device waits or lags.
+    ``compiled``: whether a compiler has fused what is element-wise.
     """
 
     clock: Timeline
     group: GpuGroup
     gap: int
     begins: Time
-    calls: tuple[int, int] | None = None
+    calls: _Calls | None = None
     compiled: bool = False
 
     @property
@@ -200,8 +216,7 @@ class _Kernels:
     def _issued(self, operator: Operator, number: int, of: Operator | None) -> Time:
         """When the host has issued the kernels of an operator."""
         assert self.calls is not None
-        call, collective_call = self.calls
-        work = self.group.boundary(HOST, (collective_call if isinstance(operator, Collective) else call) * number)
+        work = self.group.boundary(HOST, self.calls.of(operator) * number)
         return self.clock.task(self.clock.engine("host"), work, name=f"{operator.name} issue", of=of or operator)
 
     def _riding(self, operators: Sequence[Operator]) -> dict[Hashable, Picoseconds]:

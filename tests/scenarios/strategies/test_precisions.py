@@ -79,6 +79,17 @@ def test_a_conversion_is_a_kernel_or_part_of_the_one_before_as_the_framework_has
     assert kernels("pytorch", "fp8", "eager") - kernels("pytorch", "bf16", "eager") == 4 * 5 * layers
 
 
+def test_a_conversion_that_the_host_issues_takes_less_of_it_than_a_module() -> None:
+    """A short prompt waits for the host. Its conversions, four a layer, are called by the modules of their products."""
+    kind = {"phase": "prefill", "context": 16, "framework": "trtllm", "launch": "eager"}
+    plain, converted = (
+        simulate(MODEL, "h100", precision=word, **kind).iloc[0]["seconds"] for word in ("bf16", "fp8-block")
+    )
+    costs = load_gpu("h100").generation.launch
+    assert converted - plain == pytest.approx(4 * 32 * costs.host_operator, rel=0.01)
+    assert costs.host_operator < (frameworks()["trtllm"].host_operator_seconds or 0.0)
+
+
 def test_a_persistent_kernel_waits_for_no_conversion_but_for_a_scale_of_all_tokens() -> None:
     chip = load_gpu("h100")
     waits = {}
