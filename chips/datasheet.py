@@ -83,7 +83,7 @@ def _figures(chip: Gpu | Dataflow | Systolic) -> dict[str, Value | None]:
 
 
 def datasheet(name: str) -> list[Row]:
-    """Every value of one chip, its generation's and the defaults included, in the order of the files.
+    """Every value of one chip, the defaults included, in the order of the files; its generation's coefficients last.
 
     Raises as ``load_chip`` does.
     """
@@ -108,7 +108,9 @@ def datasheet(name: str) -> list[Row]:
             source=source,
             file=file,
         )
-        for key, (value, source, file) in sorted(found.items(), key=lambda entry: sections.index(entry[0][:-1]))
+        for key, (value, source, file) in sorted(
+            found.items(), key=lambda entry: (entry[0][0] == "generation", sections.index(entry[0][:-1]))
+        )
     ]
 
 

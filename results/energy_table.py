@@ -7,17 +7,24 @@ from typing import TextIO
 
 import pandas as pd
 
-from results.schema import CAUSE_JOULES, SETTING
-from results.table import new_table, open_console
+from results.printed_table import Column, print_line, print_table
+from results.schema import SETTING
 from results.units import format_joules, joules_unit, percent, three_digits
 
+# Of each column its title and its rank: what a narrow terminal leaves out first has the highest (``printed_table``).
 TITLES = {
-    "arithmetic_j": "arith-\nmetic",
-    "on_chip_j": "on\nchip",
-    "hbm_j": "off-chip\nmemory",
-    "links_j": "links",
-    "control_j": "control",
-    "static_j": "static",
+    "arithmetic_j": ("arith-\nmetic", 6),
+    "on_chip_j": ("on\nchip", 5),
+    "hbm_j": ("off-chip\nmemory", 4),
+    "links_j": ("links", 8),
+    "control_j": ("control", 9),
+    "static_j": ("static", 3),
+}
+NUMBERS = {
+    "watts": ("W a\nchip", 7),
+    "joules_per_token": ("J a\ntoken", 2),
+    "tokens_per_joule": ("tokens\na joule", 10),
+    "energy_delay": ("joules x\nseconds", 11),
 }
 PER = {"decode": "a token\nof each", "prefill": "a prefill", "request": "a request\nof each"}
 
@@ -27,41 +34,44 @@ def print_energy(results: pd.DataFrame, stream: TextIO) -> None:
 
     With ``cost`` among its columns (``scenarios.cost``), what a million tokens cost too.
     """
-    console = open_console(stream)
     for _, same in results[results["fits"]].groupby(list(SETTING), sort=False):
-        table = new_table(console.is_terminal)
-        table.add_column("chips", no_wrap=True)
-        table.add_column("strategy", no_wrap=True)
-        per = PER.get(same["phase"].iloc[0], "a step")
-        titles = [
-            f"joules\n{per}",
-            "8 of 10 from\nto",
-            "W a\nchip",
-            "J a\ntoken",
-            "tokens\na joule",
-            "joules x\nseconds",
-        ]
-        costs = ["$ a million\ntokens", "of it elec-\ntricity"] if "cost" in same else []
-        for title in (*titles, *TITLES.values(), *costs):
-            table.add_column(title, justify="right", no_wrap=True)
-        for (chip, count), group in same.groupby(["chip", "count"], sort=False):
-            for position, (_, row) in enumerate(group.iterrows()):
-                table.add_row(f"{chip} x{count}" if position == 0 else "", *_cells(row))
-            if not console.is_terminal:
-                table.add_row()
-        console.print(table)
+        rows = pd.concat([group for _, group in same.groupby(["chip", "count"], sort=False)])
+        names = [f"{chip} x{count}" for chip, count in zip(rows["chip"], rows["count"], strict=True)]
+        starts = [at for at, name in enumerate(names) if at == 0 or name != names[at - 1]]
+        shown = [name if at in starts else "" for at, name in enumerate(names)]
+        last_rows = [*(at - 1 for at in starts[1:]), len(names) - 1]
+        print_table([Column("chips", shown, right=False), *_columns(rows)], stream, last_rows)
         for line in savings(same):
-            console.print(line, soft_wrap=True)
+            print_line(line, stream)
 
 
-def _cells(row: pd.Series) -> list[str]:
-    size, _ = joules_unit(row["joules"])
-    band = f"{three_digits(row['joules_low'] / size)} {three_digits(row['joules_high'] / size)}"
-    numbers = ("watts", "joules_per_token", "tokens_per_joule", "energy_delay")
-    shares = [percent(row[cause] / row["joules"]) for cause in CAUSE_JOULES]
-    cost = [three_digits(row["cost"]), percent(row["energy_cost"] / row["cost"])] if "cost" in row else []
-    told = [three_digits(row[name]) for name in numbers]
-    return [row["strategy"], format_joules(row["joules"]), band, *told, *shares, *cost]
+def _columns(rows: pd.DataFrame) -> list[Column]:
+    """The columns behind the name of the chips."""
+    per = PER.get(rows["phase"].iloc[0], "a step")
+    sizes = [joules_unit(joules)[0] for joules in rows["joules"]]
+    low, high = (
+        [three_digits(each / size) for each, size in zip(rows[end], sizes, strict=True)]
+        for end in ("joules_low", "joules_high")
+    )
+    columns = [
+        Column("strategy", list(rows["strategy"]), right=False),
+        Column(f"joules\n{per}", list(map(format_joules, rows["joules"])), right=True),
+        Column("8 of 10 from\nto", [f"{one} {other}" for one, other in zip(low, high, strict=True)], 1, right=True),
+        *(
+            Column(title, list(map(three_digits, rows[name])), rank, right=True)
+            for name, (title, rank) in NUMBERS.items()
+        ),
+        *(
+            Column(title, list(map(percent, rows[cause] / rows["joules"])), rank, right=True)
+            for cause, (title, rank) in TITLES.items()
+        ),
+    ]
+    if "cost" in rows:
+        columns += [
+            Column("$ a million\ntokens", list(map(three_digits, rows["cost"])), right=True),
+            Column("of it elec-\ntricity", list(map(percent, rows["energy_cost"] / rows["cost"])), 2, right=True),
+        ]
+    return columns
 
 
 def savings(results: pd.DataFrame) -> Iterator[str]:

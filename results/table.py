@@ -4,36 +4,35 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import pandas as pd
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from results.analysis import unmeasured_kernels
-from results.schema import COLUMNS, PART_COLUMNS, SETTING
+from results.printed_table import Column, print_line, print_table
+from results.schema import COLUMNS, SETTING
 from results.units import format_seconds, percent, three_digits
 from results.words import BOUNDARY_PARTS
 
 Form = Literal["table", "csv", "json"]
-PLAIN_WIDTH = 160
 FORMULA = r"^('*[=+\-@\t\r])"
 QUOTED = r"^'('*[=+\-@\t\r])"
 
+# Of each column its title and its rank: what a narrow terminal leaves out first has the highest (``printed_table``).
 PART_TITLES = {
-    "matmul_s": "matmul",
-    "attention_s": "attention",
-    "other_s": "other",
-    "allreduce_s": "All-\nReduce",
-    "launch_s": "launch\ngaps",
-    "host_s": "host",
-    "dependency_s": "depend-\nencies",
-    "fill_drain_s": "fill +\ndrain",
+    "matmul_s": ("matmul", 4),
+    "attention_s": ("atten-\ntion", 6),
+    "other_s": ("other", 9),
+    "allreduce_s": ("All-\nReduce", 5),
+    "launch_s": ("launch\ngaps", 1),
+    "host_s": ("host", 2),
+    "dependency_s": ("depend-\nencies", 3),
+    "fill_drain_s": ("fill +\ndrain", 8),
 }
 COST = ("chip_cost", "energy_cost", "cost")  # dollars per million tokens, beside the schema (``scenarios.cost``)
 COMPUTING = ("prefill", "train")  # phases of which one asks how busy the matrix units are, not the memory
@@ -52,15 +51,14 @@ def print_comparison(
     elif form == "json":
         print(json.dumps(json_records(results), indent=1), file=stream)
     else:
-        console = open_console(stream)
         for _, same in results.groupby(list(SETTING), sort=False):
-            _print_table(same, console)
+            _print_table(same, stream)
         for line in unmeasured_kernels(results):
-            console.print(line, soft_wrap=True)
+            print_line(line, stream)
         if too_close:
-            console.print("too close for what these predictions have been off by (docs/accuracy.md)", style="bold")
+            print_line("too close for what these predictions have been off by (docs/accuracy.md)", stream, bold=True)
             for line in too_close:
-                console.print(f"  {line}", soft_wrap=True)
+                print_line(line, stream, indent="  ")
 
 
 def write_csv(frame: pd.DataFrame, to: Path | TextIO) -> None:
@@ -92,127 +90,138 @@ def json_records(results: pd.DataFrame, columns: Sequence[str] | None = None) ->
     return [{str(key): _plain(value) for key, value in record.items()} for record in records]
 
 
-def print_records(records: Sequence[Mapping[str, object]], stream: TextIO, *, json: bool = False) -> None:
-    """Print any records (a catalog, a datasheet) as a table whose columns are their keys, or as JSON."""
+def print_records(
+    records: Sequence[Mapping[str, object]], stream: TextIO, *, json: bool = False, least: Sequence[str] = ()
+) -> None:
+    """Print any records (a catalog, a datasheet) as a table whose columns are their keys, or as JSON.
+
+    ``least``: keys in the order in which a narrow terminal leaves them out; after them those to the right go first.
+    Texts in front of the first number are the names of rows and stay.
+    """
     if json:
         print(_dump(records), file=stream)
         return
     names = list(dict.fromkeys(name for record in records for name in record))
-    table = new_table(stream.isatty())
-    for name in names:
-        numbers = all(isinstance(record.get(name), int | float | None) for record in records)
-        table.add_column(name.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
-    for record in records:
-        table.add_row(*(_cell(record.get(name)) for name in names))
-    open_console(stream).print(table)
+    columns: list[Column] = []
+    for place, name in enumerate(names):
+        cells = [_cell(record.get(name)) for record in records]
+        title = name.replace("_", " ")
+        widest = max(len(title) // 2 + 1, *map(len, [*cells, *title.split()]))
+        column = Column("\n".join(textwrap.wrap(title, widest)) if "\n" not in title else title, cells)
+        named = place == 0 or (not column.ends_right and all(not each.rank for each in columns))
+        rank = len(names) + len(least) - least.index(name) if name in least else 0 if named else place
+        columns.append(replace(column, rank=rank))
+    if records:
+        print_table(columns, stream)
 
 
 def print_boundaries(records: Sequence[Mapping[str, Any]], stream: TextIO) -> None:
     """Print the records of ``scenarios.anatomy.boundary``: a row a mode, microseconds a boundary, what a part saves."""
-    table = new_table(stream.isatty())
-    table.add_column("mode", no_wrap=True)
-    for title in ("time of\na pass", "bound-\naries", *(f"{part[:6]},\nus each" for part in BOUNDARY_PARTS)):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("without\nany", justify="right", no_wrap=True)
-    table.add_column("one part alone saves most", no_wrap=True)
-    for record in records:
-        if "reason" in record:
-            table.add_row(record["mode"], "not there")
-            continue
+    there = [record for record in records if "reason" not in record]
+
+    def cells(told: Callable[[Mapping[str, Any]], str], otherwise: str = "") -> list[str]:
+        return [otherwise if "reason" in record else told(record) for record in records]
+
+    def saves_most(record: Mapping[str, Any]) -> str:
         best = max(BOUNDARY_PARTS, key=lambda part: record[f"{part}_saves_s"])
-        table.add_row(
-            record["mode"],
-            format_seconds(record["seconds"]),
-            f"{record['boundaries']:,}",
-            *(f"{record[f'{part}_us']:.2f}" for part in BOUNDARY_PARTS),
-            format_seconds(record["without"]),
-            f"{best}: {percent(record[f'{best}_saves_s'] / record['seconds'])}",
-        )
-    console = open_console(stream)
-    console.print(table)
+        return f"{best}: {percent(record[f'{best}_saves_s'] / record['seconds'])}"
+
+    def each(part: str) -> Callable[[Mapping[str, Any]], str]:
+        return lambda record: f"{record[f'{part}_us']:.2f}"
+
+    columns = [
+        Column("mode", [record["mode"] for record in records], right=False),
+        Column("time of\na pass", cells(lambda record: format_seconds(record["seconds"]), "not there"), right=True),
+        Column("bound-\naries", cells(lambda record: f"{record['boundaries']:,}"), 2, right=True),
+        *(Column(f"{part[:6]},\nus each", cells(each(part)), 3, right=True) for part in BOUNDARY_PARTS if there),
+        Column("without\nany", cells(lambda record: format_seconds(record["without"])), right=True),
+        Column("one part alone\nsaves most", cells(saves_most), 1, right=False),
+    ]
+    print_table(columns, stream)
     for record in records:
         if "reason" in record:
-            console.print(f"  {record['mode']}: {record['reason']}", soft_wrap=True)
+            print_line(f"{record['mode']}: {record['reason']}", stream, indent="  ")
 
 
 def print_published(records: Sequence[Mapping[str, Any]], stream: TextIO) -> None:
     """Print the records of ``scenarios.evidence.published.beside``: measured and predicted, a row a run."""
-    table = new_table(stream.isatty())
-    for title in ("chips", "batch", "launch"):
-        table.add_column(title, justify="left" if title == "launch" else "right")
-    for title in ("measured", "predicted", "ratio"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("what ran")
+    told = []
     for record in records:
-        predicted = ["-", "-"]
-        if "ratio" in record:
-            predicted = [format_seconds(record["predicted_s"]), f"{record['ratio']:.3f}"]
-        ran = record["framework"] + (f" ({record['reason']})" if "reason" in record else "")
-        told = (str(record["chips"]), str(record["batch"]), record["launch"], format_seconds(record["measured_s"]))
-        table.add_row(*told, *predicted, ran)
-    open_console(stream).print(table)
+        known = "ratio" in record
+        told.append(
+            {
+                "chips": record["chips"],
+                "batch": record["batch"],
+                "launch": record["launch"],
+                "measured": format_seconds(record["measured_s"]),
+                "predicted": format_seconds(record["predicted_s"]) if known else "-",
+                "ratio": f"{record['ratio']:.3f}" if known else "-",
+                "what ran": record["framework"] + (f" ({record['reason']})" if "reason" in record else ""),
+            }
+        )
+    print_records(told, stream)
 
 
-def open_console(stream: TextIO) -> Console:
-    """A console on ``stream``: as wide as the terminal, or without colour and a fixed width when piped."""
-    if stream.isatty():
-        return Console(file=stream, highlight=False, markup=False, emoji=False)
-    return Console(file=stream, width=PLAIN_WIDTH, no_color=True, highlight=False, markup=False, emoji=False)
-
-
-def new_table(terminal: bool) -> Table:
-    """An empty table: ruled on a terminal, blanks between the columns when piped."""
-    style = box.SIMPLE_HEAD if terminal else None
-    return Table(box=style, padding=(0, 1), collapse_padding=True, pad_edge=False, header_style="bold")
-
-
-def _print_table(results: pd.DataFrame, console: Console) -> None:
+def _print_table(results: pd.DataFrame, stream: TextIO) -> None:
     """One table; times differ between its rows only by chip, count, strategy and launch."""
     first = results.iloc[0]
-    differs = bool(first["variation"])
     sequences = f"batch {first['batch']}" if first["phase"] != "train" else f"{first['batch']} sequences"
     kept = "" if first["kv_precision"] == "bf16" else f" (KV cache {first['kv_precision']})"
-    said = (first["phase"], f"{first['precision']}{kept}", sequences, f"context {first['context']}")
+    said = (first["model"], first["phase"], f"{first['precision']}{kept}", sequences, f"context {first['context']}")
     more = (first[name] for name in ("parallel", "variation") if first[name])
-    console.print(Text.assemble((first["model"], "bold"), *(f"  {words}" for words in (*said, *more))))
-    table = new_table(console.is_terminal)
-    table.add_column("chips", no_wrap=True)
-    table.add_column("strategy", no_wrap=True)
-    table.add_column("launch\nmode", no_wrap=True)
-    time_title = TIME_TITLES.get(first["phase"], "time per\nstep")
-    used = "MFU" if first["phase"] in COMPUTING else "of HBM\nroofline"
-    for title in (time_title, "tokens/s\na user", "tokens/s\nin all", used, *PART_TITLES.values()):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("limited by")
-    if differs:
-        table.add_column("longer than\nalike chips", justify="right")
+    print_line("  ".join((*said, *more)), stream, bold=True)
+    names: list[str] = []
     notes: list[str] = []
+    last_rows: list[int] = []
     for (chip, count), group in results.groupby(["chip", "count"], sort=False):
         working = int(group["working"].max())
         name = f"{chip} x{count}" + (f" ({working} work)" if 0 < working < int(group["count"].max()) else "")
-        for position, (_, row) in enumerate(group.iterrows()):
-            table.add_row(name if position == 0 else "", *_cells(row), end_section=position == len(group) - 1)
-            if not row["fits"]:
-                notes.append(f"{name} {row['strategy']}: {row['reason']}")
-        if not console.is_terminal:
-            table.add_row()
-    console.print(table)
+        names += [name, *[""] * (len(group) - 1)]
+        last_rows.append(len(names) - 1)
+        notes += [f"{name} {row['strategy']}: {row['reason']}" for _, row in group.iterrows() if not row["fits"]]
+    grouped = pd.concat([group for _, group in results.groupby(["chip", "count"], sort=False)])
+    print_table([Column("chips", names, right=False), *_columns(grouped)], stream, last_rows)
     if notes:
-        console.print("does not fit", style="bold")
+        print_line("does not fit", stream, bold=True)
         for note in notes:
-            console.print(f"  {note}", soft_wrap=True)
-        console.print()
+            print_line(note, stream, indent="  ")
+        print(file=stream)
 
 
-def _cells(row: pd.Series) -> list[str]:
-    names = [row["strategy"], row["launch"]]
-    if not row["fits"]:
-        return [*names, "does not fit"]
-    speeds = [three_digits(row["tokens_per_s_user"]), three_digits(row["tokens_per_s"])]
-    shares = [percent(row[part] / row["seconds"]) for part in PART_COLUMNS]
-    longer = [percent(row["seconds"] / row["alike_s"] - 1)] if row["variation"] else []
-    used = percent(row["mfu" if row["phase"] in COMPUTING else "roofline_fraction"])
-    return [*names, format_seconds(row["seconds"]), *speeds, used, *shares, row["limiter"], *longer]
+def _columns(rows: pd.DataFrame) -> list[Column]:
+    """The columns behind the name of the chips; of rows that do not fit all are empty but the time, which says so."""
+    first = rows.iloc[0]
+    computing = first["phase"] in COMPUTING
+
+    def cells(told: pd.Series, form: Callable[[float], str]) -> list[str]:
+        return [form(value) if fits else "" for value, fits in zip(told, rows["fits"], strict=True)]
+
+    times = [
+        format_seconds(seconds) if fits else "does not fit"
+        for seconds, fits in zip(rows["seconds"], rows["fits"], strict=True)
+    ]
+    columns = [
+        Column("strategy", list(rows["strategy"]), right=False),
+        Column("launch\nmode", list(rows["launch"]), right=False),
+        Column(TIME_TITLES.get(first["phase"], "time per\nstep"), times, right=True),
+        Column("tokens/s\na user", cells(rows["tokens_per_s_user"], three_digits), 7, right=True),
+        Column("tokens/s\nin all", cells(rows["tokens_per_s"], three_digits), 11, right=True),
+        Column(
+            "MFU" if computing else "of HBM\nroof",
+            cells(rows["mfu" if computing else "roofline_fraction"], percent),
+            10,
+            right=True,
+        ),
+        *(
+            Column(title, cells(rows[part] / rows["seconds"], percent), rank, right=True)
+            for part, (title, rank) in PART_TITLES.items()
+        ),
+        Column("limited by", list(rows["limiter"]), right=False),
+    ]
+    if first["variation"]:
+        longer = cells(rows["seconds"] / rows["alike_s"] - 1, percent)
+        columns.append(Column("longer than\nalike chips", longer, 1, right=True))
+    return columns
 
 
 def _cell(value: object) -> str:

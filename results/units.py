@@ -7,6 +7,8 @@ import math
 PICOSECONDS_PER_SECOND = 1e12
 NANOJOULES_PER_JOULE = 1e9
 JOULE_UNITS = ((1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"))
+PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+ABBREVIATIONS = {"bytes": "B", "bytes/s": "B/s"}
 SECONDS_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 BYTE_UNITS = tuple(
     (base**power, f"{prefix}{unit}")
@@ -46,6 +48,14 @@ def format_bytes(size: int) -> str:
     whole = [(size // unit, name) for unit, name in BYTE_UNITS if size and size % unit == 0]
     number, name = min(whole, default=(size, "B"), key=lambda found: found[0])
     return f"{number:,} {name}"
+
+
+def format_quantity(value: float, unit: str) -> str:
+    """Three significant digits with the unit and the prefix that suits: ``3.35 TB/s``, ``20.5 kFLOP``, ``0.590 us``."""
+    if unit == "s":
+        return format_seconds(value)
+    size, prefix = next((each for each in PREFIXES if abs(value) >= each[0]), PREFIXES[-1])
+    return f"{three_digits(value / size)} {prefix}{ABBREVIATIONS.get(unit, unit)}"
 
 
 def three_digits(value: float) -> str:

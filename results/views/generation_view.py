@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TextIO
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from results.table import new_table
 from results.units import format_seconds, three_digits
 
 # Lines of the terminal that the table of times and its frame need; the rest shows the end of the text.
@@ -75,10 +75,10 @@ class GenerationView:
         return Text("\n").join(lines[-room:])
 
     def _times(self) -> Table:
-        table = new_table(terminal=True)
-        table.add_column(f"token {self._tokens}")
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, header_style="bold")
+        table.add_column(f"token {self._tokens}", overflow="fold")
         for title in ("this token", "all tokens", "tokens/s"):
-            table.add_column(title, justify="right", min_width=10)
+            table.add_column(title, justify="right", no_wrap=True, min_width=10)
         for name, total in self._total.items():
             speed = three_digits(self._tokens / total)
             table.add_row(name, format_seconds(self._last[name]), format_seconds(total), speed)

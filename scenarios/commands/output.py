@@ -48,12 +48,15 @@ def check_files(
         check_trace_path(trace)
 
 
-def show(records: Records, *, json: bool, tables: Sequence[Records] | None = None) -> None:
-    """Print records: as JSON, or as tables to read, which are the records themselves where none are given."""
+def show(records: Records, *, json: bool, tables: Sequence[Records] | None = None, least: Sequence[str] = ()) -> None:
+    """Print records: as JSON, or as tables to read, which are the records themselves where none are given.
+
+    ``least``: keys in the order in which a narrow terminal leaves them out (``results.table.print_records``).
+    """
     from results.table import print_records
 
     for table in [records] if json or tables is None else tables:
-        print_records(table, sys.stdout, json=json)
+        print_records(table, sys.stdout, json=json, least=least)
 
 
 def write(path: Path | None, writer: Callable[[Path], object], note: str = "") -> None:

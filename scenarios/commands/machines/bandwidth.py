@@ -38,7 +38,8 @@ def bandwidth(
     check_files(plot=plot)
     points = [make_point(**asked | {"strategy": name}) for name in asked["strategy"] or STRATEGIES]
     found = [bandwidth_over_layers(point, layers) for point in points]
-    show([record for record, _ in found], json=json)
+    records = [record for record, _ in found]
+    show(records, json=json, tables=[[_readable(record) for record in records]])
     if plot is not None:
         from results.pictures.bandwidth import bandwidth as draw
 
@@ -48,3 +49,18 @@ def bandwidth(
         write(
             plot, draw([window for _, window in found], f"{point.model.name}, {setting}: {layers} layers on {of}").save
         )
+
+
+def _readable(record: dict[str, Any]) -> dict[str, object]:
+    from results.units import format_quantity, format_seconds, percent
+
+    return {
+        "chips": f"{record['chip']} x{record['count']}",
+        "strategy": record["strategy"],
+        "launch mode": record["launch"],
+        "time": format_seconds(record["seconds"]),
+        "bytes of HBM": format_quantity(record["hbm_bytes"], "bytes"),
+        "mean bandwidth": format_quantity(record["mean_bytes_per_s"], "bytes/s"),
+        "of peak": percent(record["bandwidth_fraction"]),
+        "busy": percent(record["busy_fraction"]),
+    }

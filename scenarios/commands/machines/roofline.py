@@ -35,7 +35,8 @@ def roofline(
     chips = asked.pop("chips")
     points = [make_point(chip=chip, **asked) for chip in chips]
     found = [(point, operator_rooflines(point)) for point in points]
-    show([record for _, records in found for record in records], json=json)
+    rows = [record for _, records in found for record in records]
+    show(rows, json=json, tables=[[_readable(record) for record in rows]], least=("calls", "part"))
     if plot is not None:
         import pandas as pd
 
@@ -52,3 +53,21 @@ def roofline(
         one = points[0]
         setting = f"{one.phase}, {one.precision}, batch {one.batch}, context {one.context}"
         write(plot, draw(panels, f"{one.model.name}, {setting}").save)
+
+
+def _readable(record: dict[str, Any]) -> dict[str, object]:
+    from results.units import format_quantity, format_seconds, percent, three_digits
+
+    return {
+        "chips": f"{record['chip']} x{record['count']}",
+        "operator": record["operator"],
+        "part": record["part"].removesuffix("_s"),
+        "calls": record["calls"],
+        "FLOP": format_quantity(record["flop"], "FLOP"),
+        "bytes moved": format_quantity(record["moved_bytes"], "bytes"),
+        "FLOP a byte": three_digits(record["flop_per_byte"]),
+        "time": format_seconds(record["seconds"]),
+        "reached": format_quantity(record["flop_per_s"], "FLOP/s"),
+        "its roof": format_quantity(record["roof_flop_per_s"], "FLOP/s"),
+        "of its roof": percent(record["roof_fraction"]),
+    }

@@ -47,8 +47,12 @@ def training(
     check_files(plot=plot)
     point = make_point(**asked, phase="train")
     record, stages, bars = training_step(point)
-    readable = [{"": name.replace("_", " "), "value": value} for name, value in record.items()]
-    show([record | {"stages": stages}], json=json, tables=[readable, stages])
+    show(
+        [record | {"stages": stages}],
+        json=json,
+        tables=[_readable(record), [_stage(stage) for stage in stages]],
+        least=("parameters", "decoders"),
+    )
     if plot is not None:
         from results.pictures.training import training as draw
 
@@ -56,3 +60,33 @@ def training(
             f"{point.model.name} on {point.count:,} × {point.chip.name}, {point.batch:,} sequences of {point.context:,}"
         )
         write(plot, draw(bars, f"{title}: {asked['parallel'] or 'one group'}").save)
+
+
+def _readable(record: dict[str, Any]) -> list[dict[str, object]]:
+    """The step as a whole, a line a figure."""
+    from results.units import format_seconds, percent, three_digits
+
+    low, high = (format_seconds(record[f"seconds_{end}"]) for end in ("low", "high"))
+    told = {
+        "chips": f"{record['chip']} x{record['count']}",
+        "strategy": record["strategy"],
+        "time of a step": f"{format_seconds(record['seconds'])} (8 of 10 from {low} to {high})",
+        "tokens/s": three_digits(record["tokens_per_s"]),
+        "MFU": percent(record["mfu"]),
+        "limited by": record["limiter"],
+    }
+    layout = ("tensor_parallel", "pipeline_stages", "context_groups", "replicas", "micro_batches", "micro_batch")
+    told |= {name.replace("_", " "): f"{record[name]:,}" for name in layout}
+    return [{"": name, "value": value} for name, value in told.items()]
+
+
+def _stage(stage: dict[str, Any]) -> dict[str, object]:
+    from results.units import format_quantity, format_seconds
+
+    return {
+        "stage": stage["stage"],
+        "decoders": stage["decoders"],
+        "parameters": format_quantity(stage["parameters"], ""),
+        "held by a chip": format_quantity(stage["chip_bytes"], "bytes"),
+        **{name.removesuffix("_s"): format_seconds(stage[name]) for name in stage if name.endswith("_s")},
+    }
