@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from results.errors import ReadError
-from results.schema import COLUMNS
+from results.schema import COLUMNS, SWEPT
 from results.served import SERVED
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def _described(results: pd.DataFrame) -> pa.Table:
     import pyarrow as pa
 
     table = pa.Table.from_pandas(results, preserve_index=False)
-    told = SERVED | COLUMNS
+    # Both kinds of table name some columns alike, with other meanings.
+    told = SERVED if list(results) == list(SERVED) else COLUMNS | SWEPT
     fields = [
         field.with_metadata({"meaning": told[field.name].meaning, "unit": told[field.name].unit})
         if field.name in told

@@ -20,7 +20,7 @@ from chips.spec import load_gpu
 from results.error_statistics import absolute_percentage_error, error_statistics, worst_rows
 from results.pictures.accuracy import Panels, Times
 from results.text_file import read_toml
-from results.units import format_seconds, three_digits
+from results.units import format_quantity
 from results.views.markdown import markdown_table
 from scenarios.bands import TRAINING, WATTS, Spread, Spreads
 from scenarios.evidence.breakdown import FAMILIES, breakdown, percent_text, tables_of
@@ -281,15 +281,11 @@ def _worst(table: Predictions) -> Iterator[dict[str, str]]:
         yield {
             "table": table.table,
             "row": shape,
-            "measured": _quantity(float(table.measured[position]), table.unit),
-            "predicted": _quantity(float(table.predicted[position]), table.unit),
+            "measured": format_quantity(float(table.measured[position]), table.unit),
+            "predicted": format_quantity(float(table.predicted[position]), table.unit),
             "error": f"{errors[position]:.0%}",
             "cause": ", ".join(causes) or "not known",
         }
-
-
-def _quantity(value: float, unit: str) -> str:
-    return format_seconds(value) if unit == "s" else f"{three_digits(value)} {unit}"
 
 
 def _plain(value: object) -> object:

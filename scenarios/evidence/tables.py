@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from scenarios.pricing import Prices
 
 
+Unit = Literal["s", "W", "J"]
+
+
 @dataclass(frozen=True)
 class Predictions:
     """One table: its rows as read, measured and predicted values (NaN where there is none), and a reason a row.
@@ -44,7 +47,7 @@ class Predictions:
     reasons: list[str]
     runs: list[Prices] = field(default_factory=list)
     unread: tuple[str, ...] = ()
-    unit: Literal["s", "W", "J"] = "s"
+    unit: Unit = "s"
 
 
 def read_tables(
@@ -181,11 +184,7 @@ def _energy(path: Path) -> list[Predictions]:
     rows = read_columns(path, numbers, ("chip", "model", "backend"))
     predicted, reasons = _row_by_row(rows, predict_energy, 3)
     measured = rows[["watts_all", "joules_per_output_token", "tpot_ms"]].to_numpy(np.float64) * (1.0, 1.0, 1e-3)
-    quantities: tuple[tuple[str, Literal["W", "J", "s"]], ...] = (
-        ("watts", "W"),
-        ("joules a token", "J"),
-        ("tpot", "s"),
-    )
+    quantities: tuple[tuple[str, Unit], ...] = (("watts", "W"), ("joules a token", "J"), ("tpot", "s"))
     return [
         Predictions(f"{path.stem}, {name}", rows, measured[:, place], predicted[:, place], reasons, unit=unit)
         for place, (name, unit) in enumerate(quantities)

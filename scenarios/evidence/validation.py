@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from results.error_statistics import ErrorStatistics, error_statistics, statistics_by, values_of, worst_rows
 from results.table import print_records
-from results.units import format_seconds
+from results.units import format_quantity
 from scenarios.errors import ScenarioError
-from scenarios.evidence.tables import Predictions, read_tables
+from scenarios.evidence.tables import Predictions, Unit, read_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ Record = dict[str, object]
 class TableResult:
     """Errors of one table; ``reasons`` counts why rows could not be predicted, ``by`` and ``worst`` if asked for.
 
-    ``unread``: columns of a table of kernels that no prediction reads.
+    ``unit``: of what is measured and predicted, seconds, watts or joules. ``unread``: columns that no prediction reads.
     """
 
     table: str
@@ -35,7 +35,8 @@ class TableResult:
     reasons: dict[str, int]
     by: dict[str, ErrorStatistics]
     worst: list[Record]
-    unread: tuple[str, ...] = ()
+    unit: Unit
+    unread: tuple[str, ...]
 
 
 def validate(data: Path | None = None, *, by: str | None = None, worst: int = 0) -> list[TableResult]:
@@ -74,6 +75,7 @@ def _result(table: Predictions, by: str | None, worst: int) -> TableResult:
         dict(Counter(reason for reason in table.reasons if reason)),
         groups,
         [_row(table, int(position)) for position in positions],
+        table.unit,
         table.unread,
     )
 
@@ -128,7 +130,7 @@ def render(results: list[TableResult], stream: TextIO) -> None:
             print_records([{"value": value} | _percentages(group) for value, group in result.by.items()], stream)
         if result.worst:
             print(f"\n{result.table}: worst rows", file=stream)
-            print_records([_readable(row) for row in result.worst], stream)
+            print_records([_readable(row, result.unit) for row in result.worst], stream)
 
 
 def _percentages(statistics: ErrorStatistics) -> Record:
@@ -145,6 +147,6 @@ def _percentages(statistics: ErrorStatistics) -> Record:
     }
 
 
-def _readable(row: Record) -> Record:
-    times = {name: format_seconds(float(str(row[name]))) for name in ("measured", "predicted")}
-    return row | times | {"ratio": f"{float(str(row['ratio'])):.2f}"}
+def _readable(row: Record, unit: Unit) -> Record:
+    values = {name: format_quantity(float(str(row[name])), unit) for name in ("measured", "predicted")}
+    return row | values | {"ratio": f"{float(str(row['ratio'])):.2f}"}

@@ -13,8 +13,10 @@ from frame_rows import record, unfit
 
 import loopline as ll
 from results.errors import ReadError
-from results.schema import frame
+from results.schema import COLUMNS, SWEPT, frame
 from results.sealed_parquet import is_sealed, sealed
+from results.served import SERVED, served_frame
+from results.store import save_table
 
 DAMAGES = 120
 
@@ -60,6 +62,22 @@ def test_other_programs_read_what_is_sealed_and_check_its_pages(tmp_path, rows):
     path.write_bytes(data)
     with pytest.raises(OSError, match="CRC"):
         pq.read_table(path, page_checksum_verification=True)
+
+
+def test_fields_say_what_a_column_means_in_this_kind_of_table(tmp_path, rows):
+    def meanings(table):
+        save_table(table, tmp_path / "rows.parquet")
+        return {
+            field.name: field.metadata[b"meaning"].decode()
+            for field in pq.read_schema(tmp_path / "rows.parquet")
+            if field.metadata
+        }
+
+    swept = rows.assign(**{name: "" if column.dtype == "str" else 0 for name, column in SWEPT.items()})
+    assert meanings(swept) == {name: column.meaning for name, column in (COLUMNS | SWEPT).items()}
+    served = served_frame([dict.fromkeys(SERVED, 1)])
+    assert meanings(served) == {name: column.meaning for name, column in SERVED.items()}
+    assert meanings(pd.DataFrame({"requests": [1], "layout": ["a"]})) == {}
 
 
 def test_labels_belong_to_what_is_sealed(rows):

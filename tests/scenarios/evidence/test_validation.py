@@ -77,6 +77,14 @@ def test_the_printed_table_names_every_table_and_reason(folder):
     assert "unknown chip 'h900'" in text.getvalue()
 
 
+def test_the_worst_rows_are_printed_in_what_was_measured(tmp_path):
+    columns = "chip,backend,model,output_tokens,concurrency,tp_size,n_chips,tpot_ms,watts_all,joules_per_output_token"
+    (tmp_path / "energy_any.csv").write_text(f"{columns}\nh100,vllm,qwen3-8b,1000,8,1,1,9.7,493.7,0.60356\n")
+    text = io.StringIO()
+    render(validate(tmp_path, worst=1), text)
+    assert all(told in text.getvalue() for told in ("494 W", "0.604 J", "9.70 ms"))
+
+
 def test_rows_that_cannot_be_predicted_are_counted_with_their_reason(folder):
     columns = "chip,n_chips,tp,model,launch,phase,batch,input_tokens,output_tokens,seconds,framework,source"
     rows = ["h100,3,3,llama-3.1-8b,graph,decode,1,5,200,0.01,x,y", "h100,1,1,llama-9,graph,decode,1,5,200,0.01,x,y"]
