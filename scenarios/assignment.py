@@ -45,8 +45,13 @@ class Assignment:
 
     @property
     def replica(self) -> Point:
-        """One tensor-parallel group with what it computes at a time, of the replicas that serve beside each other."""
-        return replace(self.point, count=self.layout.tensor, batch=self.layout.micro_batch, parallel=WHOLE)
+        """One tensor-parallel group with what it computes at a time, of the replicas that serve beside each other.
+
+        Of replicas without stages those that work have a share each of the whole batch.
+        """
+        share = -(-self.point.batch // len(self.chips_of_stages[0]))
+        batch = share if self.without_stages else self.layout.micro_batch
+        return replace(self.point, count=self.layout.tensor, batch=batch, parallel=WHOLE)
 
     @cached_property
     def chips_of_stages(self) -> list[NDArray[np.int64]]:

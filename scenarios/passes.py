@@ -46,14 +46,15 @@ def passes_of(assignment: Assignment) -> list[tuple[Step, int]]:
 
 
 def decoders_of_point(assignment: Assignment) -> list[Decoder]:
-    """A decoder of a point's first pass, and in training one of its backward pass."""
-    point = assignment.point
-    if point.phase == "train":
+    """The decoders of a group's first pass, of a request its prompt's, and in training those of its backward pass."""
+    if assignment.point.phase == "train":
         work = training_work(assignment)
         return [work.forward.decoders[0], work.backward.decoders[0]]
+    point = assignment.point if assignment.one_group else assignment.replica
     if point.phase == "request":
-        assignment = replace(assignment, point=replace(point, phase="prefill", output_tokens=None))
-    return [passes_of(assignment)[0][0].decoders[0]]
+        prompt = point.context - (point.output_tokens or 0)
+        point = replace(point, phase="prefill", context=prompt, output_tokens=None)
+    return [passes_of(replace(assignment, point=point))[0][0].decoders[0]]
 
 
 def cuts_products(point: Point) -> bool:

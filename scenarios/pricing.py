@@ -83,7 +83,8 @@ class Prices:
                 batches, contexts = batches[0], contexts[0]
             for name, values in figures(each.assignment, each.outcome, each.alike, batches, contexts).items():
                 columns[name][each.numbers] = values
-            for name, value in _kernels(each.assignment).items():
+            # Of points side by side one speaks for all: their chips map them alike.
+            for name, value in _kernels(self.assignment(each.numbers[0])).items():
                 columns[name][each.numbers] = value
         return columns
 
@@ -127,12 +128,13 @@ def price(points: Sequence[Point], *, executor: Executor = LOCAL, communicator: 
 
 def _kernels(assignment: Assignment) -> dict[str, float]:
     """Kernels and launches of one decoder, forward and backward."""
-    point, found = assignment.point, dict.fromkeys(KERNEL_COLUMNS, 0.0)
+    point, layout, found = assignment.point, assignment.layout, dict.fromkeys(KERNEL_COLUMNS, 0.0)
     assert isinstance(point.chip, Gpu | Dataflow)
+    runs = layout.pipeline * layout.interleaved
     names = zip(KERNEL_COLUMNS[::2], KERNEL_COLUMNS[1::2], decoders_of_point(assignment), strict=False)
     for kernels, launches, decoder in names:
         how = point.chip, assignment.shard.ranks, point.strategy, point.launch, point.framework
-        found[kernels], found[launches] = decoder_kernels(*how, decoder)
+        found[kernels], found[launches] = decoder_kernels(*how, decoder, runs)
     return found
 
 

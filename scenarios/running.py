@@ -73,8 +73,7 @@ def run(
 def _slowest_replica(assignment: Assignment) -> Outcome:
     """Of replicas that serve side by side and never meet, the one that takes longest."""
     (chips,) = assignment.chips_of_stages
-    share = -(-assignment.point.batch // len(chips))
-    replica = replace(assignment, point=replace(assignment.replica, batch=share))
+    replica = replace(assignment, point=assignment.replica)
     lanes = max(passes for _, passes in passes_of(replica))
     clusters, _ = assignment.clusters_of_groups(chips[:, 0], max(1, MOST_SIDE_BY_SIDE // lanes))
     outcomes = [_run_group(replica, cluster) for cluster in clusters]

@@ -20,7 +20,7 @@ MOST_REMEMBERED = 2**12
 
 
 class DecoderKernels(NamedTuple):
-    """``kernels`` that work for one decoder; ``launches`` of any for it, the mean over all decoders."""
+    """``kernels`` that work for one decoder; ``launches`` of any for it, the mean over all decoders of a pass."""
 
     kernels: int
     launches: float
@@ -28,16 +28,20 @@ class DecoderKernels(NamedTuple):
 
 @lru_cache(MOST_REMEMBERED)
 def decoder_kernels(
-    chip: Gpu | Dataflow, ranks: int, strategy: str, launch: str, framework: Framework, decoder: Decoder
+    chip: Gpu | Dataflow, ranks: int, strategy: str, launch: str, framework: Framework, decoder: Decoder, runs: int
 ) -> DecoderKernels:
-    """Those of one of the decoders of a pass under a strategy, on a group of so many chips."""
+    """Those of one of the decoders of a pass under a strategy, on a group of so many chips.
+
+    ``runs``: of decoders, which stages launch each by itself.
+    """
     how = strategy_on(chip, strategy)
     if isinstance(chip, Dataflow) and how.fuses:
-        plan = plan_for(DataflowGroup(chip, Cluster(chip, ranks)), decoder, launch, looped=how.loops)
+        run = replace(decoder, layers=-(-decoder.layers // runs))
+        plan = plan_for(DataflowGroup(chip, Cluster(chip, ranks)), run, launch, looped=how.loops)
         kernels = len(plan.kernels)
-        return DecoderKernels(kernels, kernels / (decoder.layers if plan.looped else 1))
+        return DecoderKernels(kernels, kernels * runs / decoder.layers if plan.looped else kernels)
     if how.fuses:
-        return DecoderKernels(1, 1.0 / (decoder.layers if how.loops else 1))
+        return DecoderKernels(1, runs / decoder.layers if how.loops else 1.0)
     if isinstance(chip, Dataflow):
         kernels = len(decoder.operators)
     else:
