@@ -2,8 +2,8 @@
 
 From these rows are made the options of commands, the keys and axes of scenario files and their JSON Schema, the checks
 of ``scenarios.point.make_point`` and the asked columns of results. How inputs depend on each other is checked there,
-not here; what they do is in the code that reads them off a ``Point``, from the field of their name. Imports nothing
-heavy: the command line asks it for every command.
+not here; what they do is in the code that reads them off a ``Point``, from the field of their name or from the traits
+of its framework. Imports nothing heavy: the command line asks it for every command.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Input:
     help: str
     """What it is, as the command line says it."""
     axis: int
-    """Where it stands among the axes of a scenario, of which the largest changes fastest."""
+    """Where it stands among the axes of a scenario, each at a place of its own; the last changes fastest."""
     known: Callable[[], Collection[str]] | None = None
     """The names that it can have."""
     listed: str = ""
@@ -208,7 +208,7 @@ INPUTS = (
         "count",
         int,
         1,
-        meaning="chips in the tensor-parallel group",
+        meaning="chips in all: the tensor-parallel group, where parallel says nothing else",
         help="Chips: of the tensor-parallel group, or in all.",
         axis=3,
         several="count",
@@ -237,7 +237,7 @@ INPUTS = (
         False,
         meaning="whether a context may be longer than what the model was trained for",
         help="Price a context beyond what the model was trained for, too.",
-        axis=16,
+        axis=17,
     ),
     Input(
         "output_tokens",
@@ -352,7 +352,7 @@ INPUTS = (
         meaning="what replicas hold a share of in training; as the framework does if not given",
         help="What replicas hold a share of in training: none | zero1 | zero2 | zero3 | fsdp | hsdp (default: as the "
         "framework does).",
-        axis=15,
+        axis=16,
         known=_shardings,
         read=lambda point: point.framework.sharding if point.phase == "train" else "",
     ),
@@ -362,7 +362,7 @@ INPUTS = (
         "full",
         meaning="what of the model is trained: all of it, or adapters beside it",
         help="What is trained: full, or lora,rank=16,products=all|attention|qkv (docs/training.md).",
-        axis=16,
+        axis=18,
         parse=_method,
         example="lora,rank=16",
         read=lambda point: str(point.method) if point.phase == "train" else "",

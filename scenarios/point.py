@@ -176,7 +176,7 @@ def _check_training_inputs(asked: Mapping[str, Any], phase: str) -> None:
 
 
 def _check_split(split: Parallel, asked: Mapping[str, Any]) -> None:
-    if split.trains and asked["phase"] != "train":
+    if split.training_only and asked["phase"] != "train":
         raise ScenarioError(
             f"--parallel {split}: but for tensor=CHIPS, pipeline=STAGES and micro-batch=SEQUENCES it belongs to "
             f"--phase train, not {asked['phase']}."

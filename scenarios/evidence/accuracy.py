@@ -66,7 +66,7 @@ def panels_of(tables: Sequence[Predictions]) -> Panels:
 
 
 def predict_left_out(folder: Path) -> list[Predictions]:
-    """The tables of each measured chip, predicted with the coefficients of the other generation."""
+    """The tables of each measured chip, predicted with the coefficients of another generation."""
     return [
         table
         for chip, donor in OTHER_GENERATION.items()

@@ -23,8 +23,9 @@ def training_layouts(
     """Every layout of a step of ``batch`` sequences on exactly ``count`` chips that divides all that it must.
 
     Tensor-parallel groups stay within the domain of a chip's links; context groups and micro-batches are powers of two
-    up to 16. Runs are interleaved where decoders are dealt to them equally, but for one less at either end. Selective
-    recomputation is left out: what it computes again is not kept without it either, so that it only costs.
+    up to 16. Runs are interleaved where decoders are dealt to them equally, but for one less at either end. A backward
+    pass computes nothing again or everything: what lies between is left out, of which the selective kind only costs,
+    since what it computes again is not kept without it either.
     """
     for tensor in tensor_parallel_counts(model):
         if tensor > chip.link.domain or count % tensor:

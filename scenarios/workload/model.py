@@ -1,7 +1,7 @@
 """Decoder-only language models: their shapes, what they weigh, and how tensor parallelism splits them.
 
 A model of the catalog is one TOML file in ``scenarios/workload/models``, every number with its source; any Hugging Face
-``config.json`` is read as well. What a decoder computes is in ``operators.py``.
+``config.json`` is read as well. What a decoder computes is in ``decoder.py``.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class Model(Frozen):
         """Bytes of all parameters on each of ``ranks`` chips.
 
         The decoders' matrices are stored as ``quantization`` says; beyond one KV head a chip, several chips hold a copy
-        of its projections for key and value. Gains and biases are in 16 bits.
+        of its projections for key and value. Gains and biases of decoders are in 16 bits; what is around decoders
+        has bits of its own.
         """
         copies = max(1.0, ranks / self.kv_heads)
         attention = 2 * self.hidden * self.head_dim * (self.heads + self.kv_heads * copies)

@@ -20,7 +20,7 @@ from chips.kernels.quantize import Scales
 from chips.spec import ELEMENT_BYTES, KvPrecision, Precision
 from scenarios.framework import Converted
 
-ACTIVATION_BYTES = 2  # activations stay in bf16, whatever the precision of the weights
+ACTIVATION_BYTES = 2  # between operators activations are in bf16; a product of fewer bits has its input converted
 Quantity = float | NDArray[np.float64]
 Count = int | NDArray[np.float64]
 Part = Literal["matmul", "attention", "other", "allreduce"]

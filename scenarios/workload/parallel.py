@@ -1,4 +1,4 @@
-"""How chips share one model and one batch: tensor parallelism, replicas, and in training stages and context groups.
+"""How chips share one model and one batch: tensor parallelism, replicas, stages, and in training context groups.
 
 Chips are numbered as Megatron-LM numbers its ranks: those of a tensor-parallel group first, then the groups that share
 a sequence (context), then the replicas (data), then the stages (pipeline). What a split costs is not here.
@@ -114,8 +114,9 @@ class Parallel:
         return next(size for size in range(max(1, share // self.pipeline), 0, -1) if share % size == 0)
 
     @property
-    def trains(self) -> bool:
-        """Whether anything is asked for that only training has."""
+    def training_only(self) -> bool:
+        """Whether anything is asked for that only training has: interleaved runs and all that stands behind them, or
+        context groups."""
         return self != Parallel(self.tensor, self.pipeline, micro_batch=self.micro_batch)
 
     def replicas(self, count: int) -> int:

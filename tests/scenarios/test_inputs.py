@@ -25,6 +25,10 @@ def test_a_scenario_has_a_key_for_every_input_in_the_order_of_its_axes() -> None
     assert {row.name for row in INPUTS} == set(next(iter(points_of(scenario_from(MINIMAL)))))
 
 
+def test_every_input_has_a_place_of_its_own_among_the_axes() -> None:
+    assert len({row.axis for row in INPUTS}) == len(INPUTS)
+
+
 def test_every_input_has_a_column_and_a_field() -> None:
     names = {row.name for row in INPUTS}
     assert names == {*ASKED_COLUMNS, *SWEPT}

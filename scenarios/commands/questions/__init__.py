@@ -1,1 +1,1 @@
-"""Commands that ask: compare, scenarios, run, serve, sweep, plot, report, chips, models."""
+"""Commands that ask: compare, run, plan, scaling-law, serve, sweep, plot, report, boundary, efficiency, catalogs."""

@@ -23,7 +23,7 @@ def accuracy(
 ) -> None:
     """Write down how accurate every prediction is: errors by table, size and cause, with pictures, as Markdown.
 
-    loopline accuracy -o docs/accuracy.md --spreads scenarios/bands.toml
+    loopline accuracy -o docs/accuracy.md --spreads scenarios/evidence/bands.toml
     """
     from results.atomic_file import OutputError, written_beside
     from results.pictures.accuracy import plot_error_by_size, plot_scatter

@@ -1,4 +1,4 @@
-"""Predictions for servers whose boards' power was measured: one row of a table in, watts and joules a token out.
+"""Predictions for servers whose boards' power was measured: a row of a table in, watts, joules and seconds a token out.
 
 A server under load is taken as its steady state: all running requests decode side by side at the mean of the contexts
 that they pass through, and each request has been a prompt once. Prompt lengths that a row does not tell are
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from math import isnan
 from typing import Any, NamedTuple
 
-from chips.spec import CatalogError, Gpu, load_chip
+from chips.spec import CatalogError, load_chip
 from scenarios.errors import DoesNotFit, ScenarioError, Unpredictable
 from scenarios.framework import Framework, framework_named
 from scenarios.outcome import Record
@@ -44,7 +44,9 @@ def predict_energy(row: Mapping[str, Any]) -> Steady:
     # While a request has all its output tokens, each of those that run beside it has its prompt read once.
     seconds, joules = (output * _number(token, name) + running * _number(first, name) for name in ("seconds", "joules"))
     hosted = output * running * _framework(row).host_request_seconds
-    seconds, joules = seconds + hosted, joules + hosted * _number(token, "count") * _static_watts(row)
+    # While chips wait for the host, they draw what they always do.
+    waiting_watts = _number(token, "count") * load_chip(str(row["chip"])).events.static_watts
+    seconds, joules = seconds + hosted, joules + hosted * waiting_watts
     return Steady(joules / seconds, joules / (running * output), seconds / output)
 
 
@@ -62,12 +64,6 @@ def _priced(row: Mapping[str, Any], **asked: Any) -> Record:
 
 def _framework(row: Mapping[str, Any]) -> Framework:
     return framework_named(str(row.get("backend", "")))
-
-
-def _static_watts(row: Mapping[str, Any]) -> float:
-    """What a chip draws while it waits for the host."""
-    chip = load_chip(str(row["chip"]))
-    return chip.events.static_watts if isinstance(chip, Gpu) else 0.0
 
 
 def _number(record: Record, name: str) -> float:
