@@ -21,7 +21,7 @@ MINIMAL: dict[str, Any] = {"question": "?", "model": "llama-3.2-1b", "chips": "h
 
 
 def test_a_scenario_has_a_key_for_every_input_in_the_order_of_its_axes() -> None:
-    assert list(Scenario.model_fields)[1:-2] == [row.key for row in axes()]
+    assert list(Scenario.model_fields)[1:-3] == [row.key for row in axes()]
     assert {row.name for row in INPUTS} == set(next(iter(points_of(scenario_from(MINIMAL)))))
 
 
