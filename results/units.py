@@ -43,11 +43,6 @@ def joules_unit(joules: float) -> tuple[float, str]:
     return next((unit for unit in JOULE_UNITS if joules >= unit[0]), JOULE_UNITS[-1])
 
 
-def format_quantity(value: float, unit: str) -> str:
-    """Three significant digits of any SI unit, of which only seconds have a prefix: ``3.33 ms``, ``0.604 J``."""
-    return format_seconds(value) if unit == "s" else f"{three_digits(value)} {unit}"
-
-
 def format_bytes(size: int) -> str:
     """In the unit of which there are the fewest whole ones: ``64 KiB``, ``80 MB``, ``39,742 B``."""
     whole = [(size // unit, name) for unit, name in BYTE_UNITS if size and size % unit == 0]
