@@ -45,7 +45,7 @@ def event_graph(pipeline: Metapipeline) -> EventGraph:
             tie(3 * source, 3 * target, pipeline.stages[source].latency_ps, 0)
             tie(3 * source + 1, 3 * target + 1, pipeline.stages[target].latency_ps, 0)
         else:
-            tie(3 * source + 1, 3 * target, 0, link.carried)
+            tie(3 * source + 1, 3 * target, link.latency_ps, link.carried)
         tie(3 * target + 1, 3 * source, 0, (link.depth or 1) - link.carried)
     turns = [sorted(places, key=lambda place: pipeline.stages[place].lag) for places in engines.values()]
     if pipeline.control == "sequential":

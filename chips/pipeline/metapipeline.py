@@ -127,12 +127,18 @@ class Metapipeline:
         spent = [int(duration) for duration in durations]
         position = {stage.name: place for place, stage in enumerate(self.stages)}
         if self.control == "sequential":
-            return None if any(link.carried for link in self.links) else self.iterations * sum(spent)
+            waits = any(link.carried or link.latency_ps for link in self.links)
+            return None if waits else self.iterations * sum(spent)
         interval, neighbours = max(spent), set()
         for link in self.links:
             crossed = position[link.target] - position[link.source]
             depth = link.depth or 1
-            if link.carried or crossed < 1 or (depth <= crossed and (crossed > 1 or self.control == "streaming")):
+            if (
+                link.carried
+                or link.latency_ps
+                or crossed < 1
+                or (depth <= crossed and (crossed > 1 or self.control == "streaming"))
+            ):
                 return None
             if crossed == 1:
                 neighbours.add(link.source)

@@ -57,15 +57,22 @@ class Buffer:
 
     A slot is taken when its writer starts and free when its reader has finished: with depth 1 neighbours alternate.
     Default: the Spatial compiler's rule, the stages it crosses plus one (neighbours: 2, a double buffer).
-    ``carried``: the target reads what was written so many iterations ago (a loop-carried value).
+    ``carried``: the target reads what was written so many iterations ago (a loop-carried value). ``latency_ps``: how
+    much longer than its source's end it takes until the target may start.
     """
 
     source: str
     target: str
     depth: int | None = None
     carried: int = 0
+    latency_ps: int = 0
 
     def __post_init__(self) -> None:
+        if self.latency_ps < 0:
+            raise ValueError(
+                f"The buffer from '{self.source}' to '{self.target}' has a latency of {self.latency_ps} ps; it is at "
+                "least 0."
+            )
         if self.carried < 0 or (self.depth is not None and self.depth < max(self.carried, 1)):
             raise ValueError(
                 f"The buffer from '{self.source}' to '{self.target}' has depth {self.depth} and is carried over "

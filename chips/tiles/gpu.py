@@ -20,6 +20,7 @@ from chips.pipeline.metapipeline import Buffer, Metapipeline, Stage
 from chips.spec import Gpu
 from chips.tiles.compiler import Compiled, check_tiles, executions, moved_bytes, tile_bytes, total
 from chips.tiles.language import Loop, Operation, TileError, Trace
+from chips.tiles.stages import address_from
 from chips.tiles.warps import Warps, cycles_of, warps_of
 
 
@@ -185,4 +186,15 @@ def _block(
     buffers = tuple(
         Buffer(first.name, second.name, depth if first.engine == "copy" else 2) for first, second in pairwise(stages)
     )
+    buffers += _addresses(loads, stages, chip)
     return Metapipeline(loop.place or "program", rounds, tuple(stages), buffers), within + depth * held
+
+
+def _addresses(loads: list[Operation], stages: list[Stage], chip: Gpu) -> tuple[Buffer, ...]:
+    """What loads whose address is a value of the iteration before wait for: it, and then the memory."""
+    sources = [source for load in loads for source in address_from(load)]
+    if not sources:
+        return ()
+    latency = seconds_to_ps(chip.generation.matmul.memory_latency_cycles / chip.compute.highest_clock_hz)
+    kinds = {stages[0].name if source.kind == "load" else "consumers" for source in sources}
+    return tuple(Buffer(kind, stages[0].name, carried=1, latency_ps=latency) for kind in sorted(kinds))

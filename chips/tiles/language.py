@@ -54,7 +54,8 @@ class Loop:
 class Operation:
     """One operation of a trace. ``flop``: in the matrix unit; ``vector``: instructions over elements, outside it;
     ``exponentials`` apart. ``depth``: what an explicit buffer asks for. ``shared_by``: thread blocks a load serves.
-    ``inside``: of a load or store, the part of its tiles that lies in the tensor, over all tiles that cover it."""
+    ``addressed``: a load whose place is itself a value on the chip. ``inside``: of a load or store, the part of its
+    tiles that lies in the tensor, over all tiles that cover it."""
 
     kind: Kind
     name: str
@@ -70,6 +71,7 @@ class Operation:
     shared_by: int = 1
     memory: int | None = None
     inside: float = 1.0
+    addressed: bool = False
     carried: list[Operation] = field(default_factory=list)
 
 
@@ -154,21 +156,29 @@ def same_sides(*sides: tuple[Tensor, int]) -> int:
     return first.shape[axis]
 
 
-def load_tile(tensor: Tensor, shape: Shape, at: Shape, row_par: int | None = None, shared_by: int = 1) -> Tile:
+def load_tile(
+    tensor: Tensor, shape: Shape, at: tuple[int | Tile, int], row_par: int | None = None, shared_by: int = 1
+) -> Tile:
     """Copy one tile of ``tensor`` onto the chip: the one in row ``at[0]`` and column ``at[1]`` of its tiling.
+
+    The row may be a tile of one element, which has been loaded or computed: the load then waits for it, and where that
+    comes from the iteration before, for all of the memory's latency. Others run ahead, as their places are known.
 
     A tile that ends beyond the tensor is masked: zeros lie there. It is computed with as long as a whole one, and only
     what lies in the tensor is moved.
     """
-    rows, columns = _window(tensor, shape, at)
+    row, column = at
+    address = row if isinstance(row, Tile) else None
+    rows, columns = _window(tensor, shape, (_row(row), column))
     value = None
     if tensor.value is not None:
         inside = tensor.value[rows, columns]
         beyond = [(0, whole - there) for whole, there in zip(shape, inside.shape, strict=True)]
         value = np.pad(inside, beyond) if inside.shape != shape else inside
     made = _record(
-        "load", f"load {tensor.name}", shape, row_par=row_par, shared_by=shared_by, memory=id(tensor),
-        after=tuple(tensor.stores), inside=_inside(tensor, shape),
+        "load", f"load {tensor.name}", shape, *([] if address is None else [address]), row_par=row_par,
+        shared_by=shared_by, memory=id(tensor), after=tuple(tensor.stores), inside=_inside(tensor, shape),
+        addressed=address is not None,
     )  # fmt: skip
     return Tile(shape, value, made)
 
@@ -322,7 +332,7 @@ def trace(program: Callable[..., None], **shapes: Shape) -> Trace:
 def _record(
     kind: Kind, name: str, shape: Shape, *tiles: Tile, after: tuple[Operation, ...] = (), flop: int = 0,
     vector: int = 0, exponentials: int = 0, row_par: int | None = None, depth: int | None = None, shared_by: int = 1,
-    memory: int | None = None, inside: float = 1.0,
+    memory: int | None = None, inside: float = 1.0, addressed: bool = False,
 ) -> Operation | None:  # fmt: skip
     place = _place()
     if row_par is not None and row_par < 1:
@@ -333,7 +343,7 @@ def _record(
     inputs = (*(tile.made_by for tile in tiles if tile.made_by is not None), *after)
     made = Operation(
         kind, name, place, active.loop, shape, inputs, flop, vector, exponentials, row_par, depth, shared_by, memory,
-        inside,
+        inside, addressed,
     )  # fmt: skip
     active.loop.body.append(made)
     active.operations.append(made)
@@ -354,6 +364,15 @@ def _window(tensor: Tensor, shape: Shape, at: Shape) -> tuple[slice, slice]:
             f"which is {_size(tensor.shape)}."
         )
     return slice(rows, rows + shape[0]), slice(columns, columns + shape[1])
+
+
+def _row(at: int | Tile) -> int:
+    """The row that an address says; while a program is traced, any. Raises TileError where it is not one element."""
+    if not isinstance(at, Tile):
+        return at
+    if at.shape != (1, 1):
+        raise TileError(f"{_place()}: a tile of {_size(at.shape)} is used as an address, which is one element.")
+    return 0 if at.value is None else int(at.value[0, 0])
 
 
 def _inside(tensor: Tensor, shape: Shape) -> float:

@@ -12,7 +12,7 @@ from chips.pipeline.metapipeline import Metapipeline, Stage
 from chips.spec import Dataflow
 from chips.tiles.compiler import ELEMENT_BYTES, Compiled, check_tiles, executions, moved_bytes, tile_bytes, total
 from chips.tiles.language import Operation, TileError, Trace
-from chips.tiles.stages import Body, Step, bodies
+from chips.tiles.stages import Body, Step, address_from, bodies
 
 
 def compile_spatial(found: Trace, chip: Dataflow) -> Compiled:
@@ -133,7 +133,12 @@ def _balanced(steps: Sequence[tuple[Step, Body]], room: int, chip: Dataflow) -> 
 
 def _pipeline(body: Body, chip: Dataflow, units: dict[int, int], done: dict[int, Metapipeline]) -> Metapipeline:
     stages = tuple(_stage(step, chip, units, done) for step in body.steps)
-    buffers = tuple(passed for passed, _ in body.passes)
+    pursued = {step.name for step in body.steps if step.kind == "load" and address_from(step.operations[0])}
+    latency = seconds_to_ps(chip.timing.memory_latency)
+    buffers = tuple(
+        replace(passed, latency_ps=latency) if passed.carried and passed.target in pursued else passed
+        for passed, _ in body.passes
+    )
     pipeline = Metapipeline(body.loop.place or "program", body.loop.iterations, stages, buffers)
     lags = _store_lags(body, pipeline)
     return replace(pipeline, stages=tuple(replace(stage, lag=lags.get(stage.name, 0)) for stage in stages))
@@ -173,7 +178,8 @@ def _buffer_bytes(parts: dict[int, Body], pipelines: dict[int, Metapipeline]) ->
     """Bytes of all buffers, and the line at which the largest is filled. A value lies there once for all readers."""
     kept: dict[tuple[int, str], int] = {}
     for body in parts.values():
-        depths = {replace(link, depth=None): link.depth or 1 for link in pipelines[id(body.loop)].links}
+        links = pipelines[id(body.loop)].links
+        depths = {replace(link, depth=None, latency_ps=0): link.depth or 1 for link in links}
         for passed, elements in body.passes:
             key = (id(body), passed.source)
             depth = passed.depth or depths[replace(passed, depth=None)]

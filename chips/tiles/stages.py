@@ -53,6 +53,14 @@ def bodies(trace: Trace) -> dict[int, Body]:
     return found
 
 
+def address_from(operation: Operation) -> list[Operation]:
+    """The operations that made a load's address in the iteration before."""
+    if not operation.addressed:
+        return []
+    found = [source for made_by in operation.inputs for source in _sources(made_by, None, False)]
+    return [source for source, _, carried in found if carried]
+
+
 def _split(loop: Loop, found: dict[int, Body], owner: dict[int, Step]) -> None:
     body = found[id(loop)] = Body(loop, [], [])
     joins = False
@@ -109,16 +117,17 @@ def _link(
     carried: bool,
 ) -> None:
     """A buffer between the two steps that hold ``source`` and ``target`` in the innermost loop around both."""
-    if source is target:
+    address = carried and target.addressed
+    if source is target and not address:
         return
     path = [*source.loop.ancestors(), source]
     other = [*target.loop.ancestors(), target]
-    split = next(place for place in range(min(len(path), len(other))) if path[place] is not other[place])
+    split = next((place for place in range(min(len(path), len(other))) if path[place] is not other[place]), -1)
     first, second = owner[id(path[split])], owner[id(other[split])]
     loop = path[split - 1]
     assert isinstance(loop, Loop)
     body = found[id(loop)]
-    if first is second:
+    if first is second and not address:
         return
     made = Buffer(first.name, second.name, None if carried else depth, int(carried))
     if made not in [passed for passed, _ in body.passes]:

@@ -13,6 +13,7 @@ from chips.tiles.language import Shape
 from chips.tiles.programs.attention import flash_attention
 from chips.tiles.programs.decoder import llama_decoder
 from chips.tiles.programs.linear import difference_products, matmul_over_k, matmul_two_pipes, matrix_vector, swiglu
+from chips.tiles.programs.lists import linked_list, stream
 from chips.tiles.programs.rows import rms_norm, softmax
 
 
@@ -39,6 +40,8 @@ class Example:
 TOKENS, WIDTH, HEADS_WIDTH, HIDDEN = 4096, 4096, 1024, 14336
 _HEADS = {name: (TOKENS, WIDTH) for name in ("q", "k", "v", "o")}
 _FEED_FORWARD = {"gate": (WIDTH, HIDDEN), "up": (WIDTH, HIDDEN), "down": (HIDDEN, WIDTH)}
+
+_NODES = {"nodes": (16384, 128), "following": (16384, 1), "total": (1, 128)}
 
 EXAMPLES = {
     "matrix-vector": Example(
@@ -74,6 +77,8 @@ EXAMPLES = {
     "rms-norm": Example(
         rms_norm, {"x": (16384, 4096), "weight": (1, 4096), "y": (16384, 4096)}, {"rows": 512}, {"rows": 8}
     ),
+    "stream": Example(stream, _NODES),
+    "linked-list": Example(linked_list, _NODES),
     "llama-decoder": Example(
         llama_decoder,
         {

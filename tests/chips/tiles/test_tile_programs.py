@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chips.tiles import run
 from chips.tiles.programs.attention import flash_attention
 from chips.tiles.programs.decoder import llama_decoder
 from chips.tiles.programs.linear import difference_products, matmul_over_k, matmul_two_pipes, matrix_vector, swiglu
+from chips.tiles.programs.lists import linked_list, stream
 from chips.tiles.programs.rows import rms_norm, softmax
 
 random = np.random.default_rng(149)
@@ -126,3 +129,21 @@ def test_llama_decoder() -> None:
     tensors, expected = decoder_example(64, 32, 64)
     run(lambda **given: llama_decoder(**given, head_dim=8, rows=32, keys=16, columns=16), **tensors)
     np.testing.assert_allclose(tensors["y"], expected, rtol=1e-8, atol=1e-8)
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 50), st.integers(1, 30))
+def test_a_stream_and_a_linked_list_add_up_rows(length: int, width: int) -> None:
+    """A list goes round through all rows, in any order; one that goes in circles takes its rows again."""
+    nodes = some(length, width)
+    order = random.permutation(length)
+    order = np.roll(order, -int(np.flatnonzero(order == 0)[0]))
+    following = np.zeros((length, 1))
+    following[order, 0] = np.roll(order, -1)
+    for program in (stream, linked_list):
+        total = np.zeros((1, width))
+        run(program, nodes=nodes, following=following, total=total)
+        np.testing.assert_allclose(total[0], nodes.sum(axis=0), rtol=1e-9, atol=1e-9)
+    total = np.zeros((1, width))
+    run(linked_list, nodes=nodes, following=np.zeros((length, 1)), total=total)
+    np.testing.assert_allclose(total[0], length * nodes[0], rtol=1e-9, atol=1e-9)
