@@ -79,9 +79,13 @@ def with_cost(
     ``dollars_per_chip_hour``, ``dollars_per_kilowatt_hour``: by default those of ``prices``. All chips of a point are
     paid for, those too that have failed. Raises what ``paid_prices`` does.
     """
+    return cost_of(results, paid_prices(results["chip"].unique(), dollars_per_chip_hour, dollars_per_kilowatt_hour))
+
+
+def cost_of(results: pd.DataFrame, paid: PriceList) -> pd.DataFrame:
+    """The same at prices that are known."""
     import numpy as np
 
-    paid = paid_prices(results["chip"].unique(), dollars_per_chip_hour, dollars_per_kilowatt_hour)
     hour, electricity = results["chip"].map(paid.chip_hour), paid.kilowatt_hour
     tokens = results["joules"] * results["tokens_per_joule"]  # of the whole batch, in ``seconds``
     with np.errstate(invalid="ignore"):

@@ -48,7 +48,7 @@ class Input:
     example: str = ""
     """A text that it may be, where it may also be empty."""
     several: str = ""
-    """Its name where more than one may be given; "" where commands take one."""
+    """Its name where more than one may be given, where that is another."""
     every: bool = False
     """Whether all known ones are the default where more than one may be given."""
     argument: bool = False
@@ -211,7 +211,6 @@ INPUTS = (
         meaning="chips in all: the tensor-parallel group, where parallel says nothing else",
         help="Chips: of the tensor-parallel group, or in all.",
         axis=3,
-        several="count",
     ),
     Input(
         "phase",
@@ -256,7 +255,6 @@ INPUTS = (
         help="per_operator | fused_decoder | kernel_loop",
         axis=99,  # strategies stand side by side
         known=_strategies,
-        several="strategy",
         every=True,
     ),
     Input(
@@ -268,7 +266,6 @@ INPUTS = (
         "(default: as the framework does).",
         axis=9,
         known=lambda: LAUNCH_NAMES,
-        several="launch",
     ),
     Input(
         "collectives",
@@ -375,6 +372,11 @@ def axes() -> list[Input]:
     return sorted(INPUTS, key=lambda row: row.axis)
 
 
+def listed(values: Any) -> list[Any]:
+    """One value or several as several; None is one of its own, which leaves the choice to the point."""
+    return [values] if values is None or isinstance(values, str | int) else list(values)
+
+
 def showing_inputs(function: Function) -> Function:
     """``function``, of whose ``**options`` help and notebooks show every input with its default."""
     own = signature(function)
@@ -383,7 +385,7 @@ def showing_inputs(function: Function) -> Function:
     options = [
         Parameter(row.name, Parameter.KEYWORD_ONLY, default=row.default, annotation=row.kind.__name__)
         for row in INPUTS
-        if not there & {row.name, row.several}
+        if not there & {row.name, row.key}
     ]
     vars(function)["__signature__"] = own.replace(parameters=[*named, *options])
     return function

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING
 
 from chips.spec import Dataflow, Gpu
 from cluster import LOCAL, Communicator, Executor, run_ranks
 from scenarios.assignment import Assignment, assign
 from scenarios.errors import DoesNotFit, ScenarioError
-from scenarios.inputs import Option, showing_inputs
+from scenarios.inputs import INPUTS, Option, listed, showing_inputs
 from scenarios.memory import assign_fitting
 from scenarios.outcome import Columns, Outcome, Record, asked, figures
 from scenarios.passes import decoders_of_point
@@ -155,17 +156,16 @@ def compare(
     count: int | Sequence[int] = 1,
     *,
     strategy: str | Sequence[str] = tuple(STRATEGIES),
-    launch: str | Sequence[str] | None = None,
     executor: Executor = LOCAL,
-    **options: Option,
+    **options: Option | Sequence[Option],
 ) -> pd.DataFrame:
-    """Price every chip, count, strategy and launch: a row each, in that order. ``options`` as for ``simulate``.
+    """Price every chip, count and strategy: a row each, in that order. ``options`` as for ``simulate``, or lists.
 
     The frame is the same on every ``executor``. Raises ScenarioError or CatalogError in one sentence for a wrong
     request, ClusterError where a rank of the executor cannot be started or is lost; what does not fit is a row that
     says so.
     """
-    points = list(grid(model, chips, count, strategy=strategy, launch=launch, **options))
+    points = list(grid(model, chips, count, strategy=strategy, **options))
     return price(points, executor=executor).checked().frame()
 
 
@@ -175,22 +175,22 @@ def grid(
     count: int | Sequence[int] = 1,
     *,
     strategy: str | Sequence[str] = tuple(STRATEGIES),
-    launch: str | Sequence[str] | None = None,
-    **options: Option,
+    **options: Option | Sequence[Option],
 ) -> Iterator[Point]:
-    """The points that ``compare`` prices: every chip, count, strategy and launch, in that order, each once.
+    """The points that ``compare`` prices: all that is listed combined, as a scenario does, each point once.
 
     Words of several kinds of chip may mean the same on one. Raises as ``compare`` does.
     """
-    for chip in [chips] if isinstance(chips, str) else chips:
-        for number in [count] if isinstance(count, int) else count:
-            for name in [strategy] if isinstance(strategy, str) else strategy:
-                seen: set[str] = set()
-                for word in [launch] if launch is None or isinstance(launch, str) else launch:
-                    point = make_point(model, chip, number, strategy=name, launch=word, **options)
-                    if point.launch not in seen:
-                        yield point
-                    seen.add(point.launch)
+    asked = options | {"model": [model], "chip": chips, "count": count, "strategy": strategy}
+    places = {row.name: row.axis for row in INPUTS}
+    # Strategies stand side by side, and the ways to launch each of them.
+    names = sorted(asked, key=lambda name: (name == "launch", places.get(name, 0)))
+    seen: set[Point] = set()
+    for values in product(*(listed(asked[name]) for name in names)):
+        point = make_point(**dict(zip(names, values, strict=True)))
+        if point not in seen:
+            yield point
+        seen.add(point)
 
 
 def _on_ranks(points: Sequence[Point], executor: Executor) -> Prices:

@@ -1,4 +1,4 @@
-"""The options of commands that say where ranks run, and the check of what a user gave for them."""
+"""The options of commands that say who computes: where ranks run, or who prices points; and what is checked of them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ ExecutorOption = Annotated[
 ]
 AddressOption = Annotated[
     str | None,
-    typer.Option("--address", help="HOST:PORT of a Ray cluster (default: RAY_ADDRESS, or one started here)."),
+    typer.Option("--address", help="HOST:PORT of a Ray cluster (default: RAY_ADDRESS, or this machine alone)."),
 ]
 TimeoutOption = Annotated[
     float, typer.Option("--timeout", help="Seconds without a sign of life after which a rank is given up.")
+]
+WorkersOption = Annotated[int | None, typer.Option("--workers", help="At once (default: one for each CPU).")]
+PoolOption = Annotated[str, typer.Option("--executor", help="Who prices into a folder: processes | ray")]
+FreshOption = Annotated[
+    bool, typer.Option("--fresh/--resume", help="Start over, or go on with what the folder holds of this question.")
 ]
 PlacementOption = Annotated[
     str, typer.Option("--placement", help="How Ray places the actors on its nodes: pack | spread")

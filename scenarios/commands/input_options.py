@@ -14,14 +14,14 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def takes(
-    *names: str, one: tuple[str, ...] = (), help: Mapping[str, str] | None = None
+    *names: str, several: tuple[str, ...] = (), help: Mapping[str, str] | None = None
 ) -> Callable[[Command], Command]:
     """Give a command the inputs of these names, or all, in front of its own options; they come in its ``**asked``.
 
-    What may be given several times is, but for those named in ``one``. ``help``: where a command says it otherwise.
+    Those in ``several`` may be given several times. ``help``: where a command says it otherwise.
     """
     rows = {row.name: row for row in INPUTS}
-    chosen = [_parameter(rows[name], name not in one, (help or {}).get(name)) for name in names or rows]
+    chosen = [_parameter(rows[name], name in several, (help or {}).get(name)) for name in names or rows]
 
     def enter(command: Command) -> Command:
         own = inspect.signature(command, eval_str=True)
@@ -38,9 +38,9 @@ def _parameter(row: Input, several: bool, own: str | None) -> inspect.Parameter:
     told = row.help if own is None else own
     kind: Any = row.kind if row.default is not None else row.kind | None
     name, default = row.name, row.default
-    if several and row.several:
-        name, kind = row.several, list[str] if row.kind is str else list[int]
-        optional = row.every or default is None
+    if several:
+        name, kind = row.key, list[str] if row.kind is str else list[int]
+        optional = row.every or not default
         kind = kind | None if optional else kind
         default = None if optional else default if default is REQUIRED else [default]
         if own is None:

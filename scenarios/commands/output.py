@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from results.table import Form
 
 Records = Sequence[Mapping[str, object]]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also save the rows: .parquet, .csv or .json")]
 

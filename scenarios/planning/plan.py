@@ -13,16 +13,13 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from chips.spec import load_chip
-from scenarios.assignment import assign
-from scenarios.cost import PriceList, paid_prices
+from scenarios.cost import PriceList, cost_of, paid_prices
 from scenarios.errors import ScenarioError
-from scenarios.inputs import Option, showing_inputs
-from scenarios.memory import needed_bytes
+from scenarios.inputs import Option, listed, showing_inputs
 from scenarios.planning.candidate import Candidate
-from scenarios.planning.goals import GOALS, Reached
+from scenarios.planning.goals import GOALS
+from scenarios.planning.ranking import Limit, check_goal, ranked, with_shares, within
 from scenarios.planning.search import ShowProgress, nobody
 from scenarios.planning.training import TrainingSearch
 from scenarios.point import make_point
@@ -38,7 +35,6 @@ if TYPE_CHECKING:
 
 BATCHES = tuple(2**power for power in range(11))
 """Sequences side by side that serving tries, unless told which."""
-MILLION = 1e6  # tokens, that costs are of
 PRICED_AT_ONCE = 512  # points between two reports of progress
 CHOSEN_HERE = ("phase", "parallel", "variation", "output_tokens")
 
@@ -101,8 +97,7 @@ def plan(
     Raises ScenarioError or CatalogError in one sentence for a wrong request, or where no point does what was asked;
     what ``sweep`` raises where there is ``storage``.
     """
-    if goal not in GOALS:
-        raise ScenarioError(f"--goal '{goal}' is unknown; expected one of {', '.join(GOALS)}.")
+    check_goal(goal)
     if not 0 <= tokens_per_s_user < inf:
         raise ScenarioError(f"--tokens-per-s-user is {tokens_per_s_user:g}; expected tokens a second, 0 or more.")
     if storage is not None and isinstance(model, Model):
@@ -115,21 +110,21 @@ def plan(
             )
     paid = None
     if goal == "cost":
-        names = [load_chip(chip).name for chip in _listed(chips)]
+        names = [load_chip(chip).name for chip in listed(chips)]
         paid = paid_prices(names, dollars_per_chip_hour, dollars_per_kilowatt_hour)
-    varied = {"model": [model], "chip": _listed(chips), "precision": _listed(precision)}
+    varied = {"model": [model], "chip": listed(chips), "precision": listed(precision)}
     if global_batch is None:
-        for number in _listed(stages):
+        for number in listed(stages):
             check_count("--stages", number)
-        splits = ["" if number == 1 else f"pipeline={number}" for number in _listed(stages)]
-        varied |= {"strategy": _listed(strategy or tuple(STRATEGIES)), "batch": _listed(batch or BATCHES)}
+        splits = ["" if number == 1 else f"pipeline={number}" for number in listed(stages)]
+        varied |= {"strategy": listed(strategy or tuple(STRATEGIES)), "batch": listed(batch or BATCHES)}
         varied |= {"parallel": splits}
         priced = _serving(list(_candidates(varied, count, options | {"phase": "decode"})), storage, on_progress)
     else:
         check_count("--global-batch", global_batch)
         if batch is not None:
             raise ScenarioError("--batches are of serving; in training the layout deals --global-batch to the chips.")
-        varied |= {"strategy": _listed(strategy or "per_operator"), "batch": [global_batch]}
+        varied |= {"strategy": listed(strategy or "per_operator"), "batch": [global_batch]}
         steps = _candidates(varied, 1 if count is None else count, options | {"phase": "train"})
         priced = _training(TrainingSearch(steps, GOALS[goal], paid), keep, storage, on_progress)
     return _ordered(priced, goal, paid, tokens_per_s_user, keep)
@@ -166,11 +161,6 @@ def _training(search: TrainingSearch, keep: int, storage: Storage | None, on_pro
     return _Priced(frame, [search.fitting[place] for place in places], search.considered, len(search.fitting))
 
 
-def _listed(values: Any) -> list[Any]:
-    """One value or several as several; None is one of its own, which leaves the choice to the point."""
-    return [values] if values is None or isinstance(values, str | int) else list(values)
-
-
 def _candidates(
     varied: dict[str, list[Any]], count: int | Sequence[int] | None, options: dict[str, Any]
 ) -> Iterator[Candidate]:
@@ -186,7 +176,7 @@ def _candidates(
 
 def _counts(request: dict[str, Any], count: int | Sequence[int] | None) -> Sequence[int]:
     if count is not None:
-        return _listed(count)
+        return listed(count)
     domain = load_chip(request["chip"]).link.domain
     model = request["model"]
     known = model if isinstance(model, Model) else load_model(model)
@@ -237,23 +227,9 @@ def _ordered(priced: _Priced, goal: str, paid: PriceList | None, tokens_per_s_us
     fits = frame.loc[frame["fits"]]
     if fits.empty:
         raise ScenarioError(f"none of {considered:,} points fits: {frame['reason'].iloc[0].rstrip('.')}.")
-    able = fits.loc[fits["tokens_per_s_user"] >= tokens_per_s_user]
-    if able.empty:
-        best = fits.iloc[int(fits["tokens_per_s_user"].to_numpy().argmax())]
-        raise ScenarioError(
-            f"--tokens-per-s-user {tokens_per_s_user:g}: none of {considered:,} points is as fast; the fastest, "
-            f"{best['chip']} x{best['count']}, gives {best['tokens_per_s_user']:.4g}."
-        )
-    tokens = able["tokens_per_joule"] * able["joules"]
-    dollars = np.zeros(len(able))
+    user = Limit(f"--tokens-per-s-user {tokens_per_s_user:g}", "tokens_per_s_user", tokens_per_s_user, least=True)
+    able = within(fits, [user])
     if paid is not None:
-        spent = zip(able["chip"], able["count"], able["seconds"], able["joules"], strict=True)
-        dollars = np.array([paid.dollars(*each) for each in spent]) / tokens.to_numpy()
-        able = able.assign(cost=dollars * MILLION)
-    columns = (able[name] for name in ("count", "tokens_per_s_user", "tokens_per_s", "joules_per_token"))
-    reached = zip(*columns, dollars, strict=True)
-    scores = {row: GOALS[goal].score(Reached(*each)) for row, each in zip(able.index, reached, strict=True)}
-    ordered = able.loc[sorted(scores, key=scores.__getitem__)]
-    needed = [needed_bytes(assign(candidates[row].point)) for row in ordered.index]
-    rows = ordered.assign(needed_bytes=needed, tokens_per_s_chip=ordered["tokens_per_s"] / ordered["count"])
+        able = able.assign(cost=cost_of(able, paid)["cost"])
+    rows = with_shares(ranked(able, goal), [each.point for each in candidates])
     return Plan(rows.reset_index(drop=True), keep, considered, fitting)

@@ -13,7 +13,7 @@ from scenarios.commands.output import Json, check_files, show, write
 
 @takes(
     *("model", "chip", "count", "strategy", "phase", "batch", "context", "launch"),
-    one=("chip", "count", "launch"),
+    several=("strategy",),
     help={
         "count": "Chips in the tensor-parallel group.",
         "context": "Tokens of a sequence.",

@@ -14,7 +14,7 @@ from scenarios.commands.output import Json, check_files, show, write
 @takes(
     *("model", "chip", "count", "phase", "batch", "context", "precision", "kv_precision"),
     "beyond_context",
-    one=("count",),
+    several=("chip",),
     help={"count": "Chips in the tensor-parallel group.", "context": "Tokens of a sequence."},
 )
 def roofline(

@@ -14,7 +14,6 @@ from scenarios.commands.output import Json, check_files, show, write
 @takes(
     *("model", "chip", "count", "batch", "context", "parallel", "strategy", "launch", "framework", "precision"),
     *("beyond_context", "collectives", "sharding", "method", "variation"),
-    one=("chip", "count", "strategy", "launch"),
     help={
         "count": "Chips in all.",
         "batch": "Sequences of a step.",

@@ -16,7 +16,6 @@ from scenarios.errors import ScenarioError
 @takes(
     *("model", "chip", "count", "phase", "batch", "context", "framework", "precision", "kv_precision"),
     *("beyond_context", "collectives"),
-    one=("chip", "count"),
     help={
         "count": "Chips in the tensor-parallel group.",
         "context": "Tokens of a sequence.",

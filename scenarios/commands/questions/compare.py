@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,16 +18,20 @@ from scenarios.commands.executors import (
     make_executor,
 )
 from scenarios.commands.input_options import takes
-from scenarios.commands.output import Json, Output, check_files, output_form, write
+from scenarios.commands.output import Csv, Json, Output, check_files, output_form, show, write
+from scenarios.commands.ranking import ranking
+from scenarios.inputs import INPUTS
+
+MOST_COMPARED = 500  # rows
 
 
-@takes()
+@takes(several=tuple(row.name for row in INPUTS if not row.argument and row.kind is not bool))
 def compare(
     executor: ExecutorOption = "local",
     address: AddressOption = None,
     placement: PlacementOption = "pack",
     timeout: TimeoutOption = 60.0,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    csv: Csv = False,
     json: Json = False,
     energy: Annotated[bool, typer.Option("--energy", help="Also show joules: how many, and of what.")] = False,
     cost: Annotated[bool, typer.Option("--cost", help="Also show joules, and what a million tokens cost.")] = False,
@@ -35,6 +40,16 @@ def compare(
     ] = None,
     dollars_per_kilowatt_hour: Annotated[
         float | None, typer.Option(help="US dollars a kilowatt hour, for --cost (default: US industry, 2024).")
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="One table, the best first: time | throughput | chips | joules | cost")
+    ] = None,
+    best: Annotated[int | None, typer.Option(help="Only so many of the best (at --sort time, unless given).")] = None,
+    at_least: Annotated[
+        list[str] | None, typer.Option("--at-least", help="Only rows with so much: --at-least tokens_per_s_user=50")
+    ] = None,
+    at_most: Annotated[
+        list[str] | None, typer.Option("--at-most", help="Only rows with no more: --at-most count=8 seconds=0.02")
     ] = None,
     output: Output = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw stacked bars into this .png or .svg file.")] = None,
@@ -54,6 +69,10 @@ def compare(
     loopline compare llama-3.1-8b --chips sn40l --count 8 --trace trace.pftrace
 
     loopline compare llama-3.1-8b --chips h100 --batch 32 --cost
+
+    loopline compare llama-3.1-8b --chips h100 --batch 1 16 --precision bf16 fp8
+
+    loopline compare llama-3.1-8b --chips h100 h200 --batch 1 64 --best 5
     """
     from rich.console import Console
 
@@ -66,26 +85,50 @@ def compare(
     from scenarios.bands import too_close
     from scenarios.cost import with_cost
     from scenarios.errors import ScenarioError
+    from scenarios.planning.ranking import check_goal, ranked, read_limit, with_shares, within
+    from scenarios.quantities import check_count
     from scenarios.strategies import STRATEGIES
 
     form = output_form(csv=csv, json=json)
     check_files(output=output, plot=plot, trace=trace)
-    if not cost and (dollars_per_chip_hour is not None or dollars_per_kilowatt_hour is not None):
+    if best is not None:
+        check_count("--best", best)
+    goal = "time" if sort is None and best is not None else sort
+    if goal is not None:
+        check_goal(goal, "--sort")
+    limits = [read_limit(text, "--at-least", least=True) for text in at_least or ()]
+    limits += [read_limit(text, "--at-most", least=False) for text in at_most or ()]
+    costs = cost or goal == "cost"
+    if not costs and (dollars_per_chip_hour is not None or dollars_per_kilowatt_hour is not None):
         raise ScenarioError(
             "--dollars-per-chip-hour and --dollars-per-kilowatt-hour are prices for --cost; give it too."
         )
-    asked["strategy"] = asked["strategy"] or list(STRATEGIES)
+    given = {name: value for name, value in asked.items() if value not in (None, [])}
+    rows = prod(len(value) for value in given.values() if isinstance(value, list))
+    rows *= 1 if "strategy" in given else len(STRATEGIES)
+    if rows > MOST_COMPARED:
+        raise ScenarioError(
+            f"these lists combine to {rows:,} rows, compare takes {MOST_COMPARED}; as lists of a scenario file, "
+            "`loopline run` takes 20,000 and `loopline sweep` any number (docs/scenarios.md)."
+        )
     where = make_executor(executor, address, placement, timeout)
     with Console(stderr=True).status("pricing" if where.name == "local" else f"ranks at work ({where.name})"):
-        points = list(pricing.grid(**asked))
+        points = list(pricing.grid(**given))
         prices = pricing.price(points, executor=where).checked()
     frame = prices.frame()
-    if cost:
+    if costs:
         frame = with_cost(
             frame, dollars_per_chip_hour=dollars_per_chip_hour, dollars_per_kilowatt_hour=dollars_per_kilowatt_hour
         )
+    if frame["fits"].any() and (limits or goal):
+        frame = within(frame, limits)
+        frame = frame if goal is None else with_shares(ranked(frame, goal).head(best or len(frame)), points)
     near = too_close(frame, {point.chip.name: point.chip for point in points})
-    print_comparison(frame, sys.stdout, form=form, too_close=near)
+    if goal is not None and form == "table" and frame["fits"].any():
+        lists = [name for name, value in given.items() if isinstance(value, list) and len(value) > 1]
+        show(ranking(frame, ["strategy", *lists]), json=False)
+    else:
+        print_comparison(frame, sys.stdout, form=form, too_close=near)
     if form == "table" and (energy or cost):
         print_energy(frame, sys.stdout)
     write(output, partial(save, frame))

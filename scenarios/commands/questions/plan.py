@@ -9,14 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
+from scenarios.commands.executors import AddressOption, FreshOption, PoolOption, WorkersOption
 from scenarios.commands.input_options import takes
-from scenarios.commands.output import Json, check_files, output_form, show, write
+from scenarios.commands.output import Csv, Json, check_files, output_form, show, write
 from scenarios.commands.progress import points_bar
+from scenarios.commands.ranking import ranking
 
 
 @takes(
     *("model", "chip", "strategy", "context", "launch", "framework", "collectives", "sharding", "method"),
-    one=("launch",),
+    several=("chip", "strategy"),
     help={
         "strategy": "per_operator | fused_decoder | kernel_loop (default: in training per_operator, else all)",
         "context": "Tokens of a sequence.",
@@ -49,15 +51,11 @@ def plan(
     ] = None,
     tokens_per_s_user: Annotated[float, typer.Option(help="Only what gives each user at least so many.")] = 0.0,
     keep: Annotated[int, typer.Option(help="How many of the best to list.")] = 10,
-    executor: Annotated[str, typer.Option(help="Who prices into a folder: processes | ray")] = "processes",
-    address: Annotated[
-        str | None, typer.Option(help="HOST:PORT of a Ray cluster (default: RAY_ADDRESS, or this machine).")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="At once (default: one for each CPU).")] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh/--resume", help="Start over, or go on with what the folder holds of this plan.")
-    ] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    executor: PoolOption = "processes",
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    fresh: FreshOption = False,
+    csv: Csv = False,
     json: Json = False,
     output: Annotated[
         Path | None,
@@ -111,7 +109,8 @@ def plan(
         )
     best = found.frame.head(keep)
     if form == "table":
-        show(_readable(best, trains=global_batch is not None), json=False)
+        chosen = ["parallel"] if global_batch is not None else ["strategy", "precision", "batch"]
+        show(ranking(best, chosen), json=False)
         print(f"{found.considered:,} points, {found.fitting:,} fit, {len(found.frame):,} priced and able.")
     else:
         print_comparison(best, sys.stdout, form=form)
@@ -120,27 +119,3 @@ def plan(
         from results.pictures.planning.plan import plan as draw
 
         write(plot, draw(found.frame, keep).save)
-
-
-def _readable(rows: Any, *, trains: bool) -> list[dict[str, object]]:
-    """The rows as a terminal shows them: what was chosen, and what comes of it."""
-    from results.units import format_seconds, percent
-
-    chosen = ["chip", "count"] + (["parallel"] if trains else ["strategy", "precision", "batch"])
-    if not trains and (rows["parallel"] != "").any():
-        chosen.insert(2, "parallel")
-    told = []
-    for row in rows.to_dict("records"):
-        reached = {
-            "time of a step" if trains else "time per token": format_seconds(row["seconds"]),
-            "MFU" if trains else "tokens/s a user": percent(row["mfu"])
-            if trains
-            else f"{row['tokens_per_s_user']:,.1f}",
-            "GB a chip": f"{row['needed_bytes'] / 1e9:.1f}",
-            "tokens/s a chip": f"{row['tokens_per_s_chip']:,.0f}",
-            "tokens/J": f"{row['tokens_per_joule']:.3g}",
-        }
-        if "cost" in row:
-            reached["$ a million tokens"] = f"{row['cost']:.3g}"
-        told.append({name: row[name] for name in chosen} | reached)
-    return told

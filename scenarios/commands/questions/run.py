@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from scenarios.commands.output import Json, Output, check_files, output_form, show, write
+from scenarios.commands.output import Csv, Json, Output, check_files, output_form, show, write
 from scenarios.commands.progress import points_bar
 
 MOST_RUN = 20_000  # points; more take minutes, and a sweep keeps what it has priced
@@ -50,7 +50,7 @@ def scenarios(
 def run(
     scenario: File,
     changes: Changes = None,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    csv: Csv = False,
     json: Json = False,
     output: Output = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw stacked bars into this .png or .svg file.")] = None,

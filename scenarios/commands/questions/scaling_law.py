@@ -14,7 +14,7 @@ from scenarios.commands.progress import points_bar
 JOULES_PER_MWH = 3.6e9
 
 
-@takes("chip", "count", "precision", "framework", one=("count",), help={"count": "Chips of the cluster."})
+@takes("chip", "count", "precision", "framework", several=("chip",), help={"count": "Chips of the cluster."})
 def scaling_law(
     loss: Annotated[float | None, typer.Option(help="Nats a token to train to.")] = None,
     compute: Annotated[float | None, typer.Option(help="FLOPs to train with, instead of a loss.")] = None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from scenarios.commands.input_options import takes
-from scenarios.commands.output import Json, Output, check_files, output_form, show, write
+from scenarios.commands.output import Csv, Json, Output, check_files, output_form, show, write
 
 if TYPE_CHECKING:
     from results.pictures.planning.queue import Queue
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @takes(
     *("model", "chip", "count", "strategy", "launch", "framework", "precision", "kv_precision"),
-    one=("launch", "precision"),
+    several=("chip", "count", "strategy"),
     help={
         "count": "Chips of an engine, a tensor-parallel group.",
         "strategy": "Of iterations without a prompt: per_operator | fused_decoder | kernel_loop (default: the first)",
@@ -68,7 +68,7 @@ def serve(
     acceptance: Annotated[float, typer.Option(help="Probability with which each of them is accepted.")] = 0.7,
     limit: Annotated[str | None, typer.Option(help="What counts as served well: ttft=1s,tpot=50ms,e2e=20s")] = None,
     seed: Annotated[int, typer.Option(help="Of drawn lengths and arrivals.")] = 0,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    csv: Csv = False,
     json: Json = False,
     output: Output = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw the queues over time into this .png or .svg.")] = None,

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from scenarios.commands.executors import AddressOption, FreshOption, PoolOption, WorkersOption
 from scenarios.commands.output import show
 from scenarios.commands.progress import points_bar
 from scenarios.commands.questions.run import Changes, File
@@ -18,14 +19,10 @@ def sweep(
     scenario: File,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the results.")],
     changes: Changes = None,
-    executor: Annotated[str, typer.Option(help="Who prices the points: processes | ray")] = "processes",
-    address: Annotated[
-        str | None, typer.Option(help="HOST:PORT of a Ray cluster (default: RAY_ADDRESS, or this machine).")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="At once (default: one for each CPU).")] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh/--resume", help="Start over, or go on with what the folder holds of this sweep.")
-    ] = False,
+    executor: PoolOption = "processes",
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    fresh: FreshOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Price all points of a scenario into a folder of Parquet files. Stop it at any moment; the same command goes on.

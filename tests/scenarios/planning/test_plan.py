@@ -175,7 +175,7 @@ def test_a_folder_keeps_what_was_priced_and_gives_the_same(tmp_path):
     [
         ({"goal": "beauty"}, "--goal 'beauty' is unknown; expected one of time, "),
         ({"keep": 0}, "--keep is 0; it must be at least 1."),
-        ({"tokens_per_s_user": 1e6}, "none of 132 points is as fast; the fastest, h100 x"),
+        ({"tokens_per_s_user": 1e6}, "points is within; the most, "),
         ({"tokens_per_s_user": -1.0}, "expected tokens a second, 0 or more"),
         ({"parallel": "tensor=8"}, "a plan takes no --parallel"),
         ({"global_batch": 8, "batch": 4}, "--batches are of serving"),
