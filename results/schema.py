@@ -125,11 +125,7 @@ PART_JOULES = tuple(f"{part}_j" for part in PARTS)
 CAUSE_JOULES = tuple(f"{cause}_j" for cause in CAUSES)
 BAND = ("seconds_low", "seconds_high")
 EXACT_SECONDS = 4096.0
-ENERGY = (
-    *("joules", "joules_low", "joules_high", "watts", "joules_per_token", "tokens_per_joule", "energy_delay"),
-    *PART_JOULES,
-    *CAUSE_JOULES,
-)
+ENERGY = tuple(COLUMNS)[list(COLUMNS).index("joules") : list(COLUMNS).index("limiter")]
 EXACT_JOULES = 2.0**22  # to the nanojoule
 # A bound is a float, a time a sum of rounded picoseconds: what rounding alone can put below a bound, relative to it.
 ROUNDING = 1e-9

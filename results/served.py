@@ -10,6 +10,7 @@ from results.schema import COLUMNS, Column
 if TYPE_CHECKING:
     import pandas as pd
 
+PERCENTILES = (50, 90, 99)
 _WAITS = {
     "first_token": "from sending to the first token (TTFT)",
     "output_token": "a token after the first, mean of a request (TPOT)",
@@ -35,7 +36,7 @@ SERVED: dict[str, Column] = {
     **{
         f"{name}_p{percent}_s": Column(f"{percent} of 100 wait no longer {wait}", "s", "float64")
         for name, wait in _WAITS.items()
-        for percent in (50, 90, 99)
+        for percent in PERCENTILES
     },
     "output_tokens_per_s": Column("output tokens a second of all requests together", "tokens/s", "float64"),
     "requests_per_s": Column("requests answered a second", "requests/s", "float64"),

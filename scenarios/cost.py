@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,6 +24,7 @@ PRICES = Path(__file__).parent / "prices.toml"
 MOST = 1e6
 SECONDS_AN_HOUR = 3600.0
 TOKENS = 1e6
+Amount = TypeVar("Amount", float, "pd.Series")
 Price = Annotated[float, Field(ge=0, le=MOST)]
 
 
@@ -37,8 +38,12 @@ class PriceList(BaseModel):
 
     def dollars(self, chip: str, count: int, seconds: float, joules: float) -> float:
         """Of so many chips for so long, and of their electricity."""
-        energy = joules / (1e3 * SECONDS_AN_HOUR) * self.kilowatt_hour
-        return count * self.chip_hour[chip] * seconds / SECONDS_AN_HOUR + energy
+        rent, electricity = self.parts(self.chip_hour[chip], count, seconds, joules)
+        return rent + electricity
+
+    def parts(self, hour: Amount, count: Amount, seconds: Amount, joules: Amount) -> tuple[Amount, Amount]:
+        """Of chips, each at so much an ``hour``, and of their electricity; of one point, or of many side by side."""
+        return count * hour * seconds / SECONDS_AN_HOUR, joules / (1e3 * SECONDS_AN_HOUR) * self.kilowatt_hour
 
 
 @cache
@@ -86,9 +91,9 @@ def cost_of(results: pd.DataFrame, paid: PriceList) -> pd.DataFrame:
     """The same at prices that are known."""
     import numpy as np
 
-    hour, electricity = results["chip"].map(paid.chip_hour), paid.kilowatt_hour
+    hour = results["chip"].map(paid.chip_hour)
     tokens = results["joules"] * results["tokens_per_joule"]  # of the whole batch, in ``seconds``
     with np.errstate(invalid="ignore"):
-        chips = results["count"] * hour * results["seconds"] / SECONDS_AN_HOUR / tokens * TOKENS
-        energy = results["joules"] / (1e3 * SECONDS_AN_HOUR) * electricity / tokens * TOKENS
-    return results.assign(chip_cost=chips, energy_cost=energy, cost=chips + energy)
+        spent = paid.parts(hour, results["count"], results["seconds"], results["joules"])
+        rent, electricity = (part / tokens * TOKENS for part in spent)
+    return results.assign(chip_cost=rent, energy_cost=electricity, cost=rent + electricity)

@@ -8,15 +8,15 @@ import pandas as pd
 
 from results.analysis import inputs_of, varied
 from results.errors import SchemaError
-from results.pictures.canvas.palette import CAUSE_COLOURS, FAINT, PART_COLOURS, readable
+from results.pictures.canvas.palette import FAINT, readable
 from results.pictures.canvas.picture import Picture, plain_axes
-from results.units import joules_unit, seconds_unit, three_digits
+from results.pictures.quantities import quantity
+from results.units import three_digits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PER = {"decode": "token", "prefill": "prefill", "request": "request", "train": "training step"}
-QUANTITIES = {"seconds": "time", "joules": "energy"}
 MOST_BARS = 120
 BAR_HEIGHT = 0.82
 GROUP_GAP = 0.7
@@ -28,18 +28,18 @@ def breakdown(results: pd.DataFrame, *, of: str = "seconds") -> Picture:
 
     Raises SchemaError for more than ``MOST_BARS``, or where ``of`` is neither.
     """
-    parts = parts_of(of)
+    drawn = quantity(of)
     if len(results) > MOST_BARS:
         raise SchemaError(f"a breakdown shows at most {MOST_BARS} rows, not {len(results)}: choose among them.")
     bars = results.reset_index(drop=True)
     # What else varies between the rows names the groups; the rest is the title.
     grouping = [name for name in inputs_of(bars) if name in {"chip", "count", *varied(bars)} - {"strategy"}]
     places, groups = _places(bars, grouping)
-    size, unit = _unit(of, float(bars[of].max()) if bars["fits"].any() else 1.0)
+    size, unit = drawn.unit(float(bars[of].max()) if bars["fits"].any() else 1.0)
     picture = Picture(11, 1.6 + INCHES_PER_BAR * (places[-1] + 1), _description(bars, groups, of))
     axes = picture.add_subplot()
     left = pd.Series(0.0, index=bars.index)
-    for part, (title, colour) in parts.items():
+    for part, (title, colour) in drawn.parts.items():
         widths = bars[part].fillna(0.0) / size
         axes.barh(places, widths, BAR_HEIGHT, left=left, color=colour, label=title, linewidth=0)
         left = left + widths
@@ -53,17 +53,6 @@ def breakdown(results: pd.DataFrame, *, of: str = "seconds") -> Picture:
     axes.set_xlim(0, max(left.max(), 1e-12) * 1.1)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     return picture
-
-
-def parts_of(of: str) -> dict[str, tuple[str, str]]:
-    """Columns that a quantity is the sum of, with their names and colours. Raises SchemaError for another quantity."""
-    if of not in QUANTITIES:
-        raise SchemaError(f"there is no picture of {of}; there are {', '.join(QUANTITIES)}.")
-    return PART_COLOURS if of == "seconds" else CAUSE_COLOURS
-
-
-def _unit(of: str, most: float) -> tuple[float, str]:
-    return seconds_unit(most) if of == "seconds" else joules_unit(most)
 
 
 def _places(bars: pd.DataFrame, grouping: list[str]) -> tuple[list[float], list[tuple[str, float, float]]]:
@@ -103,9 +92,10 @@ def _style(axes: Axes, bars: pd.DataFrame, grouping: list[str], of: str, unit: s
     first = bars.iloc[0]
     told = {"model": "", "phase": "", "precision": "", "batch": "batch ", "context": "context "}
     title = ", ".join(f"{word}{first[name]}" for name, word in told.items() if name not in grouping)
-    what = QUANTITIES[of]
-    each = " of each sequence" if of == "joules" and first["phase"] in ("decode", "request") else ""
-    axes.set_xlabel(f"{what} per {PER[first['phase']]}{each}, {unit}" if "phase" not in grouping else f"{what}, {unit}")
+    drawn = quantity(of)
+    each = " of each sequence" if drawn.of_each and first["phase"] in ("decode", "request") else ""
+    per = f" per {PER[first['phase']]}{each}" if "phase" not in grouping else ""
+    axes.set_xlabel(f"{drawn.word}{per}, {unit}")
     axes.set_title(title, loc="left", weight="bold")
     plain_axes(axes, "x")
     axes.spines["left"].set_visible(False)
@@ -114,9 +104,10 @@ def _style(axes: Axes, bars: pd.DataFrame, grouping: list[str], of: str, unit: s
 
 def _description(bars: pd.DataFrame, groups: list[tuple[str, float, float]], of: str) -> str:
     fitting = bars.loc[bars["fits"]]
-    told = f"Stacked bars of {QUANTITIES[of]} by part for {len(bars)} points in {len(groups)} groups of chip and count."
+    drawn = quantity(of)
+    told = f"Stacked bars of {drawn.word} by part for {len(bars)} points in {len(groups)} groups of chip and count."
     if fitting.empty:
         return f"{told} None fits."
     best = fitting.iloc[int(fitting[of].argmin())]
     name = f"{best['chip']} times {best['count']}, {readable(best['strategy'])}"
-    return f"{told} The least has {name}, {best[of] * 1e3:.3g} m{'s' if of == 'seconds' else 'J'}."
+    return f"{told} The least has {name}, {best[of] * 1e3:.3g} m{drawn.symbol}."

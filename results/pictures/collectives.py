@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from results.pictures.canvas.palette import FAINT
-from results.pictures.canvas.picture import Picture, plain_axes
+from results.pictures.canvas.picture import Picture, log_axis, plain_axes
 from results.units import seconds_unit
 
 # Okabe and Ito's palette, told apart with any colour vision; when it is used up, dashes tell curves apart.
@@ -55,9 +55,7 @@ def predictions_picture(marks: Mapping[str, Pairs], title: str) -> Picture:
         axes.plot(ends, [factor * end for end in ends], color=FAINT, linewidth=0.8, linestyle=dash, zorder=0)
     axes.set(xscale="log", yscale="log", xlabel="predicted", ylabel="measured", xlim=ends, ylim=ends, aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: _short_seconds(value)))
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_minor_formatter(NullFormatter())
+        log_axis(axis, _short_seconds)
     axes.set_title(title, loc="left", weight="bold")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     return picture

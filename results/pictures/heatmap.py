@@ -9,10 +9,10 @@ import pandas as pd
 
 from results.analysis import pivot, speedups
 from results.errors import SchemaError
-from results.pictures.breakdown import parts_of
 from results.pictures.canvas.palette import FAINT, readable
 from results.pictures.canvas.panels import check_panels, panels, side_by_side
 from results.pictures.canvas.picture import Picture
+from results.pictures.quantities import quantity
 from results.schema import INPUTS
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def heatmap(
     ``rows``: by default the first of batch, context and chip that varies. Cells that do not fit say so; those of which
     there is no row are empty. Raises SchemaError where either strategy is missing.
     """
-    parts_of(of)
+    drawn = quantity(of)
     results = results.assign(seconds=results[of])
     for strategy in (fast, slow):
         if strategy not in results["strategy"].unique():
@@ -61,10 +61,8 @@ def heatmap(
         values, asked = (_sorted(pivot(part.assign(asked=1.0), down, columns, value)) for value in ("speedup", "asked"))
         cells.append((title, values, asked))
     reach = float(np.nanmax(np.abs(np.log2(faster["speedup"])))) if faster["speedup"].notna().any() else 0.0
-    what = f"{readable(fast)} over {readable(slow)}{'' if of == 'seconds' else ', energy'}"
-    return _draw(
-        cells, common, what, max(reach, 0.1), down, columns, "times as fast" if of == "seconds" else "times less"
-    )
+    what = f"{readable(fast)} over {readable(slow)}{'' if of == 'seconds' else f', {drawn.word}'}"
+    return _draw(cells, common, what, max(reach, 0.1), down, columns, drawn.ratio)
 
 
 def _sorted(cells: pd.DataFrame) -> pd.DataFrame:

@@ -6,14 +6,13 @@ import math
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from results.analysis import pareto_front
 from results.errors import SchemaError
-from results.pictures.breakdown import parts_of
 from results.pictures.canvas.palette import FAINT, readable, strategy_styles
 from results.pictures.canvas.panels import panels
-from results.pictures.canvas.picture import Picture, plain_axes
+from results.pictures.canvas.picture import Picture, log_axis, plain_axes
+from results.pictures.quantities import quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 ACROSS = 2
 MOST_DRAWN = 2000  # points of a strategy; more are pixels in an .svg too
 NAME_WIDTH, NAME_HEIGHT = 75, 12  # pixels at matplotlib's 100 to the inch
-BOTH = ("tokens_per_s_user", "tokens_per_s_chip")
-SPEED_AND_ENERGY = ("tokens_per_s_user", "tokens_per_joule")
 
 
 def pareto(results: pd.DataFrame, *, of: str = "seconds") -> Picture:
@@ -30,8 +27,8 @@ def pareto(results: pd.DataFrame, *, of: str = "seconds") -> Picture:
 
     ``of`` joules: up are the tokens of a joule. Raises SchemaError where nothing fits.
     """
-    parts_of(of)
-    both, upwards = (BOTH, "tokens/s a chip") if of == "seconds" else (SPEED_AND_ENERGY, "tokens a joule")
+    gained, upwards = quantity(of).gained
+    both = ("tokens_per_s_user", gained)
     fitting = results.loc[results["fits"]]
     if fitting.empty:
         raise SchemaError("no row fits, so that there is no trade to draw.")
@@ -60,9 +57,7 @@ def pareto(results: pd.DataFrame, *, of: str = "seconds") -> Picture:
         axes.set(xscale="log", yscale="log", xlabel="tokens/s of one user", ylabel=upwards)
         axes.set_title(title, loc="left")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axis.set_minor_formatter(NullFormatter())
+            log_axis(axis)
         axes.margins(x=0.2, y=0.1)
         _name_points(axes, front, both)
         plain_axes(axes)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count as numbers
 
 from chips.spec import load_chip
-from scenarios.cost import paid_prices, prices
+from scenarios.cost import SECONDS_AN_HOUR, paid_prices, prices
 from scenarios.errors import ScenarioError
 from scenarios.planning.plan import plan
 from scenarios.planning.scaling_law import Training, check_compute, law_named
@@ -20,7 +20,7 @@ from scenarios.workload.model import Model, load_model
 PROPORTIONS = "llama-3.1-70b"  # of heads, MLP and vocabulary: those of all of Llama 3
 HEADS, LAYERS = 8, 2  # models have multiples of these
 SLIMMEST, WIDEST = 0.75, 1.75  # decoders a head: Llama 3 has 1 (8B, 405B) to 1.25 (70B)
-SECONDS_PER_HOUR, SECONDS_PER_DAY = 3600.0, 86400.0
+SECONDS_PER_DAY = 24 * SECONDS_AN_HOUR
 
 
 def training_for(law: str, loss: float | None, compute: float | None) -> Training:
@@ -99,7 +99,7 @@ def scaling_law(
         best = found.frame.to_dict("records")[0]
         # The nearest model has a few parameters more or less than the law asks for.
         seconds = wanted.tokens / best["tokens_per_s"] * wanted.parameters / model.parameters
-        chip_hours = count * seconds / SECONDS_PER_HOUR
+        chip_hours = count * seconds / SECONDS_AN_HOUR
         joules = best["joules"] * seconds / best["seconds"]
         dollars = paid.dollars(best["chip"], count, seconds, joules) if best["chip"] in paid.chip_hour else None
         records.append(

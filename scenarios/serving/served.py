@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from chips.spec import Gpu, load_chip
-from results.served import served_frame
+from results.served import PERCENTILES, served_frame
 from scenarios.bands import kernel_source
 from scenarios.point import make_point
 from scenarios.serving.iteration import Speculation
@@ -18,13 +18,12 @@ from scenarios.serving.server import ONE_ENGINE, Pools, limits_of, serving_times
 
 GPU_FRAMEWORK = "trtllm"
 """The server whose time to first token is measured best."""
-PERCENTILES = (50, 90, 99)
 
 
 class Side(NamedTuple):
     """A server: its row of ``results.served``, and all that it did."""
 
-    row: Mapping[str, object]
+    row: Mapping[str, Any]
     served: Served
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from html import escape
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import LogFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatter, LogLocator, NullFormatter, ScalarFormatter
 
 from results.atomic_file import written_beside
 from results.pictures.canvas.palette import GRID
@@ -101,6 +103,13 @@ def _drawn(figure: Figure, form: str, dots_per_inch: int, *, tight: bool) -> byt
 def _settings(letters: Letters = "path") -> AbstractContextManager[None]:
     """``letters`` of an .svg: drawn, to look alike everywhere, or text (``none``)."""
     return matplotlib.rc_context({"svg.fonttype": letters, "font.size": 9})
+
+
+def log_axis(axis: Axis, told: Callable[[float], str] = "{:,.4g}".format) -> None:
+    """Numbers at 1, 2 and 5 of every power of ten along a logarithmic axis, as they are ``told``."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: told(value)))
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def plain_axes(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:

@@ -10,13 +10,14 @@ from typing import Any
 
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
+from results.pictures.canvas.palette import CAUSE_COLOURS
 from results.pictures.canvas.picture import Picture, plain_axes
 
 PARTS = {
-    "instruction_pj": ("instructions", "#D55E00"),
-    "on_chip_pj": ("data on the chip", "#56B4E9"),
-    "memory_pj": ("off-chip memory", "#0072B2"),
-    "arithmetic_pj": ("arithmetic", "#009E73"),
+    "instruction_pj": CAUSE_COLOURS["control_j"],
+    "on_chip_pj": CAUSE_COLOURS["on_chip_j"],
+    "memory_pj": CAUSE_COLOURS["hbm_j"],
+    "arithmetic_pj": CAUSE_COLOURS["arithmetic_j"],
 }
 SERIES = (("#000000", "o"), ("#E69F00", "s"), ("#7A4EAB", "^"), ("#666666", "D"))
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter
 
 from results.analysis import pareto_front
 from results.pictures.canvas.palette import FAINT, OTHER_STYLES, readable
-from results.pictures.canvas.picture import Picture, plain_axes
+from results.pictures.canvas.picture import Picture, log_axis, plain_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,11 +91,11 @@ def _draw(axes: Axes, rows: pd.DataFrame, keep: int, against: Against) -> None:
     axes.set_xlabel(against.axis)
     if rows[SPEED].max() > WIDE * rows[SPEED].min():
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        log_axis(axes.yaxis)
+    else:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
     if against.column == "count":
         axes.set_xscale("log", base=2)
         counts = np.unique(rows["count"])
         axes.set_xticks(counts, [f"{count:,}" for count in counts])
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
     plain_axes(axes)
