@@ -54,10 +54,10 @@ def validate(
     raise CatalogError(f"{start} {found}; expected {expected}.")
 
 
-def nearest_names(name: str, known: Sequence[str]) -> str:
-    """What to say of an unknown name: the three that are most like it, or all there are."""
-    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.3)
-    return f"the nearest in the catalog: {', '.join(near)}" if near else f"there are {', '.join(known)}"
+def nearest_names(name: str, known: Sequence[str], listed_by: str) -> str:
+    """What to say of an unknown name: those that are much like it, or the command that lists all."""
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.7)
+    return f"the nearest in the catalog: {', '.join(near)}" if near else f"`{listed_by}` lists the catalog"
 
 
 def _place(path: Path | Callable[[Key], tuple[Path, Key]], key: Key) -> str:

@@ -385,7 +385,7 @@ def chip_path(name: str) -> Path:
         return CATALOG / f"{name.lower()}.toml"
     if Path(name).exists():
         raise CatalogError(f"{name} is no datasheet of a chip: a TOML file, whose name ends in .toml.")
-    raise CatalogError(f"unknown chip '{name}'; {nearest_names(name, chip_names())}.")
+    raise CatalogError(f"unknown chip '{name}'; {nearest_names(name, chip_names(), 'loopline chips')}.")
 
 
 @cache

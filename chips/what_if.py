@@ -9,7 +9,7 @@ from warnings import warn
 from chips.catalog_file import CatalogError
 from chips.changes import Value, names_of, read_name, read_values
 from chips.datasheet import unit_of
-from chips.spec import load_chip, values_of
+from chips.spec import CATALOG, chip_names, chip_path, load_chip, values_of
 
 MISTAKEN_FACTOR = 100.0
 """By which a value that is changed may be more or less before somebody should look at its unit; a time may be any less,
@@ -46,7 +46,7 @@ def expanded(names: Sequence[str], settings: Iterable[tuple[str, Sequence[Value]
             own.update({key: values} if key else {})
     found = [made for name, own in zip(names, changes, strict=True) for made in names_of(name, own)]
     for name in found:
-        for note in _mistaken_units(name):
+        for note in [*_named_as_another(name), *_mistaken_units(name)]:
             warn(note, stacklevel=3)
     return list(dict.fromkeys(found))
 
@@ -69,6 +69,16 @@ def listed_values(key: str, given: Value | Sequence[Value]) -> list[Value]:
     """All values of a key, of which a text may be a range. Raises CatalogError where it is none."""
     several = [given] if isinstance(given, str | int | float) else given
     return [value for each in several for value in (read_values(key, each) if isinstance(each, str) else [each])]
+
+
+def _named_as_another(name: str) -> list[str]:
+    """A note where rows of a file's chip could be taken for those of the catalog's chip of that name."""
+    base = read_name(name).base
+    path = chip_path(base)
+    own = load_chip(base).name
+    if path.parent == CATALOG or own not in chip_names():
+        return []
+    return [f"{base} calls its chip {own}, as one of the catalog is called; its rows are of the file."]
 
 
 def _mistaken_units(name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -10,10 +11,11 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 
 from chips.frozen import Frozen
 from chips.generation import AttentionKernel
-from chips.spec import KvPrecision
+from chips.spec import KvPrecision, load_chip
 from collectives.collective_time import Library
 from results.text_file import read_toml
 from results.words import HOST_LAUNCHES
+from scenarios.errors import ScenarioError
 
 CollectiveMode = Literal["kernel", "fused", "overlapped"]
 """A kernel of its own; one with the residual add and normalisation after it; or cut, beside the products around it."""
@@ -149,3 +151,13 @@ def framework_named(text: str, phase: str = "decode") -> Framework:
         if any(word.lower() in words for word in (name, *framework.named)):
             return framework
     return default_framework(phase, None)
+
+
+def check_framework(asked: object, chips: Iterable[str]) -> None:
+    """Raise ScenarioError where a framework is asked for, and none of ``chips`` has one."""
+    names = list(chips)
+    if asked and not any(load_chip(name).has_framework for name in names):
+        raise ScenarioError(
+            f"--framework belongs to GPUs, which run the kernels of one; {', '.join(names)} "
+            f"{'runs' if len(names) == 1 else 'run'} programs of a compiler: leave it out."
+        )

@@ -404,5 +404,5 @@ def resolved(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _expected(value: object, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(str(value).lower(), known, n=1, cutoff=0.6)
     return f"expected one of {', '.join(known)}" + (f"; did you mean {near[0]}?" if near else ".")

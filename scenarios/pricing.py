@@ -16,6 +16,7 @@ from chips.spec import Dataflow, Gpu
 from cluster import LOCAL, Communicator, Executor, run_ranks
 from scenarios.assignment import Assignment, assign
 from scenarios.errors import DoesNotFit, ScenarioError
+from scenarios.framework import check_framework
 from scenarios.inputs import INPUTS, Option, listed, showing_inputs
 from scenarios.memory import assign_fitting
 from scenarios.outcome import Columns, Outcome, Record, asked, figures
@@ -146,6 +147,7 @@ def simulate(model: str | Model, chip: str, count: int = 1, **options: Option) -
     ``options`` are those of the command line, with its defaults (``scenarios.inputs``). Raises ScenarioError or
     CatalogError in one sentence for a wrong request.
     """
+    check_framework(options.get("framework"), [chip])
     return price([make_point(model, chip, count, **options)]).checked().frame()
 
 
@@ -181,6 +183,7 @@ def grid(
 
     Words of several kinds of chip may mean the same on one. Raises as ``compare`` does.
     """
+    check_framework(options.get("framework"), listed(chips))
     asked = options | {"model": [model], "chip": chips, "count": count, "strategy": strategy}
     places = {row.name: row.axis for row in INPUTS}
     # Strategies stand side by side, and the ways to launch each of them.

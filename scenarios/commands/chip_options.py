@@ -25,10 +25,12 @@ def taking_chips(command: Callable[..., None]) -> Callable[..., None]:
     def changed(settings: list[str] | None = None, **given: Any) -> None:
         from chips.what_if import expanded, read_setting
         from scenarios.errors import ScenarioError
+        from scenarios.framework import check_framework
 
         one = isinstance(given[name], str)
         asked = [given[name]] if one else given[name]
         chips = expanded(asked, [read_setting(text) for text in settings or ()])
+        check_framework(given.get("framework"), chips)
         if one and len(chips) > 1:
             raise ScenarioError(f"{asked[0]} stands for {len(chips)} chips here, and one is meant.")
         command(**given | {name: chips[0] if one else chips})

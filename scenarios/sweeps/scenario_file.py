@@ -34,6 +34,7 @@ from chips.changes import Value
 from chips.what_if import expanded, listed_values, read_setting
 from results.text_file import MOST_TOML_BYTES, parse_toml, read_text
 from scenarios.errors import ScenarioError
+from scenarios.framework import check_framework
 from scenarios.inputs import INPUTS, Input, axes
 from scenarios.quantities import LARGEST_COUNT
 
@@ -306,6 +307,10 @@ def _checked(
     except CatalogError as error:
         raise ScenarioError(f"{source.place('override' if scenario.override else 'chips')}: {error}") from None
     checked = scenario.model_copy(update=located | {"override": {}})
+    try:
+        check_framework(any(checked.values("framework")), located["chips"])
+    except ScenarioError as error:
+        raise ScenarioError(f"{source.place('framework')}: {error}") from None
     try:
         points_of(checked)
     except ScenarioError as error:

@@ -195,7 +195,7 @@ def model_path(name: str) -> Path:
         return given / "config.json"
     if given.exists():
         raise CatalogError(f"{name} is no model's shape: a config.json, its folder, a GGUF or a TOML file.")
-    known = nearest_names(short, model_names())
+    known = nearest_names(short, model_names(), "loopline models")
     raise CatalogError(f"unknown model '{name}'; {known}, and no file or folder is called so.")
 
 

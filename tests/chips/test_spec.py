@@ -278,6 +278,12 @@ def test_unknown_chip_is_refused_with_the_nearest_names() -> None:
         load_chip("H1000")
 
 
+def test_names_are_case_blind_and_absurd_neighbours_are_not_suggested() -> None:
+    assert load_chip("SN40L") == load_chip("sn40l")
+    with pytest.raises(CatalogError, match=r"unknown chip 'foo'; `loopline chips` lists the catalog\.$"):
+        load_chip("foo")
+
+
 def test_missing_and_malformed_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.toml").write_text("name = ")
     with pytest.raises(ReadError, match=r"broken\.toml: not valid TOML: Invalid value"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -83,6 +84,13 @@ def test_a_mistaken_unit_is_told_and_a_plausible_value_is_not() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         what_if("h100", {"memory.bandwidth": 33.5e12, "generation.launch.graph_gap": 1e-12})
+
+
+def test_a_file_whose_chip_is_called_as_one_of_the_catalog_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('inherits = "h100"\nname = "h100"\ntitle = "Mine"\n')
+    with pytest.warns(UserWarning, match=r"mine\.toml calls its chip h100"):
+        expanded([str(file)])
 
 
 @pytest.mark.parametrize(

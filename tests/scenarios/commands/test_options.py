@@ -96,6 +96,9 @@ def test_one_rule_for_chips(line: str, expected: str, capsys: pytest.CaptureFixt
         ("boundary llama-3.1-8b --chip h100{power_watts=300..700*3}", "stands for 3 chips here, and one is meant."),
         ("compare llama-3.1-8b --chips h100 --set h200.power_watts=1", "no chip of that name is asked about"),
         ("compare llama-3.1-8b --chips h100 --set power=1", "expected CHIP.KEY=VALUE"),
+        ("compare llama-3.1-8b --chips sn40l --framework vllm", "--framework belongs to GPUs"),
+        ("boundary llama-3.1-8b --chip sn40l --framework vllm", "--framework belongs to GPUs"),
+        ("run half-the-bandwidth --set chips=sn40l framework=vllm", "--framework belongs to GPUs"),
     ],
 )
 def test_chips_that_cannot_be_meant_are_refused(line: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
