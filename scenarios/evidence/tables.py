@@ -162,14 +162,17 @@ def _serving(path: Path) -> list[Predictions]:
 
     numbers = ("input_tokens", "output_tokens", "concurrency", "tp_size", "ttft_ms", "tpot_ms")
     rows = read_columns(path, numbers, ("chip", "model"))
-    predicted, reasons = _row_by_row(rows, predict_serving, 2)
+    # The most clients first: what a server with room for them asks for has what the others do.
+    order = np.argsort(-rows["concurrency"].to_numpy(np.float64), kind="stable")
+    predicted, reasons = np.full((len(rows), 2), np.nan), np.full(len(rows), "", object)
+    predicted[order], reasons[order] = _row_by_row(rows.iloc[order], predict_serving, 2)
     return [
         Predictions(
             f"{path.stem}, {name}",
             rows,
             rows[f"{name}_ms"].to_numpy(np.float64) * 1e-3,
             values,
-            reasons,
+            reasons.tolist(),
             unread=tuple(str(column) for column in rows if column not in SERVING_COLUMNS),
         )
         for name, values in zip(("ttft", "tpot"), predicted.T, strict=True)

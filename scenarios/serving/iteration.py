@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from itertools import product
 
 import numpy as np
@@ -40,10 +41,14 @@ PROMPT_STEPS = 4
 """Tokens of prompts a doubling that are priced."""
 BESIDE_PROMPTS = 1024
 """Context of requests that decode beside prompts, where these are priced."""
+MOST_MIXTURES = 1 << 16
+"""Iterations with prompts that are remembered: a long load of drawn lengths has no end of different ones."""
 MULTI_TOKEN = "mtp"
 MOST_DRAFT_TOKENS = 64
 
 
+Node = tuple[int, int, int, int, int]
+"""Requests that decode, their context, prompts, tokens read of each, and those before them."""
 Seconds = float | NDArray[np.float64]
 """Of an iteration, or of each of several."""
 
@@ -90,13 +95,20 @@ class Iteration:
     speculation: Speculation | None = None
     most: int = 1
     """requests that may decode at once."""
-    known: dict[tuple[int, int, int, int, int], float] = field(default_factory=dict)
+    longest: int = 1
+    """tokens of a prompt with its answer."""
+    known: dict[Node, float] = field(default_factory=dict)
+    _lines: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
+    """Of requests that decode, from a context on: seconds there, and more seconds a token of it."""
+    _mixtures: dict[tuple[int, int, int, int], tuple[float, ...]] = field(default_factory=dict)
 
     def decode(self, decoding: int, context: float) -> tuple[float, float, float]:
         """(seconds, more seconds a token of context, the mean context up to which they hold)."""
         near, far, _ = _around(max(1, int(context)), 1)
-        begin, end = (self._decoding(decoding, place) for place in (near, far))
-        slope = (end - begin) / (far - near)
+        if (decoding, near) not in self._lines:
+            begin, end = (self._decoding(decoding, place) for place in (near, far))
+            self._lines[decoding, near] = begin, (end - begin) / (far - near)
+        begin, slope = self._lines[decoding, near]
         host = decoding * self._host_request_seconds
         return begin + slope * (context - near) + host, slope, float(far)
 
@@ -105,22 +117,33 @@ class Iteration:
 
         What more context costs requests that decode beside them, it costs those that decode alone.
         """
-        tokens = sum(each for each, _ in chunks)
+        tokens = sum([each for each, _ in chunks])
         prompts = _nearest(len(chunks), 1)
-        before = _nearest(round(sum(each * cached for each, cached in chunks) / tokens), 1)
-        few, many, share = _around(max(1, round(tokens / prompts)), PROMPT_STEPS)
-        low, high, more = _around(decoding, 1)
+        before = _nearest(round(sum([each * cached for each, cached in chunks]) / tokens), 1)
         seconds = decoding * self._host_request_seconds
         if decoding:
             seconds += self.decode(decoding, context)[0] - self.decode(decoding, BESIDE_PROMPTS)[0]
-        for of_tokens, rows in ((1.0 - share, few), (share, many)):
-            for of_requests, running in ((1.0 - more, low), (more, high)):
-                if of_tokens and of_requests:
-                    node = self._priced(running, BESIDE_PROMPTS if running else 0, prompts, rows, before)
-                    seconds += of_tokens * of_requests * node
+        for part in self._around_prompts(decoding, prompts, max(1, round(tokens / prompts)), before):
+            seconds += part
         return seconds
 
-    @property
+    def _around_prompts(self, decoding: int, prompts: int, tokens: int, before: int) -> tuple[float, ...]:
+        """Seconds of the nodes around an iteration with prompts, each with its share; remembered."""
+        key = (decoding, prompts, tokens, before)
+        if key not in self._mixtures:
+            few, many, share = _around(tokens, PROMPT_STEPS)
+            low, high, more = _around(decoding, 1)
+            if len(self._mixtures) == MOST_MIXTURES:
+                self._mixtures.clear()
+            self._mixtures[key] = tuple(
+                of_tokens * of_requests * self._priced(running, BESIDE_PROMPTS if running else 0, prompts, rows, before)
+                for of_tokens, rows in ((1.0 - share, few), (share, many))
+                for of_requests, running in ((1.0 - more, low), (more, high))
+                if of_tokens and of_requests
+            )
+        return self._mixtures[key]
+
+    @cached_property
     def _host_request_seconds(self) -> float:
         return self.point.framework.host_request_seconds if self.point.chip.has_framework else 0.0
 
@@ -130,38 +153,40 @@ class Iteration:
         return seconds + share * (self._priced(high, context, 0, 0, 0) - seconds) if share else seconds
 
     def _priced(self, decoding: int, context: int, prompts: int, tokens: int, before: int) -> float:
-        key = (decoding, context, prompts, tokens, before)
-        if key not in self.known:
-            nodes = self._nodes(decoding, prompts, tokens)
+        node = (decoding, context, prompts, tokens, before)
+        if node not in self.known:
+            nodes = self._beside(*node)
             if len(nodes) == 1:
-                self.known[key] = float(self._price(*key))
+                self.known[node] = float(self._price(*node))
             else:
-                sizes, lengths = np.array(nodes, np.float64).T
-                several = lengths if prompts else 0
-                seconds = self._price(sizes if decoding else 0, context, prompts, several, before)
-                for (size, length), each in zip(nodes, np.asarray(seconds).tolist(), strict=True):
-                    self.known[size, context, prompts, length, before] = each
-        return self.known[key]
+                sizes, contexts, _, lengths, befores = np.array(nodes, np.float64).T
+                reading = (prompts, lengths, befores) if prompts else (0, 0, 0)
+                seconds = self._price(sizes if decoding else 0, contexts, *reading)
+                self.known.update(zip(nodes, np.asarray(seconds).tolist(), strict=True))
+        return self.known[node]
 
-    def _nodes(self, decoding: int, prompts: int, tokens: int) -> list[tuple[int, int]]:
-        """Decoding requests and tokens of a prompt, and what an engine will ask for beside them: all together take
-        little longer. A dataflow chip lays out each by itself.
+    def _beside(self, decoding: int, context: int, prompts: int, tokens: int, before: int) -> list[Node]:
+        """An iteration, and those of its kind that an engine will ask for beside it: all together take little longer,
+        as only attention tells contexts apart. A dataflow chip lays out each by itself.
         """
         if not self.point.chip.has_framework:
-            return [(decoding, tokens)]
+            return [(decoding, context, prompts, tokens, before)]
         sizes, size = [], 1 if decoding else 0
         while size <= max(decoding, self.most if decoding else 0):
             sizes.append(size)
             size = _around(size, 1 if prompts else DECODING_STEPS)[1]
-        return list(product(sizes, _of_its_doubling(tokens)))
+        contexts = [context] if prompts else _doublings(context, 2 * self.longest)
+        befores = _doublings(1, max(before, self.longest)) if before else [0]
+        lengths = _of_its_doubling(tokens) if prompts else [0]
+        return [each for each in product(sizes, contexts, [prompts], lengths, befores) if each not in self.known]
 
-    def _price(self, decoding: Count, context: int, prompts: int, tokens: Count, before: int) -> Seconds:
+    def _price(self, decoding: Count, context: Count, prompts: int, tokens: Count, before: Count) -> Seconds:
         model, guess = self.point.model, self.speculation
         if guess is None:
             return self._passes(model, self.split, (decoding, 1, context), (prompts, tokens, before))
         draft = guess.draft or model.model_copy(update={"layers": 1})
         split = shard(draft, self.split.ranks)
-        checked = (decoding, guess.tokens + 1, max(context, guess.tokens + 1))
+        checked = (decoding, guess.tokens + 1, np.maximum(context, guess.tokens + 1))
         seconds = self._passes(model, self.split, checked, (prompts, tokens, before))
         if prompts:
             seconds = seconds + self._passes(draft, split, (0, 1, 0), (prompts, tokens, before))
@@ -170,7 +195,7 @@ class Iteration:
         return seconds
 
     def _passes(
-        self, model: Model, split: Shard, decode: tuple[Count, int, int], read: tuple[int, Count, int]
+        self, model: Model, split: Shard, decode: tuple[Count, int, Count], read: tuple[int, Count, Count]
     ) -> Seconds:
         """``decode``: requests, tokens of each, their context. ``read``: prompts, tokens of each, those before them."""
         numbers, work = self.point.quantization, []
@@ -229,6 +254,12 @@ def _of_its_doubling(tokens: int) -> list[int]:
     return [tokens] if least < PROMPT_STEPS else list(range(least, 2 * least + 1, least // PROMPT_STEPS))
 
 
+def _doublings(first: int, last: int) -> list[int]:
+    """``first``, and twice as much again and again up to ``last``."""
+    return [first << times for times in range(max(1, (last // first).bit_length()))]
+
+
+@lru_cache(1 << 12)
 def _around(number: int, steps: int) -> tuple[int, int, float]:
     """The two numbers of a grid with ``steps`` a doubling around ``number``, and its share of the way between them."""
     if number < 1:
@@ -238,6 +269,7 @@ def _around(number: int, steps: int) -> tuple[int, int, float]:
     return low, low + step, (number - low) / step
 
 
+@lru_cache(1 << 12)
 def _nearest(number: int, steps: int) -> int:
     low, high, share = _around(number, steps)
     return high if share >= 0.5 else low

@@ -65,6 +65,11 @@ class Server:
 
     def advance(self, until: float) -> None:
         """The engine that is behind all others goes on, until another one is, or to just beyond ``until``."""
+        if len(self.engines) == 1:
+            only = self.engines[0]
+            while only.next_time < until:
+                only.advance(until)
+            return
         behind = min(self.engines, key=lambda engine: engine.next_time)
         others = min((engine.next_time for engine in self.engines if engine is not behind), default=inf)
         behind.advance(min(others, until))

@@ -182,6 +182,7 @@ def serving_times(
     costs.most = max(
         costs.most, min(load.places or PLACES, most, load.concurrency if load.arrivals.is_closed else PLACES)
     )
+    costs.longest = max(costs.longest, longest)
     turns: IterationCosts = costs if stages == 1 else InStages(costs, stages, *_between_stages(point, pools.over))
     growth = 1.0 if speculation is None else speculation.tokens_a_pass
 

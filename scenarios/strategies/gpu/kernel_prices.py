@@ -6,6 +6,7 @@ Does not belong here: in which order things run and what waits for what: that is
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from chips.clock.time import Picoseconds, plain, seconds_to_ps
+from chips.clock.time import IntArray, Picoseconds, plain, seconds_to_ps
 from chips.energy import DYNAMIC
 from chips.kernels.attention.price import price_attention_backward, price_attention_decode, price_attention_prefill
 from chips.kernels.kernel_time import MEMORY, KernelTime
@@ -86,6 +87,19 @@ class KernelPrice:
 
 
 @dataclass
+class _Sizes:
+    """Prices of an operator that differs in its sizes alone: a column for each that any passes had so far.
+
+    ``ps`` (5, columns): steady, start, ramp, drain and stream; ``joules`` (causes, columns).
+    """
+
+    columns: dict[tuple[float, ...], int] = field(default_factory=dict)
+    labels: list[Label] = field(default_factory=list)
+    ps: IntArray = field(default_factory=lambda: np.empty((5, 0), np.int64))
+    joules: NDArray[np.float64] = field(default_factory=lambda: np.empty((len(DYNAMIC), 0)))
+
+
+@dataclass
 class GpuGroup:
     """Kernel prices on the GPUs of one tensor-parallel group under one framework, remembered by operator.
 
@@ -101,6 +115,8 @@ class GpuGroup:
     _prices: dict[Operator, KernelPrice] = field(default_factory=dict)
     _recent: dict[Hashable, KernelPrice] = field(default_factory=dict)
     """Of operators of several passes, by their content."""
+    _sizes: defaultdict[Hashable, _Sizes] = field(default_factory=lambda: defaultdict(_Sizes))
+    """The same pass by pass, by all that does not differ between them."""
 
     def kernels_of(self, operator: Operator, *, compiled: bool = False) -> int:
         """How many kernels the framework makes of one operator; a compiler fuses what is element-wise."""
@@ -124,7 +140,8 @@ class GpuGroup:
         Collectives are the framework's own kernels; inside a persistent kernel see ``price_inside``.
         """
         if operator.several:
-            content = _content(operator)
+            kind, sizes = _content(operator)
+            content = kind, sizes.tobytes()
             if content not in self._recent:
                 if len(self._recent) == MOST_RECENT:
                     self._recent.clear()
@@ -156,32 +173,35 @@ class GpuGroup:
     def _several(self, operator: Operator) -> KernelPrice:
         if isinstance(operator, Attention | Collective):
             return self._price(operator)
-        prices, places = self._different(operator)
-        parts = np.array([(p.steady, p.start, p.ramp, p.drain, p.stream) for p in prices], np.int64).T
-        steady, start, ramp, drain, stream = parts[:, places]
-        joules = np.stack([price.joules for price in prices], axis=1)[:, places]
-        return KernelPrice(prices[places[0]].label, steady, start, ramp, drain, stream, joules)
+        known, places = self._different(operator)
+        steady, start, ramp, drain, stream = known.ps[:, places]
+        return KernelPrice(known.labels[places[0]], steady, start, ramp, drain, stream, known.joules[:, places])
 
     def limiters(self, operator: Attention | Elementwise | MatrixProduct) -> NDArray[np.str_]:
         """What limits the kernel of an operator of several passes in each of them."""
         if isinstance(operator, Attention):
             return self.kernel_time(operator).limiter
-        prices, places = self._different(operator)
-        return np.array([price.label.limiter for price in prices])[places]
+        known, places = self._different(operator)
+        return np.array([label.limiter for label in known.labels])[places]
 
-    def _different(self, operator: Elementwise | MatrixProduct) -> tuple[list[KernelPrice], NDArray[np.intp]]:
-        """The price of each different kernel of several passes, remembered as any other, and which each pass has."""
-        sized = {each.name: getattr(operator, each.name) for each in fields(operator)}
-        varying = {name: values for name, values in sized.items() if isinstance(values, np.ndarray)}
-        sizes = np.array(list(varying.values()))
+    def _different(self, operator: Elementwise | MatrixProduct) -> tuple[_Sizes, NDArray[np.intp]]:
+        """The prices of each different kernel of several passes, remembered, and which of them each pass has."""
+        kind, sizes = _content(operator)
         _, first, places = np.unique(sizes[0], return_index=True, return_inverse=True)
         assert np.array_equal(sizes[:, first[places]], sizes), "Its sizes all follow from the batch."
-        single = [replace(operator, **dict(zip(varying, each, strict=True))) for each in sizes[:, first].T.tolist()]
-        new = [place for place, each in enumerate(single) if each not in self._prices]
+        known = self._sizes[kind]
+        different = list(zip(*sizes[:, first].tolist(), strict=True))
+        new = [place for place, each in enumerate(different) if each not in known.columns]
         if new:
-            time = self.kernel_time(replace(operator, **dict(zip(varying, sizes[:, first[new]], strict=True))))
-            self._prices |= {single[place]: self._rounded(single[place], time[at]) for at, place in enumerate(new)}
-        return [self._prices[each] for each in single], places
+            one_of_each = {name: getattr(operator, name)[first[new]] for name in _varying(operator)}
+            time = self.kernel_time(replace(operator, **one_of_each))
+            price = self._rounded(operator, time)
+            parts = (price.steady, price.start, price.ramp, price.drain, price.stream)
+            known.ps = np.hstack([known.ps, np.array(parts, np.int64)])
+            known.joules = np.hstack([known.joules, price.joules])
+            known.labels += [Label(operator.part, limiter) for limiter in time.limiter.tolist()]
+            known.columns |= {different[place]: len(known.columns) + at for at, place in enumerate(new)}
+        return known, np.array([known.columns[each] for each in different])[places]
 
     def _collective(self, operator: Collective, library: Library) -> KernelPrice:
         ranks = self.cluster.count
@@ -293,12 +313,14 @@ class GpuGroup:
         ramp, steady, drain = before - start, whole - filling, filling - before
         if isinstance(operator, Attention) and not self.framework.plans_attention:
             ramp = np.minimum(ramp, np.maximum(seconds_to_ps(generation.matmul.startup_seconds) - start, 0))
-        limiter = str(time.limiter.flat[time.limiter.size // 2])
+        limiter = np.asarray(time.limiter)
+        if isinstance(operator, Attention):  # of several passes the one thing that limits all
+            limiter = limiter.reshape(-1)[limiter.size // 2 :][:1]
         # While anything but memory holds a kernel up, its blocks stay.
         bytes_ps = seconds_to_ps(np.asarray(operator.stream_bytes / self.chip.streaming_bandwidth))
-        stream = np.where(bytes_ps > 0, np.minimum(bytes_ps, steady) if limiter == MEMORY else steady, 0)
+        stream = np.where(bytes_ps > 0, np.where(limiter == MEMORY, np.minimum(bytes_ps, steady), steady), 0)
         return KernelPrice(
-            Label(operator.part, limiter),
+            Label(operator.part, str(limiter.flat[0])),
             plain(np.asarray(steady)),
             plain(np.asarray(start)),
             plain(np.asarray(ramp)),
@@ -308,10 +330,16 @@ class GpuGroup:
         )
 
 
-def _content(operator: Operator) -> Hashable:
-    """What an operator is, as a key: of sizes that differ from pass to pass their bytes."""
-    values = (getattr(operator, each.name) for each in fields(operator))
-    return type(operator), *(value.tobytes() if isinstance(value, np.ndarray) else value for value in values)
+def _varying(operator: Operator) -> list[str]:
+    """The sizes of an operator that differ from pass to pass."""
+    return [each.name for each in fields(operator) if isinstance(getattr(operator, each.name), np.ndarray)]
+
+
+def _content(operator: Operator) -> tuple[Hashable, NDArray[np.float64]]:
+    """What an operator is, as a key, and beside it the sizes that differ from pass to pass (sizes, passes)."""
+    values = [getattr(operator, each.name) for each in fields(operator)]
+    sizes = np.array([value for value in values if isinstance(value, np.ndarray)], np.float64)
+    return (type(operator), *(None if isinstance(value, np.ndarray) else value for value in values)), sizes
 
 
 @lru_cache(MOST_GROUPS)

@@ -8,7 +8,7 @@ weights at once; only for that kernel's results they wait until it has ended.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -48,7 +48,7 @@ def per_operator(clock: Timeline, group: GpuGroup, step: Step, launch: str) -> T
     kernels = _launched(clock, group, launch, ready)
     ready = clock.engine("host").free if kernels.by_host else kernels.begins
     for segment in step.segments:
-        ready = run_segment(clock, segment, partial(kernels.run, segment), ready)
+        ready = run_segment(clock, segment, kernels.run(segment), ready)
     return ready
 
 
@@ -162,29 +162,42 @@ class _Kernels:
     def by_host(self) -> bool:
         return self.calls is not None
 
-    def run(self, segment: Segment, ready: Time) -> Time:
-        """One pass of a segment whose input is complete at ``ready``."""
+    def run(self, segment: Segment) -> Callable[[Time], Time]:
+        """What issues one pass of a segment, from when its input is complete to its output; kernels are priced here."""
         if self.group.framework.collective_mode == "overlapped":
-            return issue_overlapped(self.clock, self.group, self.kernel, segment.operators, ready)
-        for operator, more in self.of(segment):
-            ready = self.kernel(operator, ready, more=more)
-        return ready
+            return partial(issue_overlapped, self.clock, self.group, self.kernel, segment.operators)
+        issues = [self._prepared(operator, more=more) for operator, more in self.of(segment)]
 
-    def kernel(
-        self, operator: Operator, ready: Time, of: Operator | None = None, more: Sequence[Operator] = ()
-    ) -> Time:
-        """One operator, or a part ``of`` one, as its kernel or kernels, with ``more`` operators that ride in it."""
+        def one_pass(ready: Time) -> Time:
+            for issue in issues:
+                ready = issue(ready)
+            return ready
+
+        return one_pass
+
+    def kernel(self, operator: Operator, ready: Time, of: Operator | None = None) -> Time:
+        """One operator, or a part ``of`` one, as its kernel or kernels."""
+        return self._prepared(operator, of)(ready)
+
+    def _prepared(
+        self, operator: Operator, of: Operator | None = None, more: Sequence[Operator] = ()
+    ) -> Callable[[Time], Time]:
+        """What issues the kernel or kernels of an operator, or of a part ``of`` one, and ``more`` that ride in it."""
         if isinstance(operator, Attention) and operator.groups > 1:
-            return self._ring(operator, ready)
+            return partial(self._ring, operator)
         price, number = self.group.price(operator), self.group.kernels_of(operator, compiled=self.compiled)
-        if self.calls is not None:
-            ready = self.clock.join(ready, self._issued(operator, number, of))
-        if isinstance(operator, Collective):
-            ready = self.group.cluster.meet(self.clock, ready)
         start, ramp, drain = self.group.ends(price, number)
         steady = price.steady_on(self.group.cluster)
         work = _sum(self._riding(more), price.label, steady)
         kernel = _Kernel(operator, of or operator, price, self.gap * number + start, ramp, work, drain)
+        return partial(self._start, kernel, number)
+
+    def _start(self, kernel: _Kernel, number: int, ready: Time) -> Time:
+        """A kernel, or so many, once it is issued and, of a collective, all chips have arrived."""
+        if self.calls is not None:
+            ready = self.clock.join(ready, self._issued(kernel, number))
+        if isinstance(kernel.operator, Collective):
+            ready = self.group.cluster.meet(self.clock, ready)
         return self.issue(kernel, ready)
 
     def _ring(self, attention: Attention, ready: Time) -> Time:
@@ -213,11 +226,11 @@ class _Kernels:
         engine = self.clock.engine(LINK if isinstance(kernel.operator, Collective) else "compute")
         return self.clock.task(engine, durations, (ready,), name=kernel.operator.name, of=kernel.of)
 
-    def _issued(self, operator: Operator, number: int, of: Operator | None) -> Time:
-        """When the host has issued the kernels of an operator."""
+    def _issued(self, kernel: _Kernel, number: int) -> Time:
+        """When the host has issued so many kernels of an operator."""
         assert self.calls is not None
-        work = self.group.boundary(HOST, self.calls.of(operator) * number)
-        return self.clock.task(self.clock.engine("host"), work, name=f"{operator.name} issue", of=of or operator)
+        work = self.group.boundary(HOST, self.calls.of(kernel.operator) * number)
+        return self.clock.task(self.clock.engine("host"), work, name=f"{kernel.operator.name} issue", of=kernel.of)
 
     def _riding(self, operators: Sequence[Operator]) -> dict[Hashable, Picoseconds]:
         """What operators take that share another one's kernel: their steady state."""

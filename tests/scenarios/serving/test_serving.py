@@ -13,13 +13,14 @@ import pytest
 
 import chips
 from chips.spec import CatalogError
+from scenarios.assignment import assign
 from scenarios.commands.main import main
 from scenarios.errors import ScenarioError, Unpredictable
 from scenarios.evidence.validation import DATA
 from scenarios.framework import framework_named
 from scenarios.point import make_point
 from scenarios.pricing import price
-from scenarios.serving.iteration import speculation_of
+from scenarios.serving.iteration import Iteration, speculation_of
 from scenarios.serving.rows import predict_serving
 from scenarios.serving.server import Pools, serving_times
 
@@ -47,6 +48,20 @@ def test_measured_times_are_met_at_every_degree_of_tensor_parallelism_and_every_
         token[float(row["tp_size"])].append(errors[1])
     assert all(np.mean(errors) < 0.08 for errors in token.values())
     assert all(np.mean(first[concurrency]) < limit for concurrency, limit in {8: 0.08, 16: 0.08, 32: 0.15}.items())
+
+
+@pytest.mark.parametrize("speculation", [None, speculation_of("mtp", 2, 0.7)], ids=["", "multi-token prediction"])
+def test_iterations_priced_beside_others_take_what_they_take_alone(speculation):
+    """Decodes at several contexts, and prompts with what is cached before them: to the last bit."""
+    point = make_point("llama-3.1-8b", "h100", 2, framework="vllm", precision="fp8")
+    together = Iteration(point, assign(point).shard, speculation, most=20, longest=3000)
+    together.decode(20, 1500.0)
+    together.mixed([(1500, 0)], 5, 800.0)
+    together.mixed([(600, 500), (300, 0)], 12, 2000.0)
+    nodes = sorted(together.known)
+    assert {len({node[place] for node in nodes}) > 2 for place in (0, 1, 3, 4)} == {True}
+    alone = Iteration(point, assign(point).shard, speculation)
+    assert all(alone._price(*node) == together.known[node] for node in nodes[::23])
 
 
 def test_a_server_of_fp8_weights_answers_as_fast_as_measured():
