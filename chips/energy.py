@@ -170,7 +170,7 @@ class Events(NamedTuple):
         share = np.clip(left / np.where(own > 0, own, 1.0), 0.0, 1.0)
         return np.array([row if place in (HBM, LINKS) else row * share for place, row in enumerate(joules)])
 
-    def slower_clock(self, busy: Floats, joules: Floats, seconds: Floats, window: float) -> Floats:
+    def slower_clock(self, busy: Floats, joules: Floats, seconds: Floats, window: Floats | float) -> Floats:
         """Seconds that ``busy`` of ``seconds`` take longer because ``joules`` in them, all causes together, would
         exceed the power limit.
 

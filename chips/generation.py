@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Le
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from chips.energy import GpuEnergy
@@ -224,26 +224,38 @@ class AttentionCoefficients(Coefficients):
         return self.kernel in OVERLAPS
 
 
+class ServingTile(Coefficients):
+    """A kernel of the serving library: the products that it is taken for, and its tile."""
+
+    most_rows: Count | None = None
+    """of activations, of the products that it is taken for; None: any number."""
+    most_columns: Count | None = None
+    """of results, of these products."""
+    rows: Count
+    """of its tile of the result."""
+    columns: Count
+    """of that tile."""
+    wait_cycles: Annotated[float, Ge(0), Le(1e6)] = 0.0
+    """by which each of its tiles lasts longer, however deep it is."""
+    store_share: Fraction = 1.0
+    """of ``serving_store_bytes_per_clock``, that it reaches."""
+
+
 class MatmulCoefficients(Coefficients):
     """How the library's matrix products run."""
 
     tile_sides: Annotated[tuple[Count, ...], Field(min_length=1, max_length=32), BeforeValidator(_as_tuple)]
     """sides of the result tiles that the library has compiled kernels for."""
-    serving_tiles: Annotated[
-        tuple[Annotated[tuple[Count, Count, Count], BeforeValidator(_as_tuple)], ...],
-        Field(min_length=1, max_length=16),
-        BeforeValidator(_as_tuple),
-    ]
-    """of the serving library's own FP8 kernel: up to so many rows of activations, rows and columns of its tile; the
-    last is for more rows as well."""
+    serving_tiles: Annotated[tuple[ServingTile, ...], Field(min_length=1, max_length=32), BeforeValidator(_as_tuple)]
+    """of the serving library's own FP8 kernels; the first whose limits a product is within runs it, or the last."""
     serving_startup_seconds: Seconds
-    """of that kernel, as ``startup_seconds`` of the others."""
+    """of those kernels, as ``startup_seconds`` of the others."""
     serving_store_bytes_per_clock: PerClock
-    """what the whole chip takes of that kernel's results, which are scaled on their way."""
+    """what the whole chip takes of those kernels' results, which are scaled on their way."""
     serving_step_cycles: Cycles
-    """by which a step over k of that kernel outlasts its multiplication: a barrier, and the next operands."""
+    """by which a step over k of those kernels outlasts its multiplication: a barrier, and the next operands."""
     serving_odd_rows: Factor
-    """by which that kernel's largest tile multiplies longer where rows come in no multiple of 4."""
+    """by which the largest tile of those kernels multiplies longer where rows come in no multiple of 4."""
     instruction_rows: Count
     """of one operand, that one matrix instruction reads with all columns of the other."""
     matrix_efficiency: Fraction
@@ -265,6 +277,8 @@ class MatmulCoefficients(Coefficients):
     """blocks start, read their arguments, store the last result, and retire."""
     small_product_seconds: Seconds
     """by which products of under 2^21 multiply-adds last longer, in a kernel taken for them."""
+    small_splits: bool
+    """their k is divided as that of larger ones."""
     memory_latency_cycles: Cycles
     """a dependent load from HBM."""
     step_bytes: Bytes

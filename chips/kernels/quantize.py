@@ -23,10 +23,11 @@ Scales = Literal["static", "tensor", "row", "block"]
 Library = Literal["vllm", "trtllm"]
 Floats = NDArray[np.float64]
 INPUT_BYTES = ELEMENT_BYTES["bf16"]
-ROW_BLOCKS = 8.0
-"""Thread blocks of 256 threads on a streaming multiprocessor, each of which takes a row."""
 ROW_VALUES = 2048.0
-"""Of a row, that its block loads at once: 16 bytes a thread."""
+"""Of a row, that a block of vLLM's kernels takes in one step [inferred from where times step]."""
+ROW_STEP_CYCLES = 400.0
+"""Of such a step, during which a streaming multiprocessor takes no other row's: fitted to measured/h100_gemm_fp8,
+b200_gemm_fp8 and l40s_gemm_fp8 alike (70% of their shapes)."""
 SEARCH_OPERATIONS = 2.0  # a value: its magnitude, the larger of two
 QUANTIZE_OPERATIONS = 4.0  # a value: scale, two bounds, convert
 SEARCH_KERNELS: dict[Library, int] = {"vllm": 1, "trtllm": 7}
@@ -46,8 +47,8 @@ def price_scale_search(chip: Gpu, rows: ArrayLike, columns: ArrayLike, *, librar
     rows, columns = _sizes(rows, columns)
     values = rows * columns
     by_rows = library == "vllm"
-    loads = _turns(chip, rows, columns) if by_rows else 1.0
-    time = _pass(chip, values * INPUT_BYTES, 0.0 * values, values * SEARCH_OPERATIONS, loads, REACHED[library])
+    steps = _steps(chip, rows, columns, by_rows)
+    time = _pass(chip, values * INPUT_BYTES, 0.0 * values, values * SEARCH_OPERATIONS, steps, REACHED[library])
     turns = rows * chip.generation.vector.atomic_cycles / chip.compute.highest_clock_hz if by_rows else 0.0 * rows
     small = (SEARCH_KERNELS[library] - 1) * (time.fill_drain_seconds + chip.generation.launch.graph_gap)
     seconds = time.seconds + turns + small
@@ -76,36 +77,36 @@ def price_quantize(
     """
     rows, columns = _sizes(rows, columns)
     values = rows * columns
-    finds = scales in ("row", "block")
+    finds, by_rows = scales in ("row", "block"), library == "vllm" and scales != "block"
     operations = QUANTIZE_OPERATIONS + (SEARCH_OPERATIONS if finds else 0.0)
-    written, loads = values * ELEMENT_BYTES[precision], _turns(chip, rows, columns)
-    time = _pass(chip, values * INPUT_BYTES, written, values * operations, loads, REACHED[library])
+    written, steps = values * ELEMENT_BYTES[precision], _steps(chip, rows, columns, by_rows)
+    time = _pass(chip, values * INPUT_BYTES, written, values * operations, steps, REACHED[library])
     if precision != "nvfp4":
         return time
     ordered = time.fill_drain_seconds + chip.generation.launch.graph_gap
     return replace(time, seconds=time.seconds + ordered, fill_drain_seconds=time.fill_drain_seconds + ordered)
 
 
-def _turns(chip: Gpu, rows: Floats, columns: Floats) -> Floats:
-    """Dependent loads of the blocks that follow each other in one place of a multiprocessor, a row a block."""
-    turns: Floats = np.ceil(rows / (chip.compute.units * ROW_BLOCKS)) * np.ceil(columns / ROW_VALUES)
-    return turns
+def _steps(chip: Gpu, rows: Floats, columns: Floats, by_rows: bool) -> Floats:
+    """Steps of blocks that follow each other on one multiprocessor, where a block takes a row; else one."""
+    if not by_rows:
+        return np.ones_like(rows)
+    steps: Floats = np.ceil(rows / chip.compute.units) * np.ceil(columns / ROW_VALUES)
+    return steps
 
 
-def _pass(chip: Gpu, read: Floats, written: Floats, operations: Floats, turns: ArrayLike, reached: float) -> KernelTime:
+def _pass(chip: Gpu, read: Floats, written: Floats, operations: Floats, steps: Floats, reached: float) -> KernelTime:
     """Once over a tensor, read from its start while L2 holds its end: of a large one, nothing is found there.
 
-    It lasts as long as its bytes take, at the share ``reached`` of what other kernels do, or ``turns`` of loads that
-    wait for each other.
+    It lasts as long as its bytes take, at the share ``reached`` of what other kernels do, or its ``steps``.
     """
     vector, moved = chip.generation.vector, read + written
     kept = vector.resident_share * chip.on_chip.l2_bytes
     gone = missing_bytes(moved, kept) - np.maximum(moved - kept, 0.0)
     time = price_vector(chip, read, written, operations)
     again = gone / (chip.memory.bandwidth * vector.memory_efficiency)
-    turn = (vector.l2_latency_cycles + vector.reduction_cycles) / chip.compute.highest_clock_hz
     busy = (time.seconds - time.fill_drain_seconds + again) / reached
-    steady = np.maximum(busy, (np.asarray(turns) - 1.0) * turn)
+    steady = np.maximum(busy, (steps - 1.0) * ROW_STEP_CYCLES / chip.compute.highest_clock_hz)
     joules = time.joules + chip.events.joules(memory_bytes=gone)
     return replace(time, seconds=time.fill_drain_seconds + steady, joules=joules)
 

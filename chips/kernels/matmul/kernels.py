@@ -27,7 +27,10 @@ POWER_WINDOW = 0.75e-3
 INSTRUCTION_BYTES = 32.0
 """Of a row of an operand tile, that one matrix instruction takes: 16 elements of 16 bits (mma and wgmma, PTX ISA)."""
 SMALL_PRODUCT = 2.0**21
-"""Multiply-adds below which the library takes a slower kernel on an A100: times step down there, whatever the shape."""
+"""Multiply-adds below which the library takes other kernels: on an A100 times step down there, whatever the shape, and
+on an L40S the first kernel with a divided k is the one of a product of exactly so many."""
+LONG_DEPTH = 8192
+"""k above which the library divides it in products of any size, on an L40S; up to it, as the rest of a rule says."""
 FEW_PAIRS = 500
 """Of products and tiles, that are priced one and all: it takes less than to rule some of them out."""
 ROUNDING = 1e-9
@@ -48,7 +51,7 @@ class Products:
     count: Floats
     element: float
     weight_element: float
-    weights_in_turn: int
+    weights_in_turn: Floats
     splits: bool
 
     @cached_property
@@ -76,7 +79,8 @@ class Products:
     def most_splits(self) -> Floats:
         """Parts of k, at most."""
         coefficients = self.chip.generation.matmul
-        most = coefficients.most_splits if self.splits else 1
+        whole = self.small & (self.k <= LONG_DEPTH) & (not coefficients.small_splits)
+        most = np.where(whole, 1, coefficients.most_splits if self.splits else 1)
         return np.clip(np.floor(self.steps / coefficients.least_steps), 1.0, most)
 
     @cached_property
@@ -87,8 +91,9 @@ class Products:
     @cached_property
     def once_bytes(self) -> Floats:
         """That come from HBM if every byte of the operands is read once."""
-        share, turns = self.chip.generation.matmul.weight_share, self.weights_in_turn
-        kept_weights = share * self.chip.on_chip.l2_bytes / turns if turns else 0.0
+        kept = self.chip.generation.matmul.weight_share * self.chip.on_chip.l2_bytes
+        turns = self.weights_in_turn
+        kept_weights = np.where(turns > 0.0, kept / np.maximum(turns, 1.0), 0.0)
         return missing_bytes(self.activation_bytes, self.kept_bytes) + missing_bytes(self.weight_bytes, kept_weights)
 
     @cached_property
@@ -99,12 +104,17 @@ class Products:
         return written / (self.chip.memory.bandwidth * coefficients.write_efficiency)
 
     @cached_property
+    def small(self) -> NDArray[np.bool_]:
+        """For which the library takes other kernels."""
+        return (self.flops < 2.0 * SMALL_PRODUCT) & (self.m > 1.0)
+
+    @cached_property
     def small_seconds(self) -> Floats:
         """That small products last longer, in a kernel that the library takes for them; not those of few rows."""
         coefficients = self.chip.generation.matmul
         least_side = min(coefficients.tile_sides)
-        small = (self.flops < 2.0 * SMALL_PRODUCT) & (np.minimum(self.m, self.n) > least_side)
-        return np.where(small, coefficients.small_product_seconds, 0.0)
+        slower = self.small & (np.minimum(self.m, self.n) > least_side)
+        return np.where(slower, coefficients.small_product_seconds, 0.0)
 
     def start(self, tiles: Tiles) -> float:
         """Seconds until the first operands are there."""
@@ -230,7 +240,7 @@ def _seconds(products: Products, kernels: Kernels) -> Floats:
     whole = kernels.unlimited + starved(products.chip, np.maximum(on_unit, kernels.l2), kernels.hbm)
     moved = kernels.read_bytes + products.output_bytes[kernels.place]
     joules = kernels.worked * events.flop.sum() + moved * events.memory_byte.sum()
-    window = POWER_WINDOW if products.weights_in_turn else 0.0
+    window: Floats = np.where(products.weights_in_turn > 0.0, POWER_WINDOW, 0.0)[kernels.place]
     seconds: Floats = whole + events.slower_clock(on_unit, joules, whole, window)
     return seconds
 
@@ -295,7 +305,7 @@ def starved(chip: Gpu, on_chip: Floats, hbm: Floats) -> Floats:
     return lost
 
 
-def missing_bytes(operand_bytes: Floats, kept_bytes: float) -> Floats:
+def missing_bytes(operand_bytes: Floats, kept_bytes: Floats | float) -> Floats:
     """Bytes of an operand that come from HBM although L2 keeps ``kept_bytes``: none of one that fits.
 
     Of a larger one, the least recently used rows are gone when they come up again: at twice the size nothing is left.

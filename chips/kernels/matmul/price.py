@@ -49,7 +49,7 @@ def price_matmul(
     stored_bits: float | None = None,
     library: Library = "cublas",
     count: ArrayLike = 1,
-    weights_in_turn: int = 0,
+    weights_in_turn: ArrayLike = 0,
     exact: bool = False,
 ) -> KernelTime:
     """C[m,n] = A[m,k] B[k,n], ``count`` independent ones in one kernel; C is written in 16 bits.
@@ -61,14 +61,14 @@ def price_matmul(
     (``tiles_of``).
     ``stored_bits``: weights lie in memory in so many bits each, with their part of scales (AWQ, GPTQ: 4 or 8 and a
     scale of 16 for 128), and become ``precision``, 16 bits, on their way into the product: a kernel of Marlin's kind.
-    ``library``: "cutlass" is the serving library's own FP8 kernel, whose tile goes by the rows alone; "deepgemm" the
-    one of FP8 operands with a scale for each block, added in fp32. Neither splits k. Where rows of n or k values are no
+    ``library``: "cutlass" is the serving library's own FP8 kernels, which go by rows and columns; "deepgemm" the one
+    of FP8 operands with a scale for each block, added in fp32. Neither splits k. Where rows of n or k values are no
     multiple of 16 bytes, cuBLAS runs other kernels, which copy them in pieces.
     FP8 and NVFP4 activations are quantized by kernels of their own (``chips.kernels.quantize``).
     Raises ValueError on a dimension or count below 1, CatalogError on a precision that the chip lacks.
     """
-    given = [np.asarray(value, np.float64) for value in (m, n, k, count)]
-    for name, value in zip(("m", "n", "k", "count"), given, strict=True):
+    given = [np.asarray(value, np.float64) for value in (m, n, k, count, weights_in_turn)]
+    for name, value in zip(("m", "n", "k", "count"), given[:4], strict=True):
         valid = (value >= 1.0) & np.isfinite(value)
         if not valid.all():
             raise ValueError(f"{name} of a matrix product is {value[~valid].flat[0]:g}; it must be at least 1.")
@@ -83,7 +83,7 @@ def price_matmul(
     if library == "deepgemm":
         groups = list(block_scaled_kernels(chip, flat[0], flat[1], flat[3]))
     elif library == "cutlass":
-        groups = list(serving_kernels(chip, precision, flat[0], exact=exact))
+        groups = list(serving_kernels(chip, precision, flat[0], flat[1], exact=exact))
     else:
         groups = []
         for row_bytes, places in _by_row_bytes(flat, precision):
@@ -92,8 +92,8 @@ def price_matmul(
             groups += [(places[first : first + chunk], tiles) for first in range(0, max(places.size, 1), chunk)]
     parts, element, splits = [], ELEMENT_BYTES[precision], library == "cublas"
     for places, tiles in groups:
-        rows, columns, depth, many = flat[:, places]
-        products = Products(chip, rows, columns, depth, many, element, weight_element, weights_in_turn, splits)
+        rows, columns, depth, many, turns = flat[:, places]
+        products = Products(chip, rows, columns, depth, many, element, weight_element, turns, splits)
         parts.append(_price(products, tiles, precision))
     back = np.argsort(np.concatenate([places for places, _ in groups]))
     *times, limiter, joules = (np.concatenate(field, axis=-1)[..., back] for field in zip(*parts, strict=True))
@@ -114,7 +114,7 @@ def _price(
     by_vector, seconds = vector < by_tiles, np.minimum(vector, by_tiles)
     fill = np.minimum(start + np.where(by_vector, 0.0, kernel.reduction + kernel.store), seconds)
     peak = chip.peak_flops(precision) * chip.compute.highest_clock_hz / chip.compute.clock_hz
-    weights = products.weight_bytes if products.weights_in_turn else 0.0
+    weights = np.where(products.weights_in_turn > 0.0, products.weight_bytes, 0.0)
     resting = np.minimum(products.output_bytes + products.activation_bytes + weights, chip.on_chip.l2_bytes)
     must_move = products.activation_bytes + products.weight_bytes + products.output_bytes - resting
     bound = np.maximum(products.flops / peak, must_move / chip.memory.bandwidth)
@@ -134,7 +134,7 @@ def _price(
 def _by_row_bytes(flat: Floats, precision: Precision) -> list[tuple[float, NDArray[np.intp]]]:
     """Shapes by what their rows are multiples of, whichever of n and k an operand's rows have; all of NVFP4 are whole.
 
-    ``flat``: m, n, k and count of the shapes.
+    ``flat``: m, n and k of the shapes, and what else there is of them.
     """
     row_bytes = np.full(flat.shape[1], WHOLE_ROW_BYTES)
     if precision != "nvfp4":

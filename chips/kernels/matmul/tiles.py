@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chips.catalog_file import CatalogError
+from chips.generation import ServingTile
 from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
 Floats = NDArray[np.float64]
@@ -153,27 +154,32 @@ def tiles_like(
 
 
 def serving_kernels(
-    chip: Gpu, precision: Precision, m: Floats, *, exact: bool = False
+    chip: Gpu, precision: Precision, m: Floats, n: Floats, *, exact: bool = False
 ) -> Iterator[tuple[NDArray[np.intp], Tiles]]:
-    """The serving library's own kernel: its one tile by the rows of activations ``m``, and which of them take it.
+    """The serving library's own kernels: each one's tile, and which products, of ``m`` rows and ``n`` columns, it runs.
 
-    Each of its tiles waits for its operands at every step.
+    Each of the tiles waits for its operands at every step.
     """
     coefficients = chip.generation.matmul
     scaled = precision == "nvfp4"
-    bands = ((1, SCALED_SIDE, SCALED_SIDE),) if scaled else coefficients.serving_tiles
-    band = np.searchsorted([most for most, _, _ in bands[:-1]], m)
+    kernels = (ServingTile(rows=SCALED_SIDE, columns=SCALED_SIDE),) if scaled else coefficients.serving_tiles
+    takes = [(m <= (kernel.most_rows or np.inf)) & (n <= (kernel.most_columns or np.inf)) for kernel in kernels[:-1]]
+    chosen = np.argmax([*takes, np.ones(m.shape, bool)], axis=0)
     odd = (m % ROWS_TOGETHER != 0) & (not scaled)
-    largest = max(rows * columns for _, rows, columns in bands)
-    rate, start = coefficients.serving_store_bytes_per_clock, coefficients.serving_startup_seconds
-    for number, slower in sorted(set(zip(band.tolist(), odd.tolist(), strict=True))):
-        _, rows, columns = bands[number]
-        tiles = tiles_like(chip, precision, np.array([float(rows)]), np.array([float(columns)]), exact=exact)
-        slowed = slower and rows * columns == largest
+    largest = max(kernel.rows * kernel.columns for kernel in kernels)
+    start = coefficients.serving_startup_seconds
+    for number, slower in sorted(set(zip(chosen.tolist(), odd.tolist(), strict=True))):
+        kernel = kernels[number]
+        sides = (np.array([float(side)]) for side in (kernel.rows, kernel.columns))
+        tiles = tiles_like(chip, precision, *sides, exact=exact)
+        slowed = slower and kernel.rows * kernel.columns == largest
         multiply = tiles.multiply * (coefficients.serving_odd_rows if slowed else 1.0)
         step = np.maximum(multiply + coefficients.serving_step_cycles, tiles.feed)
-        places = np.flatnonzero((band == number) & (odd == slower))
-        yield places, replace(tiles, multiply=multiply, step=step, result_rate=rate, startup_seconds=start)
+        store, rate = tiles.store + kernel.wait_cycles, coefficients.serving_store_bytes_per_clock * kernel.store_share
+        yield (
+            np.flatnonzero((chosen == number) & (odd == slower)),
+            replace(tiles, multiply=multiply, step=step, store=store, result_rate=rate, startup_seconds=start),
+        )
 
 
 def block_scaled_kernels(chip: Gpu, m: Floats, n: Floats, count: Floats) -> Iterator[tuple[NDArray[np.intp], Tiles]]:
