@@ -64,20 +64,24 @@ def _events(chip: ChipBase, ranks: int, operator: Operator, fuses: bool) -> tupl
 
     A stage of a pipeline hands its activations on; those of a kernel of its own cross memory.
     """
-    moved = operator.activation_bytes
-    flops: Quantity
-    lanes: Quantity
-    match operator:
-        case Collective():
-            return 0.0, 0.0, 0.0, moved, sent_bytes(chip, ranks, operator)
-        case MatrixProduct(precision=precision):
-            flops, lanes = operator.flops * (ELEMENT_BYTES[precision] / ELEMENT_BYTES["bf16"]), 0.0
-        case Attention():
-            flops, lanes = operator.flops, operator.exponentials * SOFTMAX_OPERATIONS
-        case Elementwise():
-            flops, lanes = 0.0, operator.operations + operator.special_functions
+    moved, (flops, lanes) = operator.activation_bytes, operations(operator)
+    if isinstance(operator, Collective):
+        return flops, lanes, 0.0, moved, sent_bytes(chip, ranks, operator)
     streamed = operator.stream_bytes
     return (flops, lanes, streamed, moved, 0.0) if fuses else (flops, lanes, streamed + moved, 0.0, 0.0)
+
+
+def operations(operator: Operator) -> tuple[Quantity, Quantity]:
+    """Of the matrix units, as many of 16 bits as take as much, and of lanes."""
+    match operator:
+        case MatrixProduct(precision=precision):
+            return operator.flops * (ELEMENT_BYTES[precision] / ELEMENT_BYTES["bf16"]), 0.0
+        case Attention():
+            return operator.flops, operator.exponentials * SOFTMAX_OPERATIONS
+        case Elementwise():
+            return 0.0, operator.operations + operator.special_functions
+        case Collective():
+            return 0.0, 0.0
 
 
 def added(*spent: Dynamic) -> Dynamic:

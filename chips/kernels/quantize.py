@@ -20,7 +20,7 @@ from chips.spec import ELEMENT_BYTES, Gpu, Precision
 
 Scales = Literal["static", "tensor", "row", "block"]
 """Of activations: one for all tensors, known before; one a tensor; one a row (token); one a block of a row."""
-Library = Literal["vllm", "trtllm"]
+Quantizer = Literal["vllm", "trtllm"]
 Floats = NDArray[np.float64]
 INPUT_BYTES = ELEMENT_BYTES["bf16"]
 ROW_VALUES = 2048.0
@@ -30,15 +30,15 @@ ROW_STEP_CYCLES = 400.0
 b200_gemm_fp8 and l40s_gemm_fp8 alike (70% of their shapes)."""
 SEARCH_OPERATIONS = 2.0  # a value: its magnitude, the larger of two
 QUANTIZE_OPERATIONS = 4.0  # a value: scale, two bounds, convert
-SEARCH_KERNELS: dict[Library, int] = {"vllm": 1, "trtllm": 7}
+SEARCH_KERNELS: dict[Quantizer, int] = {"vllm": 1, "trtllm": 7}
 """That find one scale. vLLM's reads the tensor and puts the largest value of each row into one word of memory in turn;
 TensorRT-LLM's are small ones but for one, which make a scale of its maximum step by step [inferred: on Hopper,
 Blackwell and Ada alike, the passes of a single row take as long as eight small kernels]."""
-REACHED: dict[Library, float] = {"vllm": 1.0, "trtllm": 0.6}
+REACHED: dict[Quantizer, float] = {"vllm": 1.0, "trtllm": 0.6}
 """Of the bandwidth that other kernels reach; fitted to measured/h100_gemm_fp8, and 0.5 to 0.7 on Blackwell and Ada."""
 
 
-def price_scale_search(chip: Gpu, rows: ArrayLike, columns: ArrayLike, *, library: Library = "vllm") -> KernelTime:
+def price_scale_search(chip: Gpu, rows: ArrayLike, columns: ArrayLike, *, library: Quantizer = "vllm") -> KernelTime:
     """The largest value of a 16-bit tensor [rows, columns], which becomes its scale: one kernel.
 
     Where it takes several (``SEARCH_KERNELS``), the gaps between them in a graph are in it. Raises ValueError on sizes
@@ -67,7 +67,7 @@ def price_quantize(
     *,
     precision: Precision = "fp8",
     scales: Scales = "tensor",
-    library: Library = "vllm",
+    library: Quantizer = "vllm",
 ) -> KernelTime:
     """16-bit activations [rows, columns] into ``precision``: one kernel.
 

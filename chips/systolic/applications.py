@@ -88,6 +88,12 @@ class Application(Frozen):
         """Multiply-accumulates of one batch, padding not counted."""
         return self.batch * sum(layer.weights * layer.positions for layer in self.layers)
 
+    @property
+    def input_bytes(self) -> int:
+        """Of one batch."""
+        first = self.layers[0]
+        return self.batch * first.inputs * first.positions * self.operand_bytes
+
     def count(self, kind: Kind) -> int:
         return sum(layer.kind == kind for layer in self.layers)
 
@@ -149,20 +155,16 @@ def run(application: Application, chip: Systolic) -> Performance:
 
 def _joules(application: Application, chip: Systolic, weight_bytes: float, seconds: float) -> dict[str, float]:
     """Of a batch: multiply-accumulates, wider operands as several, weights from memory, inputs from the host, time."""
-    first = application.layers[0]
-    inputs = application.batch * first.inputs * first.positions * application.operand_bytes
     events = chip.events
-    spent = events.joules(
-        flops=2.0 * application.multiplies * application.operand_bytes, memory_bytes=weight_bytes, link_bytes=inputs
-    )
+    flops = 2.0 * application.multiplies * application.operand_bytes
+    spent = events.joules(flops=flops, memory_bytes=weight_bytes, link_bytes=application.input_bytes)
     return dict(zip(DYNAMIC, spent.tolist(), strict=True)) | {"static": events.static_watts * seconds}
 
 
 def _batch(application: Application, machine: Machine, inputs: Buffer) -> None:
     """One batch; its inputs come in while the batch before computes, into the other slot of ``inputs``."""
-    first, last = application.layers[0], application.layers[-1]
-    example = first.inputs * first.positions * application.operand_bytes
-    ready = machine.read_host_memory(application.batch * example, (inputs.acquire(),))
+    last = application.layers[-1]
+    ready = machine.read_host_memory(application.input_bytes, (inputs.acquire(),))
     for number, layer in enumerate(application.layers):
         ready = (_multiply if layer.multiplies else _pass)(application, layer, machine, ready)
         if number == 0:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from chips.energy import MemoryKind
 from chips.machines import Work, machines, spent_on
+from scenarios.energy import operations
 from scenarios.workload.decoder import decoder
 from scenarios.workload.model import load_model, shard
-from scenarios.workload.operators import Attention, Elementwise, MatrixProduct
 from scenarios.workload.quantization import Quantization
 
 SIDE = 4096
@@ -14,7 +14,6 @@ SIDE = 4096
 NODE_NM = 7.0
 """The newest process node whose joules are published."""
 MEMORY: MemoryKind = "hbm2"
-SOFTMAX_OPERATIONS = 5.0
 
 
 def efficiency(
@@ -49,13 +48,8 @@ def decoder_work(model: str, batch: int, context: int) -> Work:
     loaded = load_model(model)
     multiply_adds, lanes, memory = 0.0, 0.0, 0.0
     for operator in decoder(loaded, shard(loaded, 1), batch, 1, context, Quantization()):
+        flops, own_lanes = operations(operator)
+        multiply_adds += float(flops) / 2.0
+        lanes += float(own_lanes)
         memory += float(operator.stream_bytes)
-        match operator:
-            case MatrixProduct():
-                multiply_adds += float(operator.flops) / 2.0
-            case Attention():
-                multiply_adds += float(operator.flops) / 2.0
-                lanes += float(operator.exponentials) * SOFTMAX_OPERATIONS
-            case Elementwise():
-                lanes += float(operator.operations + operator.special_functions)
     return Work(multiply_adds, lanes, memory)

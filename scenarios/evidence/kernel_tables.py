@@ -8,7 +8,7 @@ chip. Published runs of whole models are in ``scenarios.evidence.tables``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
@@ -26,8 +26,9 @@ from scenarios.errors import ScenarioError, Unpredictable
 if TYPE_CHECKING:
     import pandas as pd
 
-    from chips.kernels.matmul.price import Library as MatmulLibrary
-    from chips.kernels.quantize import Library
+    from chips.kernels.kernel_time import KernelTime
+    from chips.kernels.matmul.price import ProductLibrary
+    from chips.kernels.quantize import Quantizer
 
 Floats = NDArray[np.float64]
 PRECISIONS: dict[str, Precision] = {
@@ -99,9 +100,13 @@ def read_kernel_table(path: Path) -> KernelTable:
     form, known = found
     rows = read_columns(path, (*form.numbers, "us"), form.words)
     given = {name: value for name, value in known.items() if name != "chip"}
-    known_columns = {*form.numbers, *form.words, *form.optional, "us"}
-    unread = tuple(str(column) for column in rows if column not in known_columns)
+    unread = unread_columns(rows, {*form.numbers, *form.words, *form.optional, "us"})
     return KernelTable(path, form.family, rows, partial(form.predict, **given), unread)
+
+
+def unread_columns(rows: pd.DataFrame, known: Collection[str]) -> tuple[str, ...]:
+    """The columns of a table that are none of the ``known`` ones."""
+    return tuple(str(column) for column in rows if column not in known)
 
 
 def _form_of(path: Path) -> tuple[Form, dict[str, str]] | None:
@@ -145,42 +150,54 @@ def read_columns(path: Path, numbers: tuple[str, ...], words: tuple[str, ...] = 
 def _gemm(chip: Gpu, rows: pd.DataFrame, precision: str) -> Floats:
     """A product of 16 bits, or one alone of fewer, or with a ``library`` its linear layer with all its kernels."""
     from chips.kernels.matmul.price import price_matmul
+    from chips.kernels.quantize import SEARCH_KERNELS
 
     known = _precision(precision)
-    if "library" not in rows and known != "nvfp4":
+    if "library" not in rows:
+        if known == "nvfp4":
+            return _nvfp4_layer(chip, rows)
         shape = (rows[name].to_numpy() for name in ("m", "n", "k"))
-        time = price_matmul(chip, *shape, precision=known, weights_in_turn=WEIGHTS_IN_TURN)
-        return time.seconds + chip.generation.launch.graph_gap
-    libraries = rows["library"].astype(str) if "library" in rows else rows["m"].map(lambda _: "trtllm")
+        return _in_graph(chip, price_matmul(chip, *shape, precision=known, weights_in_turn=WEIGHTS_IN_TURN))
     predicted = np.full(len(rows), np.nan)
-    for library in libraries.unique():
-        same = (libraries == library).to_numpy()
-        predicted[same] = _linear_layer(chip, rows[same], known, library)
+    libraries = rows["library"].astype(str).to_numpy()
+    for library in dict.fromkeys(libraries):
+        if library not in SEARCH_KERNELS:
+            raise Unpredictable(f"library '{library}' of matrix products; known are {', '.join(SEARCH_KERNELS)}")
+        own, same = rows[libraries == library], libraries == library
+        predicted[same] = _nvfp4_layer(chip, own) if known == "nvfp4" else _scaled_layer(chip, own, known, library)
     return predicted
 
 
-def _linear_layer(chip: Gpu, rows: pd.DataFrame, precision: Precision, library: str) -> Floats:
-    """Activations quantized, with one scale of the tensor found before or one a block, and the product."""
+def _nvfp4_layer(chip: Gpu, rows: pd.DataFrame) -> Floats:
+    """Activations quantized with a scale a block, and the product."""
     from chips.kernels.matmul.price import price_matmul
-    from chips.kernels.quantize import SEARCH_KERNELS, price_quantize, price_scale_search
+    from chips.kernels.quantize import price_quantize
 
-    if library not in SEARCH_KERNELS:
-        raise Unpredictable(f"library '{library}' of matrix products; known are {', '.join(SEARCH_KERNELS)}")
     m, n, k = (rows[name].to_numpy() for name in ("m", "n", "k"))
-    if precision == "nvfp4":
-        kernels = [price_quantize(chip, m, k, precision=precision, scales="block")]
-        product = price_matmul(chip, m, n, k, precision=precision, library="cutlass", weights_in_turn=1)
-    else:
-        own: Library = "vllm" if library == "vllm" else "trtllm"
-        kernels = [
-            price_scale_search(chip, m, k, library=own),
-            price_quantize(chip, m, k, precision=precision, library=own),
-        ]
-        runs: MatmulLibrary = "cutlass" if library == "vllm" else "cublas"
-        # [inferred] TensorRT-LLM's table has as many weights as fill the L2: 33.5 MB are read faster than 42 on Ada.
-        turns = WEIGHTS_IN_TURN if library == "vllm" else np.ceil(chip.on_chip.l2_bytes / (n * k))
-        product = price_matmul(chip, m, n, k, precision=precision, library=runs, weights_in_turn=turns)
-    times = np.array([kernel.seconds for kernel in (*kernels, product)])
+    quantize = price_quantize(chip, m, k, precision="nvfp4", scales="block")
+    return _in_graph(
+        chip, quantize, price_matmul(chip, m, n, k, precision="nvfp4", library="cutlass", weights_in_turn=1)
+    )
+
+
+def _scaled_layer(chip: Gpu, rows: pd.DataFrame, precision: Precision, library: Quantizer) -> Floats:
+    """Activations quantized with one scale of the tensor, which is found before, and the product."""
+    from chips.kernels.matmul.price import price_matmul
+    from chips.kernels.quantize import price_quantize, price_scale_search
+
+    m, n, k = (rows[name].to_numpy() for name in ("m", "n", "k"))
+    search = price_scale_search(chip, m, k, library=library)
+    quantize = price_quantize(chip, m, k, precision=precision, library=library)
+    runs: ProductLibrary = "cutlass" if library == "vllm" else "cublas"
+    # [inferred] TensorRT-LLM's table has as many weights as fill the L2: 33.5 MB are read faster than 42 on Ada.
+    turns = WEIGHTS_IN_TURN if library == "vllm" else np.ceil(chip.on_chip.l2_bytes / (n * k))
+    product = price_matmul(chip, m, n, k, precision=precision, library=runs, weights_in_turn=turns)
+    return _in_graph(chip, search, quantize, product)
+
+
+def _in_graph(chip: Gpu, *kernels: KernelTime) -> Floats:
+    """Seconds of kernels one after the other in a graph, with the gap that each adds."""
+    times = np.array([kernel.seconds for kernel in kernels])
     whole: Floats = times.sum(axis=0) + len(times) * chip.generation.launch.graph_gap
     return whole
 
@@ -189,16 +206,14 @@ def _attention_prefill(chip: Gpu, rows: pd.DataFrame, precision: str) -> Floats:
     from chips.kernels.attention.price import price_attention_prefill
 
     shape = (rows[name].to_numpy() for name in ATTENTION)
-    time = price_attention_prefill(chip, *shape, kv_precision=_kv_precision(precision), resident=True)
-    return time.seconds + chip.generation.launch.graph_gap
+    return _in_graph(chip, price_attention_prefill(chip, *shape, kv_precision=_kv_precision(precision), resident=True))
 
 
 def _attention_decode(chip: Gpu, rows: pd.DataFrame, precision: str) -> Floats:
     from chips.kernels.attention.price import price_attention_decode
 
     shape = (rows[name].to_numpy() for name in ATTENTION if name != "tokens")
-    time = price_attention_decode(chip, *shape, kv_precision=_kv_precision(precision), resident=True)
-    return time.seconds + chip.generation.launch.graph_gap
+    return _in_graph(chip, price_attention_decode(chip, *shape, kv_precision=_kv_precision(precision), resident=True))
 
 
 def _collectives(chip: Gpu, rows: pd.DataFrame) -> Floats:
@@ -224,7 +239,7 @@ def _stream(chip: Gpu, rows: pd.DataFrame) -> Floats:
     from chips.kernels.vector import price_vector
 
     read, written = (rows[name].to_numpy(np.float64) for name in ("bytes_read", "bytes_written"))
-    return price_vector(chip, read, written, written / 2).seconds + chip.generation.launch.graph_gap
+    return _in_graph(chip, price_vector(chip, read, written, written / 2))
 
 
 def _launch(chip: Gpu, rows: pd.DataFrame) -> Floats:

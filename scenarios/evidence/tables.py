@@ -20,7 +20,14 @@ import numpy as np
 from chips.generation import GpuGeneration
 from chips.spec import CatalogError, Gpu, load_gpu
 from scenarios.errors import ScenarioError, Unpredictable
-from scenarios.evidence.kernel_tables import SUFFIXES, Floats, chip_of, read_columns, read_kernel_table
+from scenarios.evidence.kernel_tables import (
+    SUFFIXES,
+    Floats,
+    chip_of,
+    read_columns,
+    read_kernel_table,
+    unread_columns,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,7 +180,7 @@ def _serving(path: Path) -> list[Predictions]:
             rows[f"{name}_ms"].to_numpy(np.float64) * 1e-3,
             values,
             reasons.tolist(),
-            unread=tuple(str(column) for column in rows if column not in SERVING_COLUMNS),
+            unread=unread_columns(rows, SERVING_COLUMNS),
         )
         for name, values in zip(("ttft", "tpot"), predicted.T, strict=True)
     ]

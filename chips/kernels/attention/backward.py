@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from chips.generation import OVERLAPS, AttentionKernel
-from chips.kernels.attention.plan import AttentionPlan
+from chips.kernels.attention.plan import WorkItems
 from chips.kernels.attention.shape import QUERY_BYTES, AttentionShape, Floats
 from chips.kernels.attention.tiles import TileTime
 from chips.kernels.kernel_time import MATRIX_UNIT, ON_CHIP_NETWORK, VECTOR_UNIT
@@ -36,7 +36,7 @@ GRADIENT_BYTES = 4.0
 
 def backward_tiles(
     chip: Gpu, shape: AttentionShape, kernel: AttentionKernel
-) -> tuple[AttentionPlan, TileTime, Floats, Floats]:
+) -> tuple[WorkItems, TileTime, Floats, Floats]:
     """The tiles of a call, what each takes, the bytes that all read and add in the L2, and the scores they compute.
 
     Products and softmax of a block take turns: registers hold no other block meanwhile. Loads of queries and of the
@@ -66,14 +66,11 @@ def backward_tiles(
     edges = 4.0 * KEYS * shape.head_dim * QUERY_BYTES / coefficients.unit_bytes_per_clock
     ends = coefficients.tile_latency + edges / compute.clock_hz
 
-    no = np.zeros(items.shape, bool)
-    one = np.ones_like(items)
-    plan = AttentionPlan(shape.heads, shape.tokens, items, one, longest, mean, mean < longest, no, False, shape.tokens)
     limiter = np.where(softmax > matrix, VECTOR_UNIT, MATRIX_UNIT)
     limiter = np.where(load > computing, ON_CHIP_NETWORK, limiter)
     seconds = block / compute.clock_hz
     time = TileTime(seconds, seconds, seconds, ends, limiter)
-    return plan, time, items * mean * block_bytes, items * mean * scores
+    return WorkItems(items, longest, mean, mean < longest), time, items * mean * block_bytes, items * mean * scores
 
 
 def _shared_bytes(queries: Floats, head_dim: Floats) -> Floats:

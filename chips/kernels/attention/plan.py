@@ -30,25 +30,31 @@ CHUNK = 8192
 
 
 @dataclass(frozen=True)
-class AttentionPlan:
-    """Work items of a call; every field an array over calls.
+class WorkItems:
+    """How many thread blocks share a call, and the blocks of keys or queries that each walks over.
 
-    ``query_rows``: rows of one of ``row_heads`` heads that tiles cut up. ``items``: tiles times ``splits`` of the
-    context, over the batch. ``longest`` and ``mean``: blocks of keys of an item; ``uneven``: items differ in them, as
-    causal tiles and empty splits do, and parts of one context hardly do. ``planned``: the library lays out its splits
-    in a kernel ahead. ``at_once``: the reduction loads what all parts left at once. ``partial_rows``: rows of a head
-    that each split leaves for the reduction.
+    ``items``: of the whole call. ``longest`` and ``mean``: blocks of an item; ``uneven``: items differ in them, as
+    causal tiles and empty splits do, and parts of one context hardly do. Arrays over calls.
+    """
+
+    items: Floats
+    longest: Floats
+    mean: Floats
+    uneven: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class AttentionPlan(WorkItems):
+    """Work items of a forward call: tiles times ``splits`` of the context, over the batch.
+
+    ``query_rows``: rows of one of ``row_heads`` heads that tiles cut up. ``planned``: the library lays out its splits
+    in a kernel ahead. ``partial_rows``: rows of a head that each split leaves for the reduction. Arrays over calls.
     """
 
     row_heads: Floats
     query_rows: Floats
-    items: Floats
     splits: Floats
-    longest: Floats
-    mean: Floats
-    uneven: NDArray[np.bool_]
     planned: NDArray[np.bool_]
-    at_once: bool
     partial_rows: Floats
 
 
@@ -94,15 +100,14 @@ def plan_attention(chip: Gpu, shape: AttentionShape, tile: AttentionTile, kernel
             padded = decode & (items <= TRITON_MOST_SPLIT)
             splits = np.where(padded, TRITON_PARTS, 1.0)
     return AttentionPlan(
-        row_heads,
-        query_rows,
         items * splits,
-        splits,
         np.ceil(longest / splits),
         np.minimum(mean / splits, np.ceil(longest / splits)),
         (mean < longest) | padded,
+        row_heads,
+        query_rows,
+        splits,
         planned,
-        kernel == "triton",
         np.where(padded, tiles * tile.rows, query_rows),
     )
 

@@ -17,7 +17,7 @@ from chips.energy import WARP_OPERAND_BYTES, ZEROS
 from chips.generation import OVERLAPS, AttentionKernel
 from chips.kernels.attention.backward import PRODUCTS, backward_tiles
 from chips.kernels.attention.kernels import INTERLEAVES, products_in, with_cache_in, without_kernel
-from chips.kernels.attention.plan import AttentionPlan, plan_attention
+from chips.kernels.attention.plan import AttentionPlan, WorkItems, plan_attention
 from chips.kernels.attention.shape import AttentionShape, Floats
 from chips.kernels.attention.tiles import TileTime, choose_tile, time_tile
 from chips.kernels.kernel_time import LATENCY, MEMORY, ON_CHIP_NETWORK, KernelTime
@@ -202,7 +202,7 @@ def _compute(
     return plan, time.ends, compute, time.limiter, scores
 
 
-def _waves(chip: Gpu, plan: AttentionPlan, time: TileTime, resident: Floats) -> Floats:
+def _waves(chip: Gpu, plan: WorkItems, time: TileTime, resident: Floats) -> Floats:
     """Seconds of all items, ``resident`` of them at once on a streaming multiprocessor.
 
     Items of one length go in whole waves, of which the last leaves more of the L2 to each of its few, and none a
@@ -269,7 +269,7 @@ def _price_kernel(
     plan, ends, compute, limiter, scores = _compute(chip, shape, kernel)
     steady = _overlap(chip, compute - ends, memory.attention)
     start = coefficients.kernel_latency + plan.planned * shape.batch * coefficients.plan_step + write
-    drain = ends + _reduction(chip, shape, plan) + reordering
+    drain = ends + _reduction(chip, shape, plan, kernel) + reordering
     joules, window = _joules(chip, shape, kernel, scores), POWER_WINDOW if resident else 0.0
     # Products, softmax and traffic draw power together.
     steady = steady + chip.events.slower_clock(compute - ends, joules.sum(axis=0), start + drain + steady, window)
@@ -330,13 +330,16 @@ def _cache_write(chip: Gpu, shape: AttentionShape, memory: _Memory) -> Floats:
     return _helper(chip) + token_waves * chip.generation.attention.cache_write_latency + 2.0 * memory.new
 
 
-def _reduction(chip: Gpu, shape: AttentionShape, plan: AttentionPlan) -> Floats:
-    """Partial outputs of the splits, stored in fp32, padded rows too; a second kernel adds those of real rows."""
+def _reduction(chip: Gpu, shape: AttentionShape, plan: AttentionPlan, kernel: AttentionKernel) -> Floats:
+    """Partial outputs of the splits, stored in fp32, padded rows too; a second kernel adds those of real rows.
+
+    It loads part after part, but for vLLM's in Triton, which loads all at once.
+    """
     coefficients = chip.generation.attention
     row_bytes = shape.batch * plan.row_heads * plan.splits * shape.head_dim * SPLIT_OUTPUT_BYTES
     partial = row_bytes * (plan.partial_rows + np.minimum(plan.query_rows, plan.partial_rows))
     traffic = partial * _byte_seconds(chip, partial, True)
-    steps = coefficients.reduction_step * np.where(plan.at_once, 1.0, plan.splits)
+    steps = coefficients.reduction_step * (1.0 if kernel == "triton" else plan.splits)
     return np.where(plan.splits > 1, _helper(chip) + steps + traffic, 0.0)
 
 

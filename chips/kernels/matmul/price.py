@@ -35,7 +35,7 @@ VECTOR_STEP_BYTES = 512.0
 """Of a column of weights, that one load of a warp fetches: 16 bytes for each of 32 lanes."""
 VECTOR_WARPS = 16.0
 """Warps on a streaming multiprocessor that each reduce a column in a product of one row; 8 to 64 fit alike."""
-Library = Literal["cublas", "cutlass", "deepgemm"]
+ProductLibrary = Literal["cublas", "cutlass", "deepgemm"]
 _LIMITERS = np.array([MATRIX_UNIT, ON_CHIP_NETWORK, MEMORY, LATENCY])
 
 
@@ -47,7 +47,7 @@ def price_matmul(
     *,
     precision: Precision = "bf16",
     stored_bits: float | None = None,
-    library: Library = "cublas",
+    library: ProductLibrary = "cublas",
     count: ArrayLike = 1,
     weights_in_turn: ArrayLike = 0,
     exact: bool = False,

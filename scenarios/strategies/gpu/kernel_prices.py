@@ -19,10 +19,8 @@ from chips.clock.time import IntArray, Picoseconds, plain, seconds_to_ps
 from chips.energy import DYNAMIC
 from chips.kernels.attention.price import price_attention_backward, price_attention_decode, price_attention_prefill
 from chips.kernels.kernel_time import MEMORY, KernelTime
-from chips.kernels.matmul.price import Library as Products
-from chips.kernels.matmul.price import price_matmul
-from chips.kernels.quantize import Library as Searches
-from chips.kernels.quantize import price_quantize, price_scale_search
+from chips.kernels.matmul.price import ProductLibrary, price_matmul
+from chips.kernels.quantize import Quantizer, price_quantize, price_scale_search
 from chips.kernels.vector import price_vector
 from chips.spec import Gpu
 from cluster import Cluster
@@ -267,7 +265,7 @@ class GpuGroup:
                     writes_cache=False,
                 )
             case Conversion(searches=True) as c:
-                searches: Searches = "vllm" if self.framework.fp8_products == "cutlass" else "trtllm"
+                searches: Quantizer = "vllm" if self.framework.fp8_products == "cutlass" else "trtllm"
                 return price_scale_search(self.chip, c.rows, c.width, library=searches)
             case Conversion() as c:
                 return price_quantize(self.chip, c.rows, c.width, precision=c.precision, scales=c.scales)
@@ -281,7 +279,7 @@ class GpuGroup:
                     passes=e.passes,
                 )
 
-    def _library(self, product: MatrixProduct) -> Products:
+    def _library(self, product: MatrixProduct) -> ProductLibrary:
         """Whose kernel multiplies: FP8 with a scale a block is the work of one of its own."""
         if product.precision == "nvfp4":
             return "cutlass"
