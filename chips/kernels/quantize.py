@@ -28,6 +28,9 @@ ROW_VALUES = 2048.0
 ROW_STEP_CYCLES = 400.0
 """Of such a step, during which a streaming multiprocessor takes no other row's: fitted to measured/h100_gemm_fp8,
 b200_gemm_fp8 and l40s_gemm_fp8 alike (70% of their shapes)."""
+BLOCK_STEP_CYCLES = 178.0
+"""The same where each block of a row gets a scale: fitted to measured/b200_gemm_nvfp4 (70% of its shapes), where a row
+of up to 512 values takes 0.62 ns."""
 SEARCH_OPERATIONS = 2.0  # a value: its magnitude, the larger of two
 QUANTIZE_OPERATIONS = 4.0  # a value: scale, two bounds, convert
 SEARCH_KERNELS: dict[Quantizer, int] = {"vllm": 1, "trtllm": 7}
@@ -47,8 +50,8 @@ def price_scale_search(chip: Gpu, rows: ArrayLike, columns: ArrayLike, *, librar
     rows, columns = _sizes(rows, columns)
     values = rows * columns
     by_rows = library == "vllm"
-    steps = _steps(chip, rows, columns, by_rows)
-    time = _pass(chip, values * INPUT_BYTES, 0.0 * values, values * SEARCH_OPERATIONS, steps, REACHED[library])
+    stepping = _stepping(chip, rows, columns, ROW_STEP_CYCLES if by_rows else 0.0)
+    time = _pass(chip, values * INPUT_BYTES, 0.0 * values, values * SEARCH_OPERATIONS, stepping, REACHED[library])
     turns = rows * chip.generation.vector.atomic_cycles / chip.compute.highest_clock_hz if by_rows else 0.0 * rows
     small = (SEARCH_KERNELS[library] - 1) * (time.fill_drain_seconds + chip.generation.launch.graph_gap)
     seconds = time.seconds + turns + small
@@ -77,28 +80,29 @@ def price_quantize(
     """
     rows, columns = _sizes(rows, columns)
     values = rows * columns
-    finds, by_rows = scales in ("row", "block"), library == "vllm" and scales != "block"
+    finds = scales in ("row", "block")
     operations = QUANTIZE_OPERATIONS + (SEARCH_OPERATIONS if finds else 0.0)
-    written, steps = values * ELEMENT_BYTES[precision], _steps(chip, rows, columns, by_rows)
-    time = _pass(chip, values * INPUT_BYTES, written, values * operations, steps, REACHED[library])
+    written = values * ELEMENT_BYTES[precision]
+    cycles = BLOCK_STEP_CYCLES if scales == "block" else ROW_STEP_CYCLES if library == "vllm" else 0.0
+    stepping = _stepping(chip, rows, columns, cycles)
+    time = _pass(chip, values * INPUT_BYTES, written, values * operations, stepping, REACHED[library])
     if precision != "nvfp4":
         return time
     ordered = time.fill_drain_seconds + chip.generation.launch.graph_gap
     return replace(time, seconds=time.seconds + ordered, fill_drain_seconds=time.fill_drain_seconds + ordered)
 
 
-def _steps(chip: Gpu, rows: Floats, columns: Floats, by_rows: bool) -> Floats:
-    """Steps of blocks that follow each other on one multiprocessor, where a block takes a row; else one."""
-    if not by_rows:
-        return np.ones_like(rows)
-    steps: Floats = np.ceil(rows / chip.compute.units) * np.ceil(columns / ROW_VALUES)
-    return steps
+def _stepping(chip: Gpu, rows: Floats, columns: Floats, cycles: float) -> Floats:
+    """Seconds of all steps but the first on one multiprocessor, each of so many cycles, where a block takes a row."""
+    steps = np.ceil(rows / chip.compute.units) * np.ceil(columns / ROW_VALUES)
+    seconds: Floats = (steps - 1.0) * cycles / chip.compute.highest_clock_hz
+    return seconds
 
 
-def _pass(chip: Gpu, read: Floats, written: Floats, operations: Floats, steps: Floats, reached: float) -> KernelTime:
+def _pass(chip: Gpu, read: Floats, written: Floats, operations: Floats, stepping: Floats, reached: float) -> KernelTime:
     """Once over a tensor, read from its start while L2 holds its end: of a large one, nothing is found there.
 
-    It lasts as long as its bytes take, at the share ``reached`` of what other kernels do, or its ``steps``.
+    It lasts as long as its bytes take, at the share ``reached`` of what other kernels do, or its steps.
     """
     vector, moved = chip.generation.vector, read + written
     kept = vector.resident_share * chip.on_chip.l2_bytes
@@ -106,7 +110,7 @@ def _pass(chip: Gpu, read: Floats, written: Floats, operations: Floats, steps: F
     time = price_vector(chip, read, written, operations)
     again = gone / (chip.memory.bandwidth * vector.memory_efficiency)
     busy = (time.seconds - time.fill_drain_seconds + again) / reached
-    steady = np.maximum(busy, (steps - 1.0) * ROW_STEP_CYCLES / chip.compute.highest_clock_hz)
+    steady = np.maximum(busy, stepping)
     joules = time.joules + chip.events.joules(memory_bytes=gone)
     return replace(time, seconds=time.fill_drain_seconds + steady, joules=joules)
 
