@@ -1,7 +1,8 @@
 """Systolic arrays: a grid of multiply-accumulate elements through which operands move, one element a clock.
 
-Here: the array as a machine (``SystolicArray.run`` moves real operands, cycle by cycle) and its closed form
-(``SystolicArray.cycles``). Memories that feed an array, and chips around one, do not belong here.
+Here: the array as a machine (``SystolicArray.run`` under a watch moves real operands, cycle by cycle) and its closed
+forms: clocks (``SystolicArray.cycles``), and the same values and busy elements without moving anything, where nobody
+watches. Memories that feed an array, and chips around one, do not belong here.
 
 With a stationary operand ("weight" holds tiles of b, "input" holds tiles of a transposed) a tile falls down the
 columns, one row a clock; then the other operand enters at the left, row i delayed by i clocks, and moves right, while
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -118,19 +120,25 @@ class SystolicArray:
         return load + stream - 2 + max(number * period + height + width for number, height, width in ends)
 
     def run(self, a: Matrix, b: Matrix, watch: Watch | None = None) -> Run:
-        """Move a (m, k) and b (k, n) through the array: their product, the clocks, and how busy it was at each.
+        """What the array makes of a (m, k) and b (k, n): their product, the clocks, and how busy it is at each.
 
         int8 operands accumulate in int32 (wrapping as NumPy does), float operands are rounded to bf16 and accumulate
-        in float32: rows of a tile from the top down, then tile by tile. ``watch`` sees every clock; with a stationary
-        input it sees the transposed product b.T x a.T, which is what the array computes. Raises ValueError for shapes
-        that do not match and for other types.
+        in float32: rows of a tile from the top down, then tile by tile. For a ``watch``, which sees every clock,
+        operands move through the elements; with a stationary input it sees the transposed product b.T x a.T, which is
+        what the array computes. Without one the same sums are added in the same order, all elements at once: equal to
+        the last bit. Raises ValueError for shapes that do not match and for other types.
         """
         if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0] or 0 in (*a.shape, b.shape[1]):
             raise ValueError(f"Shapes {a.shape} and {b.shape} do not multiply; expected (m, k) and (k, n), none empty.")
         a, b = _operands(a), _operands(b)
         if a.dtype != b.dtype:
             raise ValueError("One operand is int8 and the other is float; expected two of a kind.")
-        folds = self._folds(a.shape[0], a.shape[1], b.shape[1])
+        m, k, n = *a.shape, b.shape[1]
+        folds = self._folds(m, k, n)
+        if watch is None:
+            made = _in_order(a, b, k if self.dataflow == "output" else self.rows)
+            busy = _busy(folds, self._sizes(m, k, n)[2])
+            return Run(made, folds.cycles, busy / (self.rows * self.columns))
         if self.dataflow == "output":
             return _run_output_stationary(self, a, b, folds, watch)
         if self.dataflow == "weight":
@@ -184,7 +192,33 @@ def _operands(matrix: Matrix) -> Matrix:
     raise ValueError(f"The array computes in int8 or bf16, not {matrix.dtype}; pass int8 or float arrays.")
 
 
-def _run_stationary(array: SystolicArray, moving: Matrix, held: Matrix, folds: Folds, watch: Watch | None) -> Run:
+def _in_order(a: Matrix, b: Matrix, height: int) -> Matrix:
+    """a (m, k) times b (k, n), summed as the elements do: along ``height`` of k at a time, then over these sums."""
+    product = np.zeros((a.shape[0], b.shape[1]), a.dtype)
+    added = np.empty_like(product)
+    for begin in range(0, a.shape[1], height):
+        sums = np.zeros_like(product)
+        for column, row in zip(a.T[begin : begin + height], b[begin : begin + height], strict=True):
+            np.multiply(column[:, None], row, out=added)
+            sums += added
+        product += sums
+    return product
+
+
+def _busy(folds: Folds, stream: int) -> NDArray[np.int64]:
+    """Busy elements at each clock: of a fold, element (i, j) from i + j clocks after its first, for ``stream`` clocks.
+
+    Element by element, row by row and column by column these are runs of ones, so that third differences are eight
+    numbers a fold.
+    """
+    change = np.zeros(folds.cycles + 3, np.int64)
+    for clocks, down, across in product((0, 1), repeat=3):
+        sign = -1 if (clocks + down + across) % 2 else 1
+        np.add.at(change, folds.stream + clocks * stream + down * folds.height + across * folds.width, sign)
+    return change.cumsum().cumsum().cumsum()[: folds.cycles]
+
+
+def _run_stationary(array: SystolicArray, moving: Matrix, held: Matrix, folds: Folds, watch: Watch) -> Run:
     """``moving`` (s, k) passes tiles of ``held`` (k, w) that stay; sums move down, and leave at the bottom."""
     rows, columns, stream = array.rows, array.columns, moving.shape[0]
     fold_at = _fold_at(folds, folds.stream, stream)
@@ -231,13 +265,12 @@ def _run_stationary(array: SystolicArray, moving: Matrix, held: Matrix, folds: F
             waiting[:, full] = falling[:, full]
         np.logical_and(useful, used, out=in_use)
         busy_count[clock] = np.count_nonzero(in_use)
-        if watch is not None:
-            coming = np.where(loading & (step < rows - 1), falling, waiting)
-            watch(Cycle(clock, np.where(in_use, weights, coming), right, sums, in_use))
+        coming = np.where(loading & (step < rows - 1), falling, waiting)
+        watch(Cycle(clock, np.where(in_use, weights, coming), right, sums, in_use))
     return Run(product[:, : held.shape[1]], folds.cycles, busy_count / (rows * columns))
 
 
-def _run_output_stationary(array: SystolicArray, a: Matrix, b: Matrix, folds: Folds, watch: Watch | None) -> Run:
+def _run_output_stationary(array: SystolicArray, a: Matrix, b: Matrix, folds: Folds, watch: Watch) -> Run:
     """a moves right, b moves down, sums stay until their tile is finished."""
     rows, columns, stream = array.rows, array.columns, a.shape[1]
     fold_at = _fold_at(folds, folds.stream, stream)
@@ -272,8 +305,7 @@ def _run_output_stationary(array: SystolicArray, a: Matrix, b: Matrix, folds: Fo
         product[folds.row[finished] + i, folds.column[finished] + j] = sums[i, j]
         busy = useful_right & useful_down
         busy_count[clock] = np.count_nonzero(busy)
-        if watch is not None:
-            watch(Cycle(clock, down, right, sums, busy))
+        watch(Cycle(clock, down, right, sums, busy))
     return Run(product[: a.shape[0], : b.shape[1]], folds.cycles, busy_count / (rows * columns))
 
 
