@@ -58,7 +58,7 @@ class Buffer:
     A slot is taken when its writer starts and free when its reader has finished: with depth 1 neighbours alternate.
     Default: the Spatial compiler's rule, the stages it crosses plus one (neighbours: 2, a double buffer).
     ``carried``: the target reads what was written so many iterations ago (a loop-carried value). ``latency_ps``: how
-    much longer than its source's end it takes until the target may start.
+    much longer than its source's end it takes until the target may start; of what is there at the beginning, too.
     """
 
     source: str
