@@ -32,6 +32,9 @@ Selective = Literal["selective", "operators"]
 element-wise and every second product (torchtitan)."""
 Optimizer = Literal["megatron", "foreach", "fused"]
 """Adam as Megatron-LM's passes, as PyTorch's kernel for each operation on all parameters, or as one kernel."""
+Rotary = Literal["halves", "complex", "matrices"]
+"""How modules turn queries and keys: half of each negated and joined; pairs of values as complex numbers; or 2 x 2
+matrices times pairs, summed."""
 Converted = Literal["norm", "attention", "activation"]
 """What comes before a product: a normalisation, attention, or the MLP's activation function."""
 
@@ -114,6 +117,8 @@ class Framework(Frozen):
     """of an element of the gradients that replicas sum."""
     optimizer: Optimizer = "megatron"
     """the kernels of its optimizer."""
+    rotary: Rotary = "halves"
+    """how its modules turn queries and keys, where nothing has fused that."""
     selective: Selective = "selective"
     """what it calls selective recomputation."""
     sequence: bool = False

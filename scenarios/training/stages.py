@@ -57,6 +57,7 @@ def recipe_of(assignment: Assignment) -> Recipe:
         gathered=point.chip.has_framework and sharing > 1 and gathered_by_pass(framework.sharding, layout.pipeline),
         summed_gradient_bytes=framework.summed_gradient_bytes,
         optimizer=framework.optimizer,
+        rotary=framework.rotary,
         method=point.method,
     )
 

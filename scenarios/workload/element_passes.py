@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from scenarios.framework import Optimizer
+from scenarios.framework import Optimizer, Rotary
 from scenarios.workload.operators import ACTIVATION_BYTES, Elementwise, Operator, Quantity, Role, Segment, Step
 
 
@@ -93,22 +93,37 @@ PLAIN_NORM_BACKWARD = {
 }
 ROTARY_OPERATIONS = 6.0  # of an element, with its sine and cosine
 ADD = {"add": ElementPass(4, 2)}
-# Of queries and of keys: times cosine; half negated, joined, times sine; sum. Backward the halves come apart again.
-PLAIN_ROTARY = {
-    "cosine": ElementPass(2, 2),
-    "negation": ElementPass(1, 1),
-    "join": ElementPass(2, 2),
-    "sine": ElementPass(2, 2),
-    "sum": ElementPass(4, 2),
+# Of queries and of keys, forward and backward. Halves: times cosine; half negated, joined, times sine; sum; backward
+# they come apart again. Complex: two values in fp32 are a number, which a product turns. Matrices: of 2 x 2, times two
+# values in fp32, and summed.
+COMPLEX_ROTARY = {"to fp32": ElementPass(2, 4), "product": ElementPass(4, 4, 3), "to 16 bits": ElementPass(4, 2)}
+MATRIX_ROTARY = {
+    "to fp32": ElementPass(2, 4),
+    "product": ElementPass(4, 8, 2),
+    "sum": ElementPass(8, 4),
+    "to 16 bits": ElementPass(4, 2),
 }
-PLAIN_ROTARY_BACKWARD = {
-    "sine": ElementPass(2, 2),
-    "cosine": ElementPass(2, 2),
-    "negation": ElementPass(1, 1),
-    "first half": ElementPass(1, 2),
-    "second half": ElementPass(1, 2),
-    "halves": ElementPass(4, 2),
-    "sum": ElementPass(4, 2),
+PLAIN_ROTARY: dict[Rotary, tuple[Passes, Passes]] = {
+    "halves": (
+        {
+            "cosine": ElementPass(2, 2),
+            "negation": ElementPass(1, 1),
+            "join": ElementPass(2, 2),
+            "sine": ElementPass(2, 2),
+            "sum": ElementPass(4, 2),
+        },
+        {
+            "sine": ElementPass(2, 2),
+            "cosine": ElementPass(2, 2),
+            "negation": ElementPass(1, 1),
+            "first half": ElementPass(1, 2),
+            "second half": ElementPass(1, 2),
+            "halves": ElementPass(4, 2),
+            "sum": ElementPass(4, 2),
+        },
+    ),
+    "complex": (COMPLEX_ROTARY, COMPLEX_ROTARY),
+    "matrices": (MATRIX_ROTARY, MATRIX_ROTARY),
 }
 PLAIN_GATED = {"SiLU": ElementPass(2, 2, 2, 1), "product": ElementPass(4, 2)}
 PLAIN_GATED_BACKWARD = {
@@ -139,10 +154,10 @@ def optimizer_step(parameters: float, optimizer: Optimizer = "megatron") -> Step
     return Step((Segment(()), passes))  # a kernel boundary lies before it
 
 
-def plain(operator: Operator, *, backwards: bool) -> list[Operator] | None:
+def plain(operator: Operator, rotary: Rotary, *, backwards: bool) -> list[Operator] | None:
     """The kernels of an element-wise operator as modules call it, one after the other; None where these are no other.
 
-    Of the backward pass, those that autograd calls for it.
+    Of the backward pass, those that autograd calls for it. ``rotary``: how queries and keys are turned.
     """
     if not isinstance(operator, Elementwise):
         return None
@@ -154,8 +169,7 @@ def plain(operator: Operator, *, backwards: bool) -> list[Operator] | None:
         case "head norm":
             return kernels(name, PLAIN_NORM_BACKWARD if backwards else PLAIN_NORM, written, calls=2)
         case "rotary":
-            rotary = PLAIN_ROTARY_BACKWARD if backwards else PLAIN_ROTARY
-            return kernels(name, rotary, operator.operations / ROTARY_OPERATIONS, calls=2)
+            return kernels(name, PLAIN_ROTARY[rotary][backwards], operator.operations / ROTARY_OPERATIONS, calls=2)
         case "activation" if operator.plain_calls > 1:
             return kernels(name, PLAIN_GATED_BACKWARD if backwards else PLAIN_GATED, written)
         case "activation":

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Literal
 
 from chips.spec import Precision
-from scenarios.framework import Optimizer
+from scenarios.framework import Optimizer, Rotary
 from scenarios.workload.adapters import FULL, Method, adapter, adapter_parameters
 from scenarios.workload.decoder import forward
 from scenarios.workload.element_passes import (
@@ -79,6 +79,7 @@ class Recipe:
     gathered: bool = False
     summed_gradient_bytes: int = 4
     optimizer: Optimizer = "megatron"
+    rotary: Rotary = "halves"
     method: Method = FULL
 
 
@@ -253,9 +254,15 @@ def _apart(product: MatrixProduct, recipe: Recipe) -> list[MatrixProduct]:
 
 
 def _as_called(operator: Operator, recipe: Recipe, *, backwards: bool) -> list[Operator]:
-    """What is no product as the modules call it: each call a kernel, or what is element-wise as a compiler fuses it."""
-    if recipe.modules == "eager" and (called := plain(operator, backwards=backwards)) is not None:
-        return called
+    """What is no product as the modules call it: each call a kernel, or what is element-wise as a compiler fuses it.
+
+    PyTorch's compiler leaves complex numbers to the kernels that they are without it.
+    """
+    complex_numbers = isinstance(operator, Elementwise) and operator.role == "rotary" and recipe.rotary == "complex"
+    if recipe.modules == "eager" or complex_numbers:
+        called = plain(operator, recipe.rotary, backwards=backwards)
+        if called is not None:
+            return called
     fused = compiled(operator)
     return backward(fused) if backwards else [fused]
 

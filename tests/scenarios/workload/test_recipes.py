@@ -55,6 +55,20 @@ def test_eager_modules_move_what_their_calls_move():
     assert in_decoder(made.backward) == pytest.approx(backward + 3 * 6 * MODEL.hidden * ROWS)
 
 
+def test_a_compiler_leaves_complex_numbers_as_they_are_called():
+    """Queries and keys in fp32, a product, and back: three kernels for both and 20 bytes an element each way, not 4."""
+    turned = (32 * 128 + 8 * 128) * ROWS * MODEL.layers
+    for way in ("forward", "backward"):
+        (fused, numbers), (called, as_called) = (
+            [getattr(work(modules=modules, rotary=rotary), way) for rotary in ("halves", "complex")]
+            for modules in ("compiled", "eager")
+        )
+        assert kernels(numbers) - kernels(fused) == 2
+        bytes_of_fused = 4 if way == "forward" else 6
+        assert moved(numbers) - moved(fused) == pytest.approx((20 - bytes_of_fused) * turned)
+        assert moved(as_called) - moved(called) == pytest.approx((20 - (20 if way == "forward" else 28)) * turned)
+
+
 def test_a_compiler_leaves_fewer_kernels_and_bytes():
     eager, compiled = (work(modules=modules, fp32_gradients=False) for modules in ("eager", "compiled"))
     for way in ("forward", "backward"):
