@@ -21,7 +21,7 @@ from chips.spec import Gpu
 from chips.tiles.compiler import Compiled, check_tiles, executions, moved_bytes, tile_bytes, total
 from chips.tiles.language import Loop, Operation, TileError, Trace
 from chips.tiles.stages import address_from
-from chips.tiles.warps import Warps, cycles_of, warps_of
+from chips.tiles.warps import Warps, cycles_of, two_iterations_fit, warps_of
 
 
 def compile_gpu(found: Trace, chip: Gpu, asynchronous: bool) -> Compiled:
@@ -174,7 +174,8 @@ def _block(
         names = ", ".join(dict.fromkeys(operation.name.removeprefix("load ") for operation in loads))
         stages.append(Stage(f"load {names}", seconds_to_ps(cycles.load / clock), engine="copy"))
     stages += [Stage(f"loop {number}", pipeline) for number, (pipeline, _) in enumerate(inner, 1)]
-    if computing := cycles.consumers(chip, asynchronous, warps.resident):
+    beside = two_iterations_fit(operations, chip)
+    if computing := cycles.consumers(chip, asynchronous, warps.resident, beside):
         # A step of one thread block takes its barriers and dependent instructions at least.
         least = chip.generation.matmul.step_cycles if cycles.matrix else 0.0
         stages.append(Stage("consumers", seconds_to_ps(max(computing, least) / clock)))

@@ -47,14 +47,17 @@ class Cycles:
     vector: float = 0.0
     store: float = 0.0
 
-    def consumers(self, chip: Gpu, asynchronous: bool, resident: int) -> float:
+    def consumers(self, chip: Gpu, asynchronous: bool, resident: int, beside: bool = True) -> float:
         """Matrix and vector work of one thread block, beside the others that are resident.
 
-        Asynchronous: the shorter hides behind the longer, up to the generation's ``overlap``. Synchronous: handing
+        Asynchronous: the shorter hides behind the longer, up to the generation's ``overlap``, if registers hold the
+        products of two iterations (``beside``); else they take turns. Synchronous: handing
         over and vector work are both done by the warps, in turn. Where the matrix unit is slower than they hand over,
         they wait for it; another block's warps use that wait. So a block takes as long as the matrix unit, the warps'
         own work, or its share of the chain of both, whichever is longest.
         """
+        if asynchronous and not beside:
+            return self.matrix + self.vector
         if asynchronous:
             return self.matrix + self.vector - chip.generation.attention.overlap * min(self.matrix, self.vector)
         chain = max(self.matrix, self.handing) + self.vector
@@ -83,6 +86,19 @@ def warps_of(operations: list[Operation], blocks: int, chip: Gpu, asynchronous: 
         blocks, chip.on_chip.register_bytes // registers, chip.on_chip.shared_bytes // shared if shared else blocks
     )
     return Warps(each, max(int(resident), 1))
+
+
+def two_iterations_fit(operations: list[Operation], chip: Gpu) -> bool:
+    """Whether registers (or tensor memory) hold the products of one iteration while the softmax of another runs.
+
+    What is added up from iteration to iteration is there once, other products twice.
+    """
+    products = [operation for operation in operations if operation.flop]
+    held = sum(
+        prod(product.shape) * (1 if len(product.inputs) > 2 and product.inputs[2].kind != "load" else 2)
+        for product in products
+    )
+    return held * ACCUMULATOR_BYTES <= max(chip.on_chip.register_bytes, chip.on_chip.tensor_bytes)
 
 
 def cycles_of(

@@ -65,7 +65,7 @@ def attend(
         value = load_tile(v, (keys, head_dim), at=(j, value_head))
         scores = matmul(queries, transpose(key))
         if causal and (j + 1) * keys > i * rows:
-            scores = map(_causal(i * rows, j * keys), scores, operations=4)
+            scores = map(causal_mask(i * rows, j * keys), scores, operations=4)
         if (j + 1) * keys > k.shape[0]:
             scores = map(_inside(k.shape[0] - j * keys), scores, operations=2)
         before = largest.read()
@@ -87,11 +87,13 @@ def _inside(count: int) -> Callable[..., Array]:
     return inside
 
 
-def _causal(first_query: int, first_key: int) -> Callable[..., Array]:
+def causal_mask(first_query: int, first_key: int, hidden: float = -1e30) -> Callable[..., Array]:
+    """What puts ``hidden`` where a query would see a later key, in a tile that begins with these two."""
+
     def causal(scores: Array) -> Array:
         query = first_query + np.arange(scores.shape[0])[:, None]
         key = first_key + np.arange(scores.shape[1])
-        return np.where(key <= query, scores, -1e30)
+        return np.where(key <= query, scores, hidden)
 
     return causal
 

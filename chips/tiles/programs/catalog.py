@@ -11,6 +11,7 @@ from functools import partial
 
 from chips.tiles.language import Shape
 from chips.tiles.programs.attention import flash_attention
+from chips.tiles.programs.attention_backward import flash_attention_backward
 from chips.tiles.programs.decoder import llama_decoder
 from chips.tiles.programs.linear import difference_products, matmul_over_k, matmul_two_pipes, matrix_vector, swiglu
 from chips.tiles.programs.lists import linked_list, stream
@@ -67,6 +68,14 @@ EXAMPLES = {
         {"head_dim": 128, "rows": 1024, "keys": 512, "causal": False},
         {"head_dim": 128, "rows": 128, "keys": 128, "causal": False},
         {"keys": 64},
+    ),
+    "flash-attention-backward": Example(
+        flash_attention_backward,
+        {name: (TOKENS, WIDTH) for name in ("q", "k", "v", "gradient", "dq", "dk", "dv")}
+        | {name: (TOKENS, WIDTH // 128) for name in ("logarithms", "products")},
+        {"head_dim": 128, "rows": 512, "keys": 512, "causal": False},
+        {"head_dim": 128, "rows": 80, "keys": 128, "causal": False},
+        {"rows": 64},
     ),
     "swiglu": Example(
         swiglu,

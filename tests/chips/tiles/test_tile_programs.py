@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from chips.tiles import run
 from chips.tiles.programs.attention import flash_attention
+from chips.tiles.programs.attention_backward import flash_attention_backward
 from chips.tiles.programs.decoder import llama_decoder
 from chips.tiles.programs.linear import difference_products, matmul_over_k, matmul_two_pipes, matrix_vector, swiglu
 from chips.tiles.programs.lists import linked_list, stream
@@ -147,3 +148,34 @@ def test_a_stream_and_a_linked_list_add_up_rows(length: int, width: int) -> None
     total = np.zeros((1, width))
     run(linked_list, nodes=nodes, following=np.zeros((length, 1)), total=total)
     np.testing.assert_allclose(total[0], length * nodes[0], rtol=1e-9, atol=1e-9)
+
+
+def attention_gradients(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, gradient: np.ndarray, causal: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Gradients of q, k and v by the whole matrix, each query's logarithm of its sum, and O times its gradient."""
+    scores = q @ k.T / np.sqrt(q.shape[1])
+    scores = np.where(np.tri(len(q), dtype=bool), scores, -np.inf) if causal else scores
+    largest = scores.max(axis=1, keepdims=True)
+    sums = np.exp(scores - largest).sum(axis=1, keepdims=True)
+    weights = np.exp(scores - largest) / sums
+    product = (gradient * (weights @ v)).sum(axis=1, keepdims=True)
+    of_scores = weights * (gradient @ v.T - product) / np.sqrt(q.shape[1])
+    return of_scores @ k, of_scores.T @ q, weights.T @ gradient, largest + np.log(sums), product
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 60), st.integers(1, 40), st.integers(1, 40), st.booleans(), st.integers(1, 3))
+def test_flash_attention_backward(tokens: int, rows: int, keys: int, causal: bool, heads: int) -> None:
+    q, k, v, gradient = (some(tokens, 8 * heads) for _ in range(4))
+    parts = [slice(8 * head, 8 * head + 8) for head in range(heads)]
+    each = [attention_gradients(q[:, part], k[:, part], v[:, part], gradient[:, part], causal) for part in parts]
+    expected = [np.concatenate(values, axis=1) for values in zip(*each, strict=True)]
+    found = [np.zeros_like(q) for _ in range(3)]
+    run(
+        lambda **tensors: flash_attention_backward(**tensors, head_dim=8, rows=rows, keys=keys, causal=causal),
+        q=q, k=k, v=v, gradient=gradient, logarithms=expected[3], products=expected[4],
+        dq=found[0], dk=found[1], dv=found[2],
+    )  # fmt: skip
+    for ours, numpys in zip(found, expected, strict=False):
+        np.testing.assert_allclose(ours, numpys, rtol=1e-7, atol=1e-9)

@@ -14,9 +14,10 @@ from chips.tiles.compiler import Compiled, compile_program
 from chips.tiles.language import Tensor, TileError, load_tile, matmul, metapipe, store_tile, trace
 from chips.tiles.named_program import compile_named
 from chips.tiles.programs.attention import flash_attention
+from chips.tiles.programs.attention_backward import flash_attention_backward
 from chips.tiles.programs.catalog import EXAMPLES
 from chips.tiles.programs.linear import matmul_over_k, matmul_two_pipes
-from chips.tiles.warps import Cycles, Warps, warps_of
+from chips.tiles.warps import Cycles, Warps, two_iterations_fit, warps_of
 from scenarios.evidence.validation import DATA
 
 MEASURED = DATA / "measured"
@@ -149,6 +150,31 @@ def test_flash_attention_follows_every_published_point(kernel: str, most: float)
         errors.append(abs(flops / (published * 1e12) - 1))
     assert len(errors) == 24
     assert sum(errors) / len(errors) < most
+
+
+@pytest.mark.parametrize(("head_dim", "rows", "published"), [(64, 128, 474), (128, 80, 561)])
+def test_the_backward_pass_is_near_the_published_one(head_dim: int, rows: int, published: float) -> None:
+    """FlashAttention-3 on an H100, the longest of figure 6 (Shah et al. 2024); tiles of flash_bwd_launch_template.h."""
+    tokens = 16384
+    shapes = dict.fromkeys(("q", "k", "v", "gradient", "dq", "dk", "dv"), (tokens, 2048))
+    shapes |= dict.fromkeys(("logarithms", "products"), (tokens, 2048 // head_dim))
+    program = partial(flash_attention_backward, head_dim=head_dim, rows=rows, keys=128, causal=False)
+    found = compile_program(program, load_gpu("h100"), **shapes)
+    assert 10 * tokens**2 * 2048 / found.seconds / 1e12 == pytest.approx(published, rel=0.07)
+
+
+def test_products_run_beside_softmax_only_where_registers_hold_another_iterations() -> None:
+    """Gradients of keys and values, scores and theirs leave no room for the next scores; the forward pass does."""
+    chip = load_gpu("h100")
+    forward, backward = EXAMPLES["flash-attention"], EXAMPLES["flash-attention-backward"]
+    assert two_iterations_fit(trace(forward.tiled(True), **forward.shapes).operations, chip)
+    operations = trace(backward.tiled(True), **backward.shapes).operations
+    assert not two_iterations_fit(operations, chip)
+    larger = chip.on_chip.model_copy(update={"register_bytes": 2 * chip.on_chip.register_bytes})
+    roomy = chip.model_copy(update={"on_chip": larger})
+    assert two_iterations_fit(operations, roomy)
+    times = [compile_program(backward.tiled(True), each, **backward.shapes).seconds for each in (roomy, chip)]
+    assert times[0] < 0.9 * times[1]
 
 
 def test_flash_attention_on_a100_reaches_the_published_share() -> None:
