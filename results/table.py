@@ -15,24 +15,28 @@ import pandas as pd
 
 from results.analysis import unmeasured_kernels
 from results.printed_table import Column, print_line, print_table
-from results.schema import COLUMNS, SETTING
+from results.schema import BAND, COLUMNS, SETTING
 from results.units import format_seconds, percent, three_digits
-from results.words import BOUNDARY_PARTS
+from results.words import BOUNDARY_COLUMNS, BOUNDARY_PARTS
 
 Form = Literal["table", "csv", "json"]
+TOO_CLOSE = (
+    "too close to tell apart: they differ by less than 8 of 10 predictions of what they do not share have been off by "
+    "(docs/accuracy.md)"
+)
 FORMULA = r"^('*[=+\-@\t\r])"
 QUOTED = r"^'('*[=+\-@\t\r])"
 
 # Of each column its title and its rank: what a narrow terminal leaves out first has the highest (``printed_table``).
 PART_TITLES = {
-    "matmul_s": ("matmul", 4),
-    "attention_s": ("atten-\ntion", 6),
-    "other_s": ("other", 9),
-    "allreduce_s": ("All-\nReduce", 5),
-    "launch_s": ("launch\ngaps", 1),
-    "host_s": ("host", 2),
-    "dependency_s": ("depend-\nencies", 3),
-    "fill_drain_s": ("fill +\ndrain", 8),
+    "matmul_s": ("matmul", 7),
+    "attention_s": ("atten-\ntion", 9),
+    "other_s": ("other", 12),
+    "allreduce_s": ("All-\nReduce", 8),
+    "launch_s": ("launch\ngaps", 3),
+    "host_s": ("host", 4),
+    "dependency_s": ("depend-\nencies", 5),
+    "fill_drain_s": ("fill +\ndrain", 11),
 }
 COST = ("chip_cost", "energy_cost", "cost")  # dollars per million tokens, beside the schema (``scenarios.cost``)
 COMPUTING = ("prefill", "train")  # phases of which one asks how busy the matrix units are, not the memory
@@ -56,7 +60,7 @@ def print_comparison(
         for line in unmeasured_kernels(results):
             print_line(line, stream)
         if too_close:
-            print_line("too close for what these predictions have been off by (docs/accuracy.md)", stream, bold=True)
+            print_line(TOO_CLOSE, stream, bold=True)
             for line in too_close:
                 print_line(line, stream, indent="  ")
 
@@ -84,8 +88,12 @@ def _text_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def json_records(results: pd.DataFrame, columns: Sequence[str] | None = None) -> list[dict[str, object]]:
-    """The rows as records of plain values; NaN becomes None. ``columns``: None: those of the schema, and of money."""
-    names = [name for name in results if name in COLUMNS or name in COST] if columns is None else list(columns)
+    """The rows as records of plain values; NaN becomes None.
+
+    ``columns``: None: those of the schema, of money and of boundaries.
+    """
+    known = (*COLUMNS, *COST, *BOUNDARY_COLUMNS)
+    names = [name for name in results if name in known] if columns is None else list(columns)
     records = results[names].to_dict("records")
     return [{str(key): _plain(value) for key, value in record.items()} for record in records]
 
@@ -204,24 +212,33 @@ def _columns(rows: pd.DataFrame) -> list[Column]:
         Column("strategy", list(rows["strategy"]), right=False),
         Column("launch\nmode", list(rows["launch"]), right=False),
         Column(TIME_TITLES.get(first["phase"], "time per\nstep"), times, right=True),
-        Column("tokens/s\na user", cells(rows["tokens_per_s_user"], three_digits), 7, right=True),
-        Column("tokens/s\nin all", cells(rows["tokens_per_s"], three_digits), 11, right=True),
-        Column(
-            "MFU" if computing else "of HBM\nroof",
-            cells(rows["mfu" if computing else "roofline_fraction"], percent),
-            10,
-            right=True,
-        ),
-        *(
-            Column(title, cells(rows[part] / rows["seconds"], percent), rank, right=True)
-            for part, (title, rank) in PART_TITLES.items()
-        ),
-        Column("limited by", list(rows["limiter"]), right=False),
+        Column("+-, 8\nof 10", [_band(row) if row["fits"] else "" for _, row in rows.iterrows()], 1, right=True),
+        Column("tokens/s\na user", cells(rows["tokens_per_s_user"], three_digits), 10, right=True),
     ]
+    if not rows["tokens_per_s"].equals(rows["tokens_per_s_user"]):
+        columns.append(Column("tokens/s\nin all", cells(rows["tokens_per_s"], three_digits), 14, right=True))
+    used = cells(rows["mfu" if computing else "roofline_fraction"], percent)
+    columns.append(Column("MFU" if computing else "of HBM\nroof", used, 13, right=True))
+    if "boundary_s" in rows and rows["boundary_s"].notna().any():
+        costs = cells(rows["boundary_s"] / rows["seconds"], percent)
+        launches = cells(rows["launches"], lambda number: "-" if math.isnan(number) else f"{number:,.0f}")
+        columns.append(Column("bound-\naries\ncost", costs, 2, right=True))
+        columns.append(Column("kernels\nlaun-\nched", launches, 6, right=True))
+    columns += [
+        Column(title, cells(rows[part] / rows["seconds"], percent), rank, right=True)
+        for part, (title, rank) in PART_TITLES.items()
+    ]
+    columns.append(Column("limited\nby", list(rows["limiter"]), right=False))
     if first["variation"]:
         longer = cells(rows["seconds"] / rows["alike_s"] - 1, percent)
         columns.append(Column("longer than\nalike chips", longer, 1, right=True))
     return columns
+
+
+def _band(row: pd.Series) -> str:
+    """How far below and above its time 8 of 10 measurements may lie, percent."""
+    below, above = (abs(row[end] / row["seconds"] - 1) * 100 for end in BAND)
+    return f"-{below:.0f} +{above:.0f}%"
 
 
 def _cell(value: object) -> str:

@@ -36,6 +36,8 @@ KERNEL_SOURCES = ("measured", "sibling", "unmeasured")
 
 BOUNDARY_PARTS = ("gap", "ramp", "drain", "dependency", "host")
 """What a kernel boundary is made of."""
+BOUNDARY_COLUMNS = ("boundary_s", "launches")
+"""What a comparison tells of boundaries beside the schema: seconds that they cost, and kernels launched in a pass."""
 PARTS = ("matmul", "attention", "other", "allreduce", "launch", "host", "dependency", "fill_drain")
 """What a time is made of. Each is a column of results, in seconds: ``matmul_s``; of energy in joules: ``matmul_j``."""
 CAUSES = ("arithmetic", "on_chip", "hbm", "links", "control", "static")

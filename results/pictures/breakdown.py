@@ -43,6 +43,7 @@ def breakdown(results: pd.DataFrame, *, of: str = "seconds") -> Picture:
         widths = bars[part].fillna(0.0) / size
         axes.barh(places, widths, BAR_HEIGHT, left=left, color=colour, label=title, linewidth=0)
         left = left + widths
+    _whiskers(axes, bars, of, places, size)
     _annotate(axes, bars, of, places, size, unit)
     axes.set_yticks(places, [readable(strategy) for strategy in bars["strategy"]])
     for name, first, last in groups:
@@ -50,7 +51,7 @@ def breakdown(results: pd.DataFrame, *, of: str = "seconds") -> Picture:
         axes.text(-0.135, (first + last) / 2, name, **place)  # type: ignore[arg-type]
     _style(axes, bars, grouping, of, unit)
     axes.set_ylim(places[-1] + 0.8, -0.8)
-    axes.set_xlim(0, max(left.max(), 1e-12) * 1.1)
+    axes.set_xlim(0, max(left.max(), bars[f"{of}_high"].fillna(0.0).max() / size, 1e-12) * 1.1)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     return picture
 
@@ -72,13 +73,28 @@ def _places(bars: pd.DataFrame, grouping: list[str]) -> tuple[list[float], list[
     return places, groups
 
 
+def _whiskers(axes: Axes, bars: pd.DataFrame, of: str, places: list[float], size: float) -> None:
+    """The band that holds 8 of 10 measurements, over the end of each bar."""
+    low, whole, high = (bars[name] / size for name in (f"{of}_low", of, f"{of}_high"))
+    axes.errorbar(
+        whole,
+        places,
+        xerr=[whole - low, high - whole],
+        fmt="none",
+        ecolor="black",
+        elinewidth=0.7,
+        capsize=1.5,
+        label="8 of 10 measurements",
+    )
+
+
 def _annotate(axes: Axes, bars: pd.DataFrame, of: str, places: list[float], size: float, unit: str) -> None:
-    """The total at the end of each bar, or that the point does not fit."""
-    for place, whole, fits in zip(places, bars[of], bars["fits"], strict=True):
+    """The total behind each bar and its whisker, or that the point does not fit."""
+    for place, whole, high, fits in zip(places, bars[of], bars[f"{of}_high"], bars["fits"], strict=True):
         text = f"{three_digits(whole / size)} {unit}" if fits else "does not fit"
         axes.annotate(
             text,
-            (whole / size if fits else 0.0, place),
+            (high / size if fits else 0.0, place),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from chips.clock.time import PICOSECONDS_PER_SECOND
 from chips.spec import Dataflow, Gpu
-from results.words import BOUNDARY_PARTS
+from results.words import BOUNDARY_COLUMNS, BOUNDARY_PARTS
 from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.inputs import Option, showing_inputs
 from scenarios.memory import assign_fitting
@@ -23,8 +27,15 @@ from scenarios.strategies.gpu.kernel_prices import gpu_group
 from scenarios.strategies.gpu.per_operator import kernels_of_step
 from scenarios.strategies.gpu.persistent import waits_of_step
 from scenarios.strategies.label import BOUNDARY
+from scenarios.strategies.registry import strategy_on
 from scenarios.workload.model import Model
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOOPED = "kernel_loop"
+MOST_POINTS = 256
+"""Of a comparison whose boundaries are priced beside it: each point runs once more, alone."""
 # What a part of a boundary is on a dataflow chip, by the names of its timing. Its pipelines fill and drain between the
 # stages of one kernel too; that is no part of a boundary.
 TIMING = {"gap": ("program_load", "argument_load", "execute", "software_dispatch"), "ramp": ("memory_latency",)}
@@ -116,6 +127,47 @@ def _record(mode: Mode, point: Point) -> dict[str, object]:
         | {f"{part}_us": 1e6 * seconds / number for part, seconds in spent.items()}
         | {f"{part}_saves_s": seconds for part, seconds in saved.items()}
     )
+
+
+def with_boundaries(results: pd.DataFrame, points: Sequence[Point]) -> pd.DataFrame:
+    """The frame of ``points`` with ``boundary_s``, what the boundaries of a row cost, and ``launches``, its kernels.
+
+    They cost what the row takes longer than the same work without any: in one looped kernel, or as it is, with
+    boundaries that are free, and never below its bound. NaN for what does not fit, is several passes, or runs on
+    several groups of chips; in all rows beyond ``MOST_POINTS``.
+    """
+    costs, launches = np.full(len(points), np.nan), np.full(len(points), np.nan)
+    for row, point in enumerate(points if len(points) <= MOST_POINTS else ()):
+        one_pass = results["fits"].iloc[row] and point.phase in ("decode", "prefill")
+        if one_pass and assign_fitting(point).one_group:
+            bare = max(_bare(point), results["bound_s"].iloc[row])
+            costs[row] = max(0.0, results["seconds"].iloc[row] - bare)
+            launches[row] = launches_of(point)
+    return results.assign(**dict(zip(BOUNDARY_COLUMNS, (costs, launches), strict=True)))
+
+
+def _bare(point: Point) -> float:
+    """Seconds of the same work without any boundary."""
+    own = _without(point, BOUNDARY_PARTS)
+    try:
+        return min(own, _looped_without(replace(point, strategy=LOOPED)))
+    except DoesNotFit:
+        return own
+
+
+@lru_cache(MOST_POINTS)
+def _looped_without(point: Point) -> float:
+    """Shared by the strategies that are held against it."""
+    return _without(point, BOUNDARY_PARTS)
+
+
+def launches_of(point: Point) -> int:
+    """How many kernels a pass of a point launches."""
+    if not isinstance(point.chip, Gpu) or point.strategy == "per_operator":
+        return boundaries_of(point)
+    step, _ = passes_of(assign_fitting(point))[0]
+    begins = sum(segment.times for segment in step.segments[1:])  # what comes first is part of the first kernel
+    return 1 if strategy_on(point.chip, point.strategy).loops else 1 + begins
 
 
 def boundaries_of(point: Point) -> int:

@@ -81,6 +81,7 @@ def compare(
     from results.store import save
     from results.table import print_comparison
     from scenarios import pricing
+    from scenarios.anatomy.boundary import with_boundaries
     from scenarios.anatomy.trace import write_points
     from scenarios.bands import too_close
     from scenarios.cost import with_cost
@@ -115,7 +116,7 @@ def compare(
     with Console(stderr=True).status("pricing" if where.name == "local" else f"ranks at work ({where.name})"):
         points = list(pricing.grid(**given))
         prices = pricing.price(points, executor=where).checked()
-    frame = prices.frame()
+        frame = with_boundaries(prices.frame(), points)
     if costs:
         frame = with_cost(
             frame, dollars_per_chip_hour=dollars_per_chip_hour, dollars_per_kilowatt_hour=dollars_per_kilowatt_hour

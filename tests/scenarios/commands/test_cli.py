@@ -11,6 +11,7 @@ import pytest
 from command_line import run
 
 from results.schema import COLUMNS
+from results.words import BOUNDARY_COLUMNS
 from scenarios.commands.main import main
 
 COMPARE = ["compare", "llama-3.2-1b", "--chips", "h100", "sn40l", "--count", "1", "2", "--context", "512"]
@@ -21,7 +22,7 @@ def test_json_has_a_record_for_every_chip_count_and_strategy(capsys):
     records = json.loads(out)
     assert code == 0
     assert len(records) == 2 * 2 * 3
-    assert all(list(record) == list(COLUMNS) for record in records)
+    assert all(list(record) == [*COLUMNS, *BOUNDARY_COLUMNS] for record in records)
 
 
 def test_csv_and_json_say_the_same(capsys):
