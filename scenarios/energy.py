@@ -90,6 +90,11 @@ def added(*spent: Dynamic) -> Dynamic:
     return {part: np.asarray(sum(each[part] for each in spent if part in each)) for part in parts}
 
 
+def of_passes(spent: Dynamic, passes: int) -> Dynamic:
+    """What so many passes take: the sum of those side by side, or one that stands for all so many times."""
+    return {part: each.sum(axis=1) if each.ndim > 1 else passes * each for part, each in spent.items()}
+
+
 def scaled(spent: Dynamic, factor: float) -> Dynamic:
     """So many times as much."""
     return {part: factor * joules for part, joules in spent.items()}

@@ -40,7 +40,7 @@ def held_in_stages(assignment: Assignment) -> list[float]:
     decoder = (model.weight_bytes(quantization, shard.ranks) - around) / model.layers
     share = point.batch // assignment.layout.replicas(point.count)
     keys = share * model.kept_entries(point.context) * model.kv_entry_bytes(shard.kv_heads, quantization)
-    bits = around / (model.parameters - model.layers * model.decoder_parameters)  # bytes a parameter of a chip
+    bits = around / model.around_parameters  # bytes a parameter of a chip
     return [
         decoders * (decoder + keys / model.layers) + bits * (held - decoders * model.decoder_parameters)
         for decoders, held in zip(decoders_of(model.layers, stages), parameters_of(model, stages), strict=True)

@@ -14,7 +14,7 @@ import numpy as np
 from chips.clock.timeline import Event
 from cluster import Cluster, Communicator
 from scenarios.assignment import MOST_SIDE_BY_SIDE, Assignment
-from scenarios.energy import added, step_joules
+from scenarios.energy import added, of_passes, step_joules
 from scenarios.memory import assign_fitting
 from scenarios.outcome import Outcome
 from scenarios.passes import passes_of, with_contexts
@@ -94,10 +94,9 @@ def _run_group(assignment: Assignment, cluster: Cluster, free: frozenset[Label] 
             of_groups = np.atleast_1d(spent)[:: lanes.lanes].reshape(-1, groups).sum(axis=0)
             outcome.spent[label] = outcome.spent.get(label, 0) + (of_groups if groups > 1 else int(of_groups[0]))
         outcome.bound_seconds += float(np.sum(lower_bound(point.chip, assignment.shard.ranks, step)))
-        outcome.stream_bytes += float(np.sum(step.total(lambda operator: operator.stream_bytes)))
+        outcome.stream_bytes += float(np.sum(step.stream_bytes))
         taken = step_joules(cluster, point.strategy, point.framework, step)
-        in_all = {part: joules.sum(axis=1) if joules.ndim > 1 else passes * joules for part, joules in taken.items()}
-        outcome.joules = added(outcome.joules, in_all)
+        outcome.joules = added(outcome.joules, of_passes(taken, passes))
     return outcome
 
 

@@ -174,7 +174,7 @@ def _record_pass(recorded: _Recorded, step: Step, joules: Joules) -> None:
     finish = run_strategy(clock, group, point.strategy, step, point.launch, point.framework)
     recorded.passes.append(clock.program(finish))
     outcome.bound_seconds = outcome.bound_seconds + lower_bound(point.chip, assignment.shard.ranks, step)
-    outcome.stream_bytes = outcome.stream_bytes + step.total(lambda operator: operator.stream_bytes)
+    outcome.stream_bytes = outcome.stream_bytes + step.stream_bytes
     counted = counted_as(point.chip, point.strategy)
     if counted not in joules:
         joules[counted] = step_joules(group, point.strategy, point.framework, step)

@@ -18,7 +18,7 @@ import numpy as np
 from chips.clock.time import IntArray, Picoseconds
 from chips.clock.timeline import Event, Time, Timeline, seconds_to_ps
 from scenarios.assignment import Assignment, assign
-from scenarios.energy import Dynamic, added, scaled, step_joules
+from scenarios.energy import Dynamic, added, of_passes, scaled, step_joules
 from scenarios.outcome import Outcome
 from scenarios.passes import passes_of
 from scenarios.strategies import run_strategy
@@ -181,7 +181,7 @@ def _least(serving: Serving) -> tuple[float, float]:
     streamed = 0.0
     for step, _ in serving.passes:
         of_stages += [float(np.sum(lower_bound(chip, ranks, part))) for part in serving.parts(step)]
-        streamed += float(np.sum(step.total(lambda operator: operator.stream_bytes)))
+        streamed += float(np.sum(step.stream_bytes))
     # A sequence passes through all stages; a stage computes all micro-batches.
     seconds = max(float(of_stages.sum()), serving.micro_batches * float(of_stages.max()))
     return seconds, serving.micro_batches * streamed / serving.stages
@@ -193,8 +193,7 @@ def _joules(serving: Serving) -> Dynamic:
     taken: Dynamic = {}
     for step, tokens in serving.passes:
         joules = step_joules(cluster, point.strategy, point.framework, step)
-        summed = {part: each.sum(axis=1) if each.ndim > 1 else tokens * each for part, each in joules.items()}
-        taken = added(taken, summed)
+        taken = added(taken, of_passes(joules, tokens))
     sent = sum(tokens * size for tokens, size in serving.sent)
     between = {"allreduce": point.chip.events.joules(link_bytes=(serving.stages - 1) * sent)}
     return scaled(added(taken, between), serving.micro_batches / serving.stages)

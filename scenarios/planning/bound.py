@@ -14,11 +14,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from chips.spec import Dataflow, Gpu
-from scenarios.assignment import Assignment
 from scenarios.framework import Framework
 from scenarios.strategies.label import Label
+from scenarios.strategies.one_pass import pass_parts
 from scenarios.training.shared_parameters import MOST_REMEMBERED
-from scenarios.training.stages import TrainingStages, spent_alike
+from scenarios.training.stages import TrainingStages
 from scenarios.workload.operators import Step
 from scenarios.workload.pipeline_schedule import decoders_of
 
@@ -35,9 +35,8 @@ class Passes(NamedTuple):
         return max(0, self.whole - (self.layers - decoders) * self.one)
 
 
-def least_step_ps(assignment: Assignment) -> int:
+def least_step_ps(step: TrainingStages) -> int:
     """Picoseconds that a training step of alike chips takes at least."""
-    step = TrainingStages(assignment)
     layers, how = step.point.model.layers, (*step.how(step.point.chip), step.free)
     forward, backward = (_passes(layers, *how, work) for work in (step.work.forward, step.work.backward))
     stages, chunks = step.layout.pipeline, step.layout.interleaved
@@ -67,6 +66,6 @@ def _passes(
 ) -> Passes:
     def ps(decoders: int) -> int:
         part = step.part(decoders, layers, begins=False, ends=False)
-        return int(sum(spent_alike(chip, ranks, strategy, launch, framework, part, free).values()))
+        return int(sum(pass_parts(chip, ranks, strategy, launch, framework, part, free).values()))
 
     return Passes(layers, ps(layers), ps(1) - ps(0))

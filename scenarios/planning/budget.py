@@ -44,8 +44,7 @@ def model_of(parameters: float) -> Model:
             wide = like.model_copy(
                 update={"heads": heads, "hidden": hidden, "intermediate": hidden * like.intermediate // like.hidden}
             )
-            around = wide.parameters - wide.layers * wide.decoder_parameters
-            decoders = round((parameters - around) / wide.decoder_parameters / LAYERS) * LAYERS
+            decoders = round((parameters - wide.around_parameters) / wide.decoder_parameters / LAYERS) * LAYERS
             lowest, highest = (LAYERS * round(heads * ratio / LAYERS) for ratio in (SLIMMEST, WIDEST))
             yield wide.model_copy(update={"layers": min(max(decoders, lowest), highest)})
             if decoders < lowest:  # as will be all that are wider

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from chips.spec import load_chip
 from scenarios.cost import PriceList, cost_of, paid_prices
 from scenarios.errors import ScenarioError
-from scenarios.inputs import Option, listed, showing_inputs
+from scenarios.inputs import INPUTS, Option, listed, showing_inputs
 from scenarios.planning.candidate import Candidate
 from scenarios.planning.goals import GOALS
 from scenarios.planning.ranking import Limit, check_goal, ranked, with_shares, within
@@ -103,11 +103,9 @@ def plan(
     if storage is not None and isinstance(model, Model):
         raise ScenarioError("a plan kept in a folder takes its model by name or path, so that workers read it too.")
     check_count("--keep", keep)
-    for name in CHOSEN_HERE:
-        if name in options:
-            raise ScenarioError(
-                f"a plan takes no --{name.replace('_', '-')}: it is for it to choose, or of no use here."
-            )
+    for row in INPUTS:
+        if row.name in CHOSEN_HERE and row.name in options:
+            raise ScenarioError(f"a plan takes no {row.option}: it is for it to choose, or of no use here.")
     paid = None
     if goal == "cost":
         names = [load_chip(chip).name for chip in listed(chips)]
@@ -199,16 +197,16 @@ def _priced_there(chosen: Sequence[Candidate], storage: Storage, on_progress: Sh
     """The same as a sweep whose keys go side by side, into a folder that is read again."""
     from results.store import load
 
-    keys = {"chip": "chips"}
+    keys = {row.name: row.key for row in INPUTS}
     names = list(chosen[0].request)
     together = [name for name in names if len({each.request[name] for each in chosen}) > 1]
     values = {
-        keys.get(name, name): [each.request[name] for each in chosen] if name in together else chosen[0].request[name]
+        keys[name]: [each.request[name] for each in chosen] if name in together else chosen[0].request[name]
         for name in names
     }
     scenario = {"question": f"Which of {len(chosen):,} ways to run {chosen[0].point.model.name} are best?"} | values
     if together:
-        scenario |= {"together": [[keys.get(name, name) for name in together]]}
+        scenario |= {"together": [[keys[name] for name in together]]}
     sweep(
         scenario,
         storage.folder,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
-Candidate = TypeVar("Candidate")
 Score = tuple[float, ...]
 ShowProgress = Callable[[int, int, int], None]
 """Told how many candidates there are, how many are decided, and how many of these were priced."""

@@ -88,8 +88,9 @@ class TrainingSearch:
 
     def _bound(self, assignment: Assignment) -> Score:
         """A score that the layout cannot beat: its events take what they take, however long it lasts."""
-        seconds = least_step_ps(assignment) / PICOSECONDS_PER_SECOND
-        events = training_joules(TrainingStages(assignment)) if self.goal.energy else {}
+        step = TrainingStages(assignment)
+        seconds = least_step_ps(step) / PICOSECONDS_PER_SECOND
+        events = training_joules(step) if self.goal.energy else {}
         parts = dict.fromkeys(PARTS, 0.0) | {PARTS[0]: seconds * (1 - ROUNDED)}
         return self._score(assignment, parts, scaled(events, 1 - ROUNDED))
 

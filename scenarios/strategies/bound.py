@@ -25,7 +25,7 @@ def lower_bound(chip: ChipBase, ranks: int, step: Step) -> Quantity:
             case _:
                 return 0.0
 
-    memory = step.total(lambda operator: operator.stream_bytes) / chip.memory.bandwidth
+    memory = step.stream_bytes / chip.memory.bandwidth
     links = step.total(lambda operator: sent_bytes(chip, ranks, operator)) / group_link(chip.link, ranks).bandwidth
     return np.maximum(np.maximum(memory, step.total(matrix_seconds)), links)
 

@@ -19,17 +19,24 @@ from scenarios.workload.operators import Decoder, Segment, Step
 MOST_REMEMBERED = 2**14  # segments: layouts of one model on one chip share most of theirs
 
 
+@lru_cache(MOST_REMEMBERED)
 def pass_parts(
-    chip: Gpu | Dataflow, ranks: int, strategy: str, launch: str, framework: Framework, step: Step
-) -> dict[Hashable, int]:
-    """Picoseconds of the pass by label. Raises DoesNotFit as ``run_strategy`` does.
+    chip: Gpu | Dataflow,
+    ranks: int,
+    strategy: str,
+    launch: str,
+    framework: Framework,
+    step: Step,
+    free: frozenset[Label] = frozenset(),
+) -> Mapping[Hashable, int]:
+    """Picoseconds of the pass by label, of which those that are ``free`` cost nothing.
 
     Where kernels run one after the other, each segment adds what it takes alone, as often as it runs; elsewhere the
-    whole pass runs on its clock.
+    whole pass runs on its clock. Raises DoesNotFit as ``run_strategy`` does.
     """
     how = chip, ranks, strategy, launch, framework
-    if not (isinstance(chip, Gpu) and one_after_another(strategy, launch, framework)):
-        return run_pass(*how, step)
+    if free or not (isinstance(chip, Gpu) and one_after_another(strategy, launch, framework)):
+        return run_pass(*how, step, free)
     nothing = _alone(*how, Segment(()))
     found = dict(nothing)
     for segment in step.segments:

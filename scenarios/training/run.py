@@ -48,7 +48,7 @@ def run_training(assignment: Assignment) -> Outcome:
 def _least(chip: ChipBase, ranks: int, work: Step) -> tuple[float, float]:
     """Of a pass the seconds of its physical bound and the bytes that it must stream."""
     seconds = float(lower_bound(chip, ranks, work))
-    return seconds, float(work.total(lambda operator: operator.stream_bytes))
+    return seconds, float(work.stream_bytes)
 
 
 def trace_training(assignment: Assignment) -> list[Event]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from scenarios.framework import Framework, frameworks
 from scenarios.point import ALIKE, Point
 from scenarios.strategies import run_strategy, strategy_on
 from scenarios.strategies.label import HOST, LINK, Label
-from scenarios.strategies.one_pass import pass_parts, run_pass
+from scenarios.strategies.one_pass import pass_parts
 from scenarios.training.clock import ByPass, Run, Stage
 from scenarios.training.shared_parameters import MOST_REMEMBERED, SharedParameters, beside_collectives
 from scenarios.workload.adapters import adapter_parameters
@@ -74,17 +73,6 @@ def training_work(assignment: Assignment) -> TrainingStep:
         recipe_of(assignment),
         context_parallel=layout.context,
     )
-
-
-class _Parameters(NamedTuple):
-    """How many are trained: of each decoder, and of each run of decoders with what is around it."""
-
-    decoder: float
-    runs: list[float]
-
-    def held(self, stage: int, stages: int) -> float:
-        """Of all runs of a stage."""
-        return sum(self.runs[stage::stages])
 
 
 @dataclass(frozen=True)
@@ -162,22 +150,21 @@ class TrainingStages:
         """What each stage does."""
         stages, chunks = self.layout.pipeline, self.layout.interleaved
         runs = stages * chunks
-        decoders, parameters = decoders_of(self.point.model.layers, runs), self._trained(runs)
+        decoders, (of_decoder, of_runs) = decoders_of(self.point.model.layers, runs), self._trained(runs)
         made: dict[Hashable, Run] = {}
 
         def run(number: int) -> Run:
             stage, first, last = number % stages, number == 0, number == runs - 1
-            held = _Parameters(parameters.decoder, [parameters.runs[number]])
-            alike = (decoders[number], parameters.runs[number], first, last, stage if self.differ else 0)
+            alike = (decoders[number], of_runs[number], first, last, stage if self.differ else 0)
             if alike not in made:
-                made[alike] = self._run(stage, decoders[number], held, first=first, last=last)
+                made[alike] = self._run(stage, decoders[number], of_decoder, of_runs[number], first=first, last=last)
             return made[alike]
 
         optimizer = self.point.framework.optimizer
         return [
             Stage(
                 [run(number) for number in range(stage, runs, stages)],
-                self._spent(stage, optimizer_step(parameters.held(stage, stages) / self._dealt(stage), optimizer)),
+                self._spent(stage, optimizer_step(sum(of_runs[stage::stages]) / self._dealt(stage), optimizer)),
             )
             for stage in range(stages)
         ]
@@ -186,13 +173,13 @@ class TrainingStages:
         """Over how many chips the optimizer's work on one parameter of a stage is dealt."""
         return self.layout.tensor * self.shared(stage).dealt
 
-    def _trained(self, runs: int) -> _Parameters:
-        """Parameters that are trained, of all chips of a group."""
+    def _trained(self, runs: int) -> tuple[float, list[float]]:
+        """Parameters that a group trains: of each decoder, and of each run with what is around it."""
         model, method = self.point.model, self.point.method
         if not method.rank:
-            return _Parameters(model.decoder_parameters, [float(held) for held in parameters_of(model, runs)])
+            return model.decoder_parameters, [float(held) for held in parameters_of(model, runs)]
         decoder = adapter_parameters(model, self.assignment.shard, method) * self.layout.tensor
-        return _Parameters(decoder, [number * decoder for number in decoders_of(model.layers, runs)])
+        return decoder, [number * decoder for number in decoders_of(model.layers, runs)]
 
     @cached_property
     def norm_ps(self) -> int:
@@ -202,14 +189,17 @@ class TrainingStages:
             return 0  # one group: a kernel's time among its passes
         return self.shared(0).collective("all_reduce", chips, GRADIENT_BYTES, self._link(0))
 
-    def _run(self, stage: int, decoders: int, parameters: _Parameters, *, first: bool, last: bool) -> Run:
-        """One run of decoders: the passes of a micro-batch with what they send on, and the gradients."""
+    def _run(self, stage: int, decoders: int, decoder: float, held: float, *, first: bool, last: bool) -> Run:
+        """One run of decoders: the passes of a micro-batch with what they send on, and the gradients.
+
+        ``decoder``, ``held``: parameters that are trained, of each decoder and of the run.
+        """
         layers = self.point.model.layers
         ahead = self.work.forward.part(decoders, layers, begins=first, ends=last)
         back = self.work.backward.part(decoders, layers, begins=last, ends=first)
         forward, backward, send = self._spent(stage, ahead), self._spent(stage, back), self.send(stage)
-        apiece = parameters.decoder / self.layout.tensor
-        around = sum(parameters.runs) / self.layout.tensor - decoders * apiece
+        apiece = decoder / self.layout.tensor
+        around = held / self.layout.tensor - decoders * apiece
         return Run(
             forward=forward if last else _with(forward, send),
             backward=backward if first else _with(backward, send),
@@ -249,7 +239,7 @@ class TrainingStages:
         """Picoseconds of one pass by label: a number, or where chips differ of each replica, its slowest group's."""
         point, ranks, free = self.point, self.layout.tensor, self.free
         if not self.differ:
-            return spent_alike(*self.how(point.chip), step, free)
+            return dict(pass_parts(*self.how(point.chip), step, free))
         clusters, places = self.assignment.clusters_of_groups(self.chips[stage].reshape(-1, ranks))
         found: dict[Hashable, IntArray] = {}
         groups = sum(cluster.passes for cluster in clusters)
@@ -290,7 +280,7 @@ class TrainingStages:
     @property
     def trained_parameters(self) -> float:
         """Of a mean chip, those that have gradients."""
-        return sum(self._trained(1).runs) / (self.layout.tensor * self.layout.pipeline)
+        return sum(self._trained(1)[1]) / (self.layout.tensor * self.layout.pipeline)
 
     def _link(self, stage: int) -> Link:
         """The slowest links of a stage."""
@@ -298,24 +288,6 @@ class TrainingStages:
             return self.point.chip.link
         chips = self.chips[stage]
         return Cluster(self.point.chip, chips.size, self._slowdown(chips)).slowed(self.point.chip.link)
-
-
-@lru_cache(MOST_REMEMBERED)
-def spent_alike(
-    chip: Gpu | Dataflow,
-    ranks: int,
-    strategy: str,
-    launch: str,
-    framework: Framework,
-    step: Step,
-    free: frozenset[Label] = frozenset(),
-) -> Spent:
-    """Picoseconds of one pass by label on a tensor-parallel group of chips that are all as their datasheet says.
-
-    ``free``: labels that cost nothing in it.
-    """
-    how = chip, ranks, strategy, launch, framework, step
-    return dict(run_pass(*how, free) if free else pass_parts(*how))
 
 
 @lru_cache(MOST_REMEMBERED)
@@ -331,7 +303,7 @@ def _lost_beside(
 ) -> float:
     """What of its speed a pass loses on what a collective leaves of the chip."""
     left = beside_collectives(chip, between_domains)
-    spent = (spent_alike(each, ranks, strategy, launch, framework, step, free) for each in (chip, left))
+    spent = (pass_parts(each, ranks, strategy, launch, framework, step, free) for each in (chip, left))
     alone, beside = (sum(int(np.max(ps)) for ps in each.values()) for each in spent)
     return max(0.0, 1.0 - alone / beside)
 

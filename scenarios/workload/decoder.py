@@ -7,7 +7,6 @@ Megatron's partition: the first product of a pair by columns, the second by rows
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -83,7 +82,6 @@ def decoder(
     payload = 1.0 * rows * model.hidden * ACTIVATION_BYTES
     before, after = model.norms != "after", model.norms != "before"
     # One residual add beside each: with the normalisation after it, or where there is none, with the one before it.
-    output_norm = partial(norm, model=model, tokens=own_rows, add=not before)
     operators: list[Operator] = [norm("attention normalisation", model, own_rows, add=True)] if before else []
     operators += _gather("attention input", payload, shard.ranks, sequence)
     operators += _product(
@@ -105,7 +103,7 @@ def decoder(
         *_attention(model, shard, batch, tokens, context, quantization, window, fused=fused_attention),
         *_product("output projection", rows, model.hidden, query_width, quantization, after="attention", around=True),
         *_reduce("attention", payload, shard.ranks, sequence),
-        *([output_norm("attention output normalisation")] if after else []),
+        *([norm("attention output normalisation", model, own_rows, add=not before)] if after else []),
         *([norm("MLP normalisation", model, own_rows, add=True)] if before else []),
         *_gather("MLP input", payload, shard.ranks, sequence),
         *_product(
@@ -128,7 +126,7 @@ def decoder(
         ),
         *_product("down projection", rows, model.hidden, shard.intermediate, quantization, after="activation"),
         *_reduce("MLP", payload, shard.ranks, sequence),
-        *([output_norm("MLP output normalisation")] if after else []),
+        *([norm("MLP output normalisation", model, own_rows, add=not before)] if after else []),
     ]
     return tuple(operators)
 

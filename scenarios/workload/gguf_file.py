@@ -38,7 +38,7 @@ NUMBERS = {
     11: "<i8",
     12: "<f8",
 }
-TEXT, ARRAY, BOOL = 8, 9, 7
+TEXT, ARRAY = 8, 9
 PLAIN_TENSORS: dict[str, type[np.generic]] = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 
 Array = NDArray[np.generic]

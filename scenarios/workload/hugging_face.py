@@ -141,7 +141,7 @@ STRETCHES = ("linear", "dynamic", "yarn")
 """Scalings of positions whose factor says by how much more tokens a model takes in (vLLM reads them so)."""
 MOST_STRETCH = 1024.0
 # Words of a repository's name that say how a model was tuned, stored or published, not what its shape is.
-TUNING_WORDS = re.compile(r"meta|instruct|chat|hf|base|it|bf16|fp16|v\d+(\.\d+)*|\d{4}|dynamic|awq|gptq")
+TUNING_WORDS = re.compile(r"meta|instruct|chat|hf|base|it|bf16|fp16|v\d+(\.\d+)*|\d{4}|dynamic")
 # Words that also say in what its weights are stored.
 STORED_WORDS: dict[str, PrecisionWord] = {
     "fp8": "fp8",

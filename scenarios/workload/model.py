@@ -87,9 +87,14 @@ class Model(Frozen):
     @property
     def parameters(self) -> int:
         """All parameters, exactly; tied embeddings count once."""
+        return self.layers * self.decoder_parameters + self.around_parameters
+
+    @property
+    def around_parameters(self) -> int:
+        """Those before and after all decoders: embeddings, learned positions, the last gains, the head."""
         embeddings = (1 if self.tied_embeddings else 2) * self.vocabulary * self.hidden
         positions = 0 if self.rotary else self.max_context * self.hidden
-        return self.layers * self.decoder_parameters + embeddings + positions + self._norm_parameters
+        return embeddings + positions + self._norm_parameters
 
     @property
     def _norm_parameters(self) -> int:
@@ -107,8 +112,7 @@ class Model(Frozen):
         mlp = (3 if self.gated_mlp else 2) * self.hidden * self.intermediate
         bits = attention * quantization.attention_bits + mlp * quantization.weight_bits
         bits += 16 * (self.decoder_parameters - self.active_parameters)
-        around = self.parameters - self.layers * self.decoder_parameters
-        return (self.layers * bits + around * quantization.around_bits) / 8 / ranks
+        return (self.layers * bits + self.around_parameters * quantization.around_bits) / 8 / ranks
 
     def kv_entry_bytes(self, kv_heads: int, quantization: Quantization = PLAIN) -> float:
         """Bytes that a token adds in one layer to a KV cache of so many heads: a key and a value for each."""

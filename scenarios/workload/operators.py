@@ -295,6 +295,11 @@ class Step:
         some = (replace(each, layers=-(-layers * each.layers // of)) for each in self.decoders)
         return Step((before if begins else Segment(()), *some, after if ends else Segment(())))
 
+    @property
+    def stream_bytes(self) -> Quantity:
+        """Bytes that all operators stream from off-chip memory: weights and KV cache."""
+        return self.total(lambda operator: operator.stream_bytes)
+
     def total(self, quantity: Callable[[Operator], Quantity]) -> Quantity:
         """Sum of ``quantity`` over all operators of the pass; an array where it is of several passes."""
         around = (segment for segment in self.segments if not isinstance(segment, Decoder))

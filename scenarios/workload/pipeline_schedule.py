@@ -118,7 +118,7 @@ def parameters_of(model: Model, runs: int) -> tuple[int, ...]:
     Where a tied embedding is on two stages, each has a copy.
     """
     held = [decoders * model.decoder_parameters for decoders in decoders_of(model.layers, runs)]
-    around = model.parameters - model.layers * model.decoder_parameters
+    around = model.around_parameters
     vocabulary = model.vocabulary * model.hidden
     if model.tied_embeddings and runs > 1:
         around += vocabulary

@@ -129,7 +129,7 @@ def training_step(
     decoder = _in_rings(decoder, context_parallel)
     dropout = not recipe.fused_attention
     kept = kept_activation_bytes(model, shard, batch, own, recipe.recompute, sequence=recipe.sequence, dropout=dropout)
-    around = (model.parameters - model.layers * model.decoder_parameters) / shard.ranks
+    around = model.around_parameters / shard.ranks
     apiece = model.decoder_parameters / shard.ranks
     there = _forward(decoder, recipe)
     again = computed_again(there, recipe.recompute)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from chips.clock.time import PICOSECONDS_PER_SECOND
 from chips.spec import CatalogError, Gpu
 from scenarios.assignment import Assignment, assign
 from scenarios.errors import DoesNotFit, ScenarioError, Unpredictable
@@ -17,7 +18,7 @@ from scenarios.framework import Framework, framework_named
 from scenarios.memory import sequences_that_fit
 from scenarios.point import Point, make_point
 from scenarios.pricing import Prices, price
-from scenarios.strategies.step_time import step_seconds
+from scenarios.strategies.one_pass import pass_parts
 from scenarios.training.run import run_training
 from scenarios.training.stages import training_work
 from scenarios.workload.model import load_model
@@ -148,7 +149,8 @@ def _layer_seconds(assignment: Assignment, step: Step) -> float:
 def _pass_seconds(assignment: Assignment, step: Step) -> float:
     point = assignment.point
     assert isinstance(point.chip, Gpu)
-    return step_seconds(point.chip, assignment.shard.ranks, step, point.framework, point.launch)
+    parts = pass_parts(point.chip, assignment.shard.ranks, "per_operator", point.launch, point.framework, step)
+    return sum(parts.values()) / PICOSECONDS_PER_SECOND
 
 
 def _word(row: Row, column: str) -> str:

@@ -185,13 +185,10 @@ class _Builder:
     def _attention_backward(self, operator: Attention) -> None:
         """Scores and softmax again, the gradients of both, and those of queries, keys and values (Dao 2023)."""
         unit, name = self.unit, operator.name
-        queries = largest(operator.tokens)
-        tokens = min(queries, self.rows)
-        batch, context = largest(operator.batch), largest(operator.context)
-        sequences = max(1, round(batch * queries * self.part / tokens))
-        copies, rows = sequences * operator.kv_heads, tokens * operator.heads // operator.kv_heads
+        tokens, copies, rows = self._heads(operator)
+        context = largest(operator.context)
         pairs = largest(operator.exponentials) / BACKWARD_PRODUCTS
-        keys = pairs / (batch * operator.heads * queries)
+        keys = pairs / (largest(operator.batch) * operator.heads * largest(operator.tokens))
         width, depth = operator.head_dim * ACTIVATION_BYTES, operator.head_dim
         earlier = self.part < 1 and self.stationary
         read, elements = copies * keys * width, copies * rows * keys
@@ -231,12 +228,8 @@ class _Builder:
     def _attention(self, operator: Attention) -> None:
         """Scores, softmax and values: blocks of keys pass between them, so that scores never lie on chip whole."""
         unit = self.unit
-        # Of one sequence up to its tile of tokens; what is left of a tile are more sequences.
-        queries = largest(operator.tokens)
-        tokens = min(queries, self.rows)
-        batch, context = largest(operator.batch), largest(operator.context)
-        sequences = max(1, round(batch * queries * self.part / tokens))
-        copies, rows = sequences * operator.kv_heads, tokens * operator.heads // operator.kv_heads
+        tokens, copies, rows = self._heads(operator)
+        batch, context, queries = (largest(each) for each in (operator.batch, operator.context, operator.tokens))
         keys = largest(operator.flops) / (4.0 * batch * operator.heads * operator.head_dim * queries)
         width = operator.head_dim * ACTIVATION_BYTES
         times = unit.turns(rows)
@@ -268,6 +261,16 @@ class _Builder:
             )
         )
         self._write(operator.name, copies * rows * width)
+
+    def _heads(self, operator: Attention) -> tuple[float, int, float]:
+        """Tokens of a sequence in one pass, key-value heads of all its sequences, and rows of queries that share one.
+
+        Of one sequence up to its tile of tokens; what is left of a tile are more sequences.
+        """
+        queries = largest(operator.tokens)
+        tokens = min(queries, self.rows)
+        sequences = max(1, round(largest(operator.batch) * queries * self.part / tokens))
+        return tokens, sequences * operator.kv_heads, tokens * operator.heads // operator.kv_heads
 
     def _collective(self, operator: Collective) -> None:
         latency, seconds = (largest(each) for each in self.exchange(operator))

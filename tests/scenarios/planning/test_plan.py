@@ -20,6 +20,7 @@ from scenarios.planning.search import best_of, shortlist
 from scenarios.point import make_point
 from scenarios.pricing import price
 from scenarios.running import run
+from scenarios.training.stages import TrainingStages
 
 SMALL = {"context": 2048, "framework": "training"}
 
@@ -66,7 +67,7 @@ def test_the_best_layouts_are_those_of_all_that_are_priced(model, count, batch, 
 def test_no_layout_beats_its_bound(model, chip, count, batch, options):
     points = every_layout(model, chip, count, batch, context=2048, **options)
     chosen = points[:: max(1, len(points) // 12)]
-    held = [least_step_ps(assign(point)) / run(assign(point)).ps for point in chosen]
+    held = [least_step_ps(TrainingStages(assign(point))) / run(assign(point)).ps for point in chosen]
     assert max(held) <= 1.0
     assert np.median(held) > 0.4
 

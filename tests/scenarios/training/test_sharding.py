@@ -41,7 +41,7 @@ def test_what_the_network_moves_is_each_decoder_twice_and_its_gradients():
     """By hand: 16-bit weights forward and, but for the last decoder and what is around, again; fp32 gradients once."""
     assignment = assign(trained())
     model, chip = assignment.point.model, load_gpu("h100")
-    decoder, around = model.decoder_parameters, model.parameters - model.layers * model.decoder_parameters
+    decoder, around = model.decoder_parameters, model.around_parameters
 
     def seconds(operation, payload):
         return float(price_collective(chip, operation, 8, payload, library="nccl").seconds)
