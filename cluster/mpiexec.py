@@ -29,7 +29,7 @@ from cluster.remains import end_all, note_memory, noted_end, run_folder
 from cluster.world import late
 
 Result = TypeVar("Result")
-START_SECONDS_A_RANK = 1.0  # what a process may take to come up where many share few cores, beside the time-out
+START_SECONDS, START_SECONDS_A_RANK = 15.0, 1.0
 LEAVE_SECONDS = 5.0  # for ranks that have told all to leave MPI
 
 
@@ -48,6 +48,11 @@ def rank_environment() -> dict[str, str]:
     return {"PYTHONPATH": search, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
+def start_seconds(count: int) -> float:
+    """What ``count`` ranks may take to come up, each a process, where they share few cores with others."""
+    return START_SECONDS + count * START_SECONDS_A_RANK
+
+
 def run_mpi(
     program: Callable[..., Result],
     arguments: Sequence[object],
@@ -56,7 +61,7 @@ def run_mpi(
     timeout_seconds: float,
 ) -> list[Result]:
     """``cluster.ranks.run_ranks`` with a process a rank."""
-    patience = timeout_seconds + count * START_SECONDS_A_RANK
+    patience = timeout_seconds + start_seconds(count)
     task = {
         "program": _pickled(program, arguments),
         "count": count,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cluster.communicator import Communicator
 from cluster.errors import ClusterError
 from cluster.launchers import check_world, rank_here, ranks_told
-from cluster.mpiexec import START_SECONDS_A_RANK
+from cluster.mpiexec import start_seconds
 from cluster.remains import forget_shared_memory
 from cluster.world import ending_after, late, start_mpi, watched
 from collectives.algorithms import ALGORITHMS
@@ -82,7 +82,7 @@ def join(timeout_seconds: float) -> int:
     started this process, or finds another number of ranks than that says.
     """
     told = ranks_told()
-    patience = timeout_seconds + START_SECONDS_A_RANK * (told or MOST_RANKS)
+    patience = timeout_seconds + start_seconds(told or MOST_RANKS)
     with watched(patience, late(told, patience)) if rank_here() == 0 else nullcontext():
         world = start_mpi()
     ranks: int = world.Get_size()

@@ -42,7 +42,7 @@ def run(arguments, variables=None, before=()):
         env=environment_for_another_launcher() | (variables or {}),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 

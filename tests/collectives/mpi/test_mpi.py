@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 
 def mpiexec(ranks: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*mpiexec_command(ranks), *arguments], capture_output=True, text=True, timeout=120, check=False
+        [*mpiexec_command(ranks), *arguments], capture_output=True, text=True, timeout=600, check=False
     )
 
 

@@ -39,7 +39,7 @@ batch = [1, 3, 8, 64]
 context = { from = 128, to = 8192, step = 128 }
 """
 POINTS = 2 * 3 * 4 * 64 * 3
-DEADLINE = 60.0  # of waits below, so that a broken sweep fails instead of hanging
+DEADLINE = 300.0  # of waits below, so that a broken sweep fails instead of hanging
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -59,9 +59,20 @@ def started(folder: Path, *more: str) -> subprocess.Popen[bytes]:
     scenario.write_text(TOML)
     program = "from scenarios.commands.main import main; main()"
     command = [sys.executable, "-c", program, "sweep", str(scenario), "-o", str(folder), *more]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=listen_to_interrupts,
+    )
     wait_for(lambda: len(list(folder.glob("part-*.parquet"))) >= 2 or process.poll() is not None)
     return process
+
+
+def listen_to_interrupts() -> None:
+    """Where the tests run in the background, their shell may have told them to ignore Ctrl-C, and so their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(happened: object) -> None:
