@@ -8,7 +8,7 @@ max_plus.py         the recurrence of a pipeline as max-plus matrices, and its c
 spatial_control.py  the tokens with which stages laid out in space start each other
 """
 
-from chips.pipeline.balance import balance, row_par_for, totals_by_depth, with_jitter
+from chips.pipeline.balance import balance, in_turn, row_par_for, single_buffered, totals_by_depth, with_jitter
 from chips.pipeline.metapipeline import Buffer, Metapipeline, Stage, chain
 
 __all__ = [
@@ -17,7 +17,9 @@ __all__ = [
     "Stage",
     "balance",
     "chain",
+    "in_turn",
     "row_par_for",
+    "single_buffered",
     "totals_by_depth",
     "with_jitter",
 ]

@@ -5,12 +5,12 @@ Belongs here: questions about a ``chips.pipeline.metapipeline.Metapipeline``, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from chips.pipeline.metapipeline import Metapipeline
+from chips.pipeline.metapipeline import Metapipeline, Stage
 
 
 def row_par_for(pipeline: Metapipeline, interval_ps: int) -> dict[str, int]:
@@ -59,6 +59,27 @@ def with_jitter(pipeline: Metapipeline, spread: float, seed: int) -> Metapipelin
         work = np.rint(stage.duration_ps * factors).astype(np.int64)
         stages.append(replace(stage, work=work, row_par=1))
     return replace(pipeline, stages=tuple(stages))
+
+
+def in_turn(pipeline: Metapipeline) -> Metapipeline:
+    """The same without any pipelining, at no level: one stage at a time, one iteration at a time."""
+    stages = tuple(_within(stage, in_turn) for stage in pipeline.stages)
+    return replace(pipeline, stages=stages, buffers=pipeline.links, control="sequential")
+
+
+def single_buffered(pipeline: Metapipeline) -> Metapipeline:
+    """The same with room for one value in every buffer, at all levels, so that neighbours take turns at it.
+
+    Values carried from iteration to iteration keep theirs.
+    """
+    stages = tuple(_within(stage, single_buffered) for stage in pipeline.stages)
+    links = tuple(link if link.carried else replace(link, depth=1) for link in pipeline.links)
+    return replace(pipeline, stages=stages, buffers=links)
+
+
+def _within(stage: Stage, change: Callable[[Metapipeline], Metapipeline]) -> Stage:
+    work = change(stage.work) if isinstance(stage.work, Metapipeline) else stage.work
+    return replace(stage, work=work, lag=0)
 
 
 def totals_by_depth(pipeline: Metapipeline, extra: Sequence[int]) -> dict[int, int]:

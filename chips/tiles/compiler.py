@@ -23,9 +23,10 @@ class Compiled:
     """One program on one chip.
 
     ``pipeline``: what the picture shows, the loop in which the program spends most of its time. ``seconds``: all of
-    it, launch apart; ``limiter``: what it waits for. ``engines``: share of that time in which each engine works.
-    ``units``: compute units of each stage, where each has its own. ``buffer_bytes``: on-chip memory taken; ``flop``: in
-    matrix products; ``memory_bytes``: to and from the chip's memory. ``stages``: a record of each.
+    it, launch apart; ``limiter``: what it waits for. ``in_turn_seconds``: the same with one stage at a time;
+    ``single_buffered_seconds``: with room for one tile in every buffer. ``engines``: share of that time in which each
+    engine works. ``units``: compute units of each stage, where each has its own. ``buffer_bytes``: on-chip memory
+    taken; ``flop``: in matrix products; ``memory_bytes``: to and from the chip's memory. ``stages``: a record of each.
     """
 
     program: str
@@ -39,6 +40,8 @@ class Compiled:
     memory_bytes: int
     stages: list[dict[str, object]]
     limiter: str
+    in_turn_seconds: float
+    single_buffered_seconds: float
 
     @property
     def flops(self) -> float:
@@ -52,6 +55,8 @@ class Compiled:
             "chip": self.chip,
             "seconds": self.seconds,
             "initiation_interval_seconds": float(self.pipeline.initiation_interval_ps) * 1e-12,
+            "speedup_over_sequential": self.in_turn_seconds / self.seconds,
+            "speedup_over_single_buffers": self.single_buffered_seconds / self.seconds,
             "limiting_stage": self.pipeline.limiter,
             "limited_by": self.limiter,
             "buffer_bytes": self.buffer_bytes,

@@ -16,6 +16,7 @@ import numpy as np
 from chips.clock.timeline import seconds_to_ps
 from chips.kernels.attention.price import POWER_WINDOW as ATTENTION_WINDOW
 from chips.kernels.matmul.kernels import POWER_WINDOW, unhidden
+from chips.pipeline.balance import in_turn, single_buffered
 from chips.pipeline.metapipeline import Buffer, Metapipeline, Stage
 from chips.spec import Gpu
 from chips.tiles.compiler import Compiled, check_tiles, executions, moved_bytes, tile_bytes, total
@@ -50,14 +51,23 @@ def compile_gpu(found: Trace, chip: Gpu, asynchronous: bool) -> Compiled:
     hbm = unique / chip.streaming_bandwidth + stores / (chip.memory.bandwidth * coefficients.write_efficiency)
     l2 = loads / (coefficients.l2_bytes_per_clock * clock)
     on_units = sum(pipeline.total_ps for pipeline, _, _ in built) / 1e12
-    longest = max(on_units, l2, hbm)
     start = coefficients.startup_seconds + coefficients.memory_latency_cycles / clock
     ends = sum(waves for _, waves, _ in built) * chip.generation.attention.tile_latency if mixed else 0.0
-    seconds = start + ends + longest + float(unhidden(chip, np.array(on_units + l2 + hbm - longest)))
     flop = total(found, lambda operation: operation.flop)
     joules = chip.events.joules(flops=flop, memory_bytes=memory).sum(axis=0)
     window = ATTENTION_WINDOW if mixed else POWER_WINDOW
-    seconds += float(chip.events.slower_clock(np.array(on_units), joules, np.array(seconds), window))
+
+    def whole(on_units: float) -> float:
+        """Seconds in all, of so many on the streaming multiprocessors."""
+        longest = max(on_units, l2, hbm)
+        took = start + ends + longest + float(unhidden(chip, np.array(on_units + l2 + hbm - longest)))
+        return took + float(chip.events.slower_clock(np.array(on_units), joules, np.array(took), window))
+
+    seconds = whole(on_units)
+    alone, single = (
+        whole(sum(change(pipeline).total_ps for pipeline, _, _ in built) / 1e12)
+        for change in (in_turn, single_buffered)
+    )
 
     cycles = cycles_of(
         found.operations,
@@ -79,8 +89,10 @@ def compile_gpu(found: Trace, chip: Gpu, asynchronous: bool) -> Compiled:
     inner = [stage.work for stage in shown.stages if isinstance(stage.work, Metapipeline)]
     picture = max(inner, key=lambda pipeline: pipeline.total_ps) if inner else shown
     rows = [_row(stage, picture) for stage in picture.stages]
-    limiter = {on_units: picture.limiter, l2: "L2", hbm: "HBM"}[longest]
-    return Compiled(found.name, chip.name, picture, seconds, engines, {}, taken, flop, memory, rows, limiter)
+    limiter = {on_units: picture.limiter, l2: "L2", hbm: "HBM"}[max(on_units, l2, hbm)]
+    return Compiled(
+        found.name, chip.name, picture, seconds, engines, {}, taken, flop, memory, rows, limiter, alone, single
+    )
 
 
 def _shared_by(operation: Operation, chip: Gpu) -> int:

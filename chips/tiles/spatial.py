@@ -8,6 +8,7 @@ from dataclasses import replace
 from math import ceil
 
 from chips.clock.timeline import seconds_to_ps
+from chips.pipeline.balance import in_turn, single_buffered
 from chips.pipeline.metapipeline import Metapipeline, Stage
 from chips.spec import Dataflow
 from chips.tiles.compiler import ELEMENT_BYTES, Compiled, check_tiles, executions, moved_bytes, tile_bytes, total
@@ -37,7 +38,11 @@ def compile_spatial(found: Trace, chip: Dataflow) -> Compiled:
     memory_seconds = memory / chip.streaming_bandwidth
     levels = max(pipelines[id(found.root)].levels.values()) + max(len(body.steps) for body in parts.values())
     fill = chip.timing.memory_latency + levels * chip.timing.stage_latency
-    seconds = max(pipelines[id(found.root)].total_ps / 1e12, memory_seconds) + fill
+    whole = pipelines[id(found.root)]
+    seconds, alone, single = (
+        max(pipeline.total_ps / 1e12, memory_seconds) + fill
+        for pipeline in (whole, in_turn(whole), single_buffered(whole))
+    )
     flop = total(found, lambda operation: operation.flop)
     innermost = [body for body in parts.values() if not any(step.inner for step in body.steps)]
     busiest = max(
@@ -59,9 +64,11 @@ def compile_spatial(found: Trace, chip: Dataflow) -> Compiled:
         "PCUs (allocated)": computing / chip.compute.units,
         "PMUs (allocated)": min(1.0, ceil(buffered / chip.on_chip.unit_bytes) / chip.on_chip.memory_units),
     }  # fmt: skip
-    limiter = "HBM" if memory_seconds > pipelines[id(found.root)].total_ps / 1e12 else shown.limiter
+    limiter = "HBM" if memory_seconds > whole.total_ps / 1e12 else shown.limiter
     named = _named(parts, units)
-    return Compiled(found.name, chip.name, shown, seconds, engines, named, buffered, flop, memory, rows, limiter)
+    return Compiled(
+        found.name, chip.name, shown, seconds, engines, named, buffered, flop, memory, rows, limiter, alone, single
+    )
 
 
 def _work(operation: Operation, chip: Dataflow) -> float:

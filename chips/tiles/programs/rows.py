@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from chips.tiles.language import Tensor, Tile, cdiv, exp, load_tile, map, metapipe, reduce, same_sides, store_tile
+from chips.tiles.language import (
+    Tensor,
+    Tile,
+    buffer,
+    cdiv,
+    exp,
+    load_tile,
+    map,
+    metapipe,
+    reduce,
+    same_sides,
+    store_tile,
+)
 
 
 def softmax(x: Tensor, o: Tensor, rows: int = 64) -> None:
-    """o = exp(x - m) / r, with m the largest of a row and r the sum of its exponentials."""
+    """o = exp(x - m) / r, with m the largest of a row and r the sum of its exponentials, each a stage of its own."""
     for i in metapipe(cdiv(same_sides((x, 0), (o, 0)), rows), grid=True):
         tile = load_tile(x, (rows, x.shape[1]), at=(i, 0))
-        m = reduce(np.maximum, tile)
-        e = exp(tile - m)
-        r = reduce(np.add, e)
+        m = buffer(reduce(np.maximum, tile))
+        e = buffer(exp(tile - m))
+        r = buffer(reduce(np.add, e))
         store_tile(o, e / r, at=(i, 0))
 
 

@@ -295,3 +295,29 @@ def test_tiles_that_fit_one_by_one_but_not_together_name_the_line() -> None:
 
     with pytest.raises(TileError, match=r"py:\d+: the tiles loaded together take 262,144 bytes; 232,448"):
         compile_program(pair, load_gpu("h100"), a=(256, 1024), b=(1024, 256), c=(256, 256))
+
+
+@pytest.mark.parametrize("chip", ["sn40l", "h100"])
+@pytest.mark.parametrize(
+    "program", ["matmul-over-k", "softmax", "flash-attention", "linked-list", "difference-products"]
+)
+def test_pipelining_and_double_buffers_only_ever_help(chip: str, program: str) -> None:
+    found = compile_named(program, chip)
+    assert found.seconds * (1 - 1e-9) <= found.single_buffered_seconds <= found.in_turn_seconds * (1 + 1e-9)
+
+
+def test_softmax_in_turn_takes_the_sum_of_its_stages() -> None:
+    """x, m, e, r and o: a load, four stages on units of their own, and a store, one after the other."""
+    found = compile_named("softmax", "sn40l")
+    assert [stage.name for stage in found.pipeline.stages] == [
+        "load x",
+        "vector (maximum)",
+        "vector (subtract, exp)",
+        "vector (add)",
+        "vector (divide)",
+        "store o",
+    ]
+    fill = found.seconds - found.pipeline.total_ps / 1e12
+    each = sum(int(stage.duration_ps) for stage in found.pipeline.stages)
+    assert found.in_turn_seconds == pytest.approx(found.pipeline.iterations * each / 1e12 + fill)
+    assert len(found.units) == 4
