@@ -16,6 +16,14 @@ class Launched(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, spread(args, self.params))
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from typer import rich_utils
+
+        from scenarios.commands.folded_help import FoldedColumns, FoldedTable
+
+        vars(rich_utils).update(Table=FoldedTable, Columns=FoldedColumns)
+        super().format_help(ctx, formatter)
+
     def invoke(self, ctx: Any) -> Any:
         from cluster.launchers import rank_here, slurm_task
 

@@ -15,6 +15,7 @@ import pytest
 from command_line import loopline
 
 from results.printed_table import Column, print_table
+from scenarios.commands import registry
 
 COMMANDS = (
     ("compare", "llama-3.2-1b", "--chips", "h100", "sn40l", "--energy"),
@@ -92,7 +93,7 @@ def test_no_terminal_cuts_a_number_or_a_name(words, monkeypatch, capsys):
 def test_the_names_of_rows_and_what_a_row_answers_are_there_at_every_width(monkeypatch):
     for width in (80, 100, 120, 200):
         text = shown(monkeypatch, width, "compare", "llama-3.1-8b", "--chips", "h100-96gb", "rtx-pro-6000")
-        for word in ("h100-96gb x1", "rtx-pro-6000 x1", "per_operator", "fused_decoder", "kernel_loop", "limited by"):
+        for word in ("h100-96gb x1", "rtx-pro-6000 x1", "per_operator", "fused_decoder", "kernel_loop", "limited"):
             assert word in text
         assert "no room" not in text or width < 200
 
@@ -133,3 +134,13 @@ def test_columns_that_say_nothing_go_first_then_those_of_the_highest_rank(column
     assert "no room for all nil, why: " in printed(50)
     assert "no room for all nil, gone, why: " in printed(33)
     assert "a name of several words" in printed(20)
+
+
+@pytest.mark.parametrize("command", sorted(registry.COMMANDS))
+def test_help_has_an_example_and_cuts_no_word(command, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert loopline(command, "--help") == 0
+    text = capsys.readouterr().out
+    assert "…" not in text
+    assert all(len(line) <= 80 for line in text.split("\n"))
+    assert text.count(f"loopline {command}") > 1  # in its usage, and in an example
