@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from math import floor
 
 from chips.spec import CatalogError
 from scenarios.assignment import Assignment, assign
-from scenarios.errors import DoesNotFit
+from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.point import Point
 from scenarios.workload.adapters import adapter_parameters
 from scenarios.workload.model import shard, tensor_parallel_counts
+from scenarios.workload.parallel import Parallel, Recompute
 from scenarios.workload.pipeline_schedule import decoders_of, most_kept, parameters_of
 from scenarios.workload.quantization import SAME_WEIGHTS
 from scenarios.workload.recomputation import kept_activation_bytes
 from scenarios.workload.sharding import gathered_bytes, shares, state_bytes
 
+MOST_DOUBLINGS = 6
+"""Of the chips asked for, among which it is looked for what would hold a training step."""
+FULL: Recompute = "full"
 KV_MEMORY_SHARE = 0.9  # of the memory that weights leave free, the part that serving frameworks give the KV cache
 
 
@@ -107,6 +112,28 @@ def assign_fitting(point: Point) -> Assignment:
     return assignment
 
 
+def with_fitting_micro_batch(point: Point) -> Point:
+    """The point; a training step for which nobody chose a micro-batch, and whose replicas cannot hold their whole share
+    at once, with the largest part of it that fits, or with 1 where none does.
+    """
+    split = point.parallel
+    if point.phase != "train" or split.micro_batch or split.pipeline > 1 or point.variation.failed:
+        return point
+    try:
+        whole = assign(point)
+    except ScenarioError:
+        return point  # which is refused where it is priced
+    share = point.batch // whole.layout.replicas(point.count)
+    if _fits(whole):
+        return point
+    smaller = (
+        replace(point, parallel=replace(split, micro_batch=size))
+        for size in range(share - 1, 0, -1)
+        if share % size == 0
+    )
+    return next((each for each in smaller if each.parallel.micro_batch == 1 or _fits(assign(each))), point)
+
+
 def check_precision(point: Point) -> None:
     """Raise DoesNotFit where the chip does not compute what the point asks for, with what would be right."""
     chip, quantization = point.chip, point.quantization
@@ -132,7 +159,7 @@ def check_memory(assignment: Assignment) -> None:
     """Raise DoesNotFit, with what is needed, what is there and how many chips would hold it."""
     point = assignment.point
     needed, capacity = needed_bytes(assignment), point.chip.memory.capacity_bytes
-    if needed <= capacity:
+    if _fits(assignment):
         return
     count = assignment.shard.ranks if assignment.one_group else point.count
     raise DoesNotFit(
@@ -151,7 +178,46 @@ def _what_would(assignment: Assignment, capacity_bytes: float) -> str:
         if count > assignment.shard.ranks and needed_bytes(wider) <= capacity_bytes:
             return f"{count:,} chips would hold it"
     if point.phase == "train":
-        return "smaller micro-batches, more stages or tensor-parallel chips, or recomputation need less (--parallel)"
+        return _what_would_train(assignment)
     if not whole:
         return "more stages or tensor-parallel chips, or fewer sequences, need less (--parallel)"
     return f"not even {counts[-1]:,} chips would hold it, the most over which it splits"
+
+
+def _what_would_train(assignment: Assignment) -> str:
+    """The layout that differs least, of those that hold a training step on these chips, or else on more of them."""
+    point = assignment.point
+    for times in (2**power for power in range(MOST_DOUBLINGS + 1)):
+        asked = replace(point, count=point.count * times)
+        for layout in _nearest_layouts(assignment.layout, asked):
+            try:
+                other = assign(replace(asked, parallel=layout))
+            except (DoesNotFit, ScenarioError):  # it does not divide so
+                continue
+            if _fits(other):
+                chips = f"--count {asked.count} " if times > 1 else ""
+                return f"{chips}--parallel {layout} would hold it"
+    return f"no stages, tensor-parallel chips and recomputation hold it on {2**MOST_DOUBLINGS} times as many chips"
+
+
+def _nearest_layouts(layout: Parallel, point: Point) -> list[Parallel]:
+    """Layouts that need less than ``layout``, those with the fewest changes first, then those with the fewest chips."""
+    most = point.model.layers
+    tensors = [
+        ranks for ranks in tensor_parallel_counts(point.model) if layout.tensor <= ranks <= point.chip.link.domain
+    ]
+    stages = [layout.pipeline * 2**power for power in range(most.bit_length()) if layout.pipeline * 2**power <= most]
+    found = [
+        replace(layout, tensor=tensor, pipeline=pipeline, micro_batch=1, interleaved=1, recompute=recompute)
+        for tensor, pipeline, recompute in product(tensors or [layout.tensor], stages, (layout.recompute, FULL))
+    ]
+
+    def changes(other: Parallel) -> tuple[int, int]:
+        differing = sum(getattr(other, name) != getattr(layout, name) for name in ("tensor", "pipeline", "recompute"))
+        return differing, other.tensor * other.pipeline
+
+    return sorted(found, key=changes)
+
+
+def _fits(assignment: Assignment) -> bool:
+    return needed_bytes(assignment) <= assignment.point.chip.memory.capacity_bytes

@@ -18,7 +18,7 @@ from scenarios.assignment import Assignment, assign
 from scenarios.errors import DoesNotFit, ScenarioError
 from scenarios.framework import check_framework
 from scenarios.inputs import INPUTS, Option, listed, showing_inputs
-from scenarios.memory import assign_fitting
+from scenarios.memory import assign_fitting, with_fitting_micro_batch
 from scenarios.outcome import Columns, Outcome, Record, asked, figures
 from scenarios.passes import decoders_of_point
 from scenarios.point import Point, make_point
@@ -110,12 +110,15 @@ class Prices:
 def price(points: Sequence[Point], *, executor: Executor = LOCAL, communicator: Communicator | None = None) -> Prices:
     """Price points: what each takes, on what, and why another does not fit. The same, to the picosecond, anywhere.
 
+    Training steps whose replicas cannot compute their share at once do so in the largest micro-batches that fit.
+
     ``executor``: where their chips run. ``communicator``: of a rank that runs its own chip of each point and meets the
     others in messages. Raises ClusterError where a rank cannot be started or is lost, ScenarioError where ``points``
     are none for its ranks.
     """
     if executor.name != "local":
         return _on_ranks(points, executor)
+    points = [with_fitting_micro_batch(point) for point in points]
     if communicator is None and len(points) > FEW:
         return Prices(points, *run_together(points))
     together: list[Together] = []

@@ -36,9 +36,9 @@ def training(
 
     loopline training llama-2-7b --chip sn40l --count 4 --parallel pipeline=4
 
-    loopline training llama-3.1-8b --count 8 --batch 16 --framework torchtitan
+    loopline training llama-3.2-1b --chip h100 --batch 4 --framework torchtitan
 
-    loopline training llama-2-7b --batch 8 --method lora,rank=16
+    loopline training llama-2-7b --chip h100 --batch 8 --method lora,rank=16
     """
     from scenarios.anatomy.training_step import training_step
     from scenarios.point import make_point

@@ -123,7 +123,7 @@ def compare(
         )
     if frame["fits"].any() and (limits or goal):
         frame = within(frame, limits)
-        frame = frame if goal is None else with_shares(ranked(frame, goal).head(best or len(frame)), points)
+        frame = frame if goal is None else with_shares(ranked(frame, goal).head(best or len(frame)), prices.points)
     near = too_close(frame, {point.chip.name: point.chip for point in points})
     if goal is not None and form == "table" and frame["fits"].any():
         lists = [name for name, value in given.items() if isinstance(value, list) and len(value) > 1]

@@ -317,7 +317,7 @@ def test_inference_shares_no_sequence_and_ranks_are_of_one_group():
 
 
 def test_what_does_not_fit_says_what_needs_less():
-    with pytest.raises(DoesNotFit, match=r"needs [\d.,]+ GB a chip on 16 x h100.*more stages"):
+    with pytest.raises(DoesNotFit, match=r"needs [\d.,]+ GB a chip on 16 x h100.*--count 128 --parallel tensor=8"):
         assign_fitting(trained(model="llama-3.1-405b", count=16, batch=16, parallel="tensor=8,pipeline=2"))
 
 
