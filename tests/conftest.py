@@ -10,7 +10,22 @@ No example of Hypothesis has a deadline: how long one takes says how busy the ma
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
 settings.register_profile("loopline", deadline=None)
 settings.load_profile("loopline")
+
+
+@pytest.fixture(scope="session")
+def written_accuracy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where ``loopline accuracy`` has written its page, pictures and spreads: once, since it predicts every row."""
+    from scenarios.commands.main import main
+
+    folder = tmp_path_factory.mktemp("accuracy")
+    with pytest.raises(SystemExit) as ended:
+        main(["accuracy", "-o", str(folder / "accuracy.md"), "--spreads", str(folder / "bands.toml")])
+    assert not ended.value.code
+    return folder

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from frame_rows import row, unfit
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import loopline as ll
@@ -70,6 +70,7 @@ def test_rows_without_a_baseline_have_no_speedup_and_a_baseline_that_is_nowhere_
         ll.speedups(rows, {"chip": "tpu"})
 
 
+@settings(max_examples=40)
 @given(st.floats(0.2, 2.0), st.floats(1.5, 30.0))
 def test_the_crossover_of_a_power_law_is_its_closed_form(power, start):
     ratios = {batch: start * batch**-power for batch in (1, 4, 16, 64, 256, 1024)}
@@ -92,6 +93,7 @@ def test_a_curve_that_comes_back_has_a_row_a_turn_and_one_that_never_pays_says_s
 ratios = st.dictionaries(st.integers(1, 200), st.sampled_from([0.5, 1.0, 1.04, 1.06, 2.0]), min_size=1, max_size=6)
 
 
+@settings(max_examples=25)
 @given(st.lists(ratios, min_size=1, max_size=5), st.randoms())
 def test_curves_side_by_side_have_the_crossovers_that_each_has_alone(curves, random):
     each = [curve(ratios, count=count) for count, ratios in enumerate(curves, 1)]
@@ -110,6 +112,7 @@ def test_without_the_fast_one_there_are_no_curves():
 values = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 4))
 
 
+@settings(max_examples=40)
 @given(st.lists(values, min_size=1, max_size=20))
 def test_the_front_is_what_comparing_every_pair_leaves(points):
     rows = frame([row(1 / speed, batch=batch, count=count) for speed, batch, count in points])

@@ -30,12 +30,17 @@ def test_a_name_is_shown_as_it_is(priced: pd.DataFrame, name: str, tmp_path: Pat
     print_comparison(named, shown)
     print_records([{"chip": name}], shown)
     assert shown.getvalue().count(name) >= 3
-    for kind in sorted({*KINDS} - {"heatmap"}):
-        plot(named, kind).save(tmp_path / f"{kind}.svg")
-    report(named, tmp_path / "report.html")
     for suffix in (".csv", ".json", ".parquet"):
         save(named, tmp_path / f"rows{suffix}")
         pd.testing.assert_frame_equal(load(tmp_path / f"rows{suffix}"), named, check_like=True)
+
+
+@pytest.mark.parametrize("name", ["$x_{$", "[/b]:smile:'a' \"b\";`id` =1 <b>&"], ids=["formula", "markup"])
+def test_every_picture_and_a_report_take_any_name(priced: pd.DataFrame, name: str, tmp_path: Path) -> None:
+    named = priced.assign(chip=name, model=name)
+    for kind in sorted({*KINDS} - {"heatmap"}):
+        plot(named, kind).save(tmp_path / f"{kind}.svg")
+    report(named, tmp_path / "report.html")
 
 
 def test_a_command_that_a_report_offers_is_one_in_any_shell(priced: pd.DataFrame) -> None:

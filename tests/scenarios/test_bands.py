@@ -20,24 +20,18 @@ from scenarios.bands import (
     too_close,
 )
 from scenarios.commands.main import main
-from scenarios.evidence.accuracy import predict_left_out, predict_tables
-from scenarios.evidence.error_bands import FAMILIES, as_toml, compute_spreads
+from scenarios.evidence.error_bands import FAMILIES
+from scenarios.evidence.tables import read_tables
 from scenarios.evidence.validation import DATA
 
 
-@pytest.fixture(scope="module")
-def tables():
-    return predict_tables(DATA)
-
-
-def test_the_committed_spreads_are_those_of_the_tables(tables):
-    written = as_toml(compute_spreads(tables, predict_left_out(DATA)))
+def test_the_committed_spreads_are_those_of_the_tables(written_accuracy):
     hint = "run: loopline accuracy -o docs/accuracy.md --spreads scenarios/bands.toml"
-    assert written == SPREADS.read_text(), hint
+    assert (written_accuracy / "bands.toml").read_text() == SPREADS.read_text(), hint
 
 
-def test_bands_hold_at_least_the_share_of_published_runs_that_they_claim(tables):
-    table = next(table for table in tables if table.table == "inference")
+def test_bands_hold_at_least_the_share_of_published_runs_that_they_claim():
+    (table,) = next(predict() for path, predict in read_tables(DATA) if path.stem == "inference")
     inside = []
     for prices, measured in zip(table.runs, table.measured, strict=True):
         point = prices.points[0]

@@ -12,8 +12,8 @@ from timeline_references import Recurrence, Simulation, UnderTest, pipeline
 
 from chips.clock.timeline import Time, Timeline
 
-quick = settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
-few = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 
 
 def assert_equals_the_recurrence(program: Program) -> None:
