@@ -1,4 +1,4 @@
-"""How commands give their results: the options that say so, one on each line of a command, and what is done about them.
+"""How commands give their results: the options that say so, at which prices too, and what is done about them.
 
 Files are checked before the work begins. Results go to standard output; that a file was written, to standard error.
 """
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 Records = Sequence[Mapping[str, object]]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DollarsAnHour = Annotated[
+    float | None,
+    typer.Option("--dollars-per-chip-hour", help="US dollars an hour of a chip (default: a list price of 2025)."),
+]
+DollarsAKilowattHour = Annotated[
+    float | None,
+    typer.Option("--dollars-per-kilowatt-hour", help="US dollars a kilowatt hour (default: US industry, 2024)."),
+]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also save the rows: .parquet, .csv or .json")]
 
 

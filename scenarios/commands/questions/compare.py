@@ -18,7 +18,17 @@ from scenarios.commands.executors import (
     make_executor,
 )
 from scenarios.commands.input_options import takes
-from scenarios.commands.output import Csv, Json, Output, check_files, output_form, show, write
+from scenarios.commands.output import (
+    Csv,
+    DollarsAKilowattHour,
+    DollarsAnHour,
+    Json,
+    Output,
+    check_files,
+    output_form,
+    show,
+    write,
+)
 from scenarios.commands.ranking import ranking
 from scenarios.inputs import INPUTS
 
@@ -35,12 +45,8 @@ def compare(
     json: Json = False,
     energy: Annotated[bool, typer.Option("--energy", help="Also show joules: how many, and of what.")] = False,
     cost: Annotated[bool, typer.Option("--cost", help="Also show joules, and what a million tokens cost.")] = False,
-    dollars_per_chip_hour: Annotated[
-        float | None, typer.Option(help="US dollars an hour of a chip, for --cost (default: a list price of 2025).")
-    ] = None,
-    dollars_per_kilowatt_hour: Annotated[
-        float | None, typer.Option(help="US dollars a kilowatt hour, for --cost (default: US industry, 2024).")
-    ] = None,
+    dollars_per_chip_hour: DollarsAnHour = None,
+    dollars_per_kilowatt_hour: DollarsAKilowattHour = None,
     sort: Annotated[
         str | None, typer.Option(help="One table, the best first: time | throughput | chips | joules | cost")
     ] = None,

@@ -11,7 +11,16 @@ import typer
 
 from scenarios.commands.executors import AddressOption, FreshOption, PoolOption, WorkersOption
 from scenarios.commands.input_options import takes
-from scenarios.commands.output import Csv, Json, check_files, output_form, show, write
+from scenarios.commands.output import (
+    Csv,
+    DollarsAKilowattHour,
+    DollarsAnHour,
+    Json,
+    check_files,
+    output_form,
+    show,
+    write,
+)
 from scenarios.commands.progress import points_bar
 from scenarios.commands.ranking import ranking
 
@@ -43,12 +52,8 @@ def plan(
         list[int] | None, typer.Option(help="Stages of pipelines that serve (default: 1, no pipelines).")
     ] = None,
     goal: Annotated[str, typer.Option(help="time | throughput | chips | joules | cost (docs/plan.md)")] = "time",
-    dollars_per_chip_hour: Annotated[
-        float | None, typer.Option(help="US dollars an hour of a chip, for --goal cost (default: a list price).")
-    ] = None,
-    dollars_per_kilowatt_hour: Annotated[
-        float | None, typer.Option(help="US dollars a kilowatt hour, for --goal cost (default: US industry, 2024).")
-    ] = None,
+    dollars_per_chip_hour: DollarsAnHour = None,
+    dollars_per_kilowatt_hour: DollarsAKilowattHour = None,
     tokens_per_s_user: Annotated[float, typer.Option(help="Only what gives each user at least so many.")] = 0.0,
     keep: Annotated[int, typer.Option(help="How many of the best to list.")] = 10,
     executor: PoolOption = "processes",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from scenarios.commands.input_options import takes
-from scenarios.commands.output import Json, check_files, show, write
+from scenarios.commands.output import DollarsAKilowattHour, DollarsAnHour, Json, check_files, show, write
 from scenarios.commands.progress import points_bar
 
 JOULES_PER_MWH = 3.6e9
@@ -21,12 +21,8 @@ def scaling_law(
     law: Annotated[str, typer.Option(help="chinchilla | chinchilla-2022 | kaplan")] = "chinchilla",
     global_batch: Annotated[int, typer.Option(help="Sequences of a training step.")] = 1024,
     context: Annotated[int, typer.Option(help="Tokens of a sequence.")] = 8192,
-    dollars_per_chip_hour: Annotated[
-        float | None, typer.Option(help="US dollars an hour of a chip (default: a list price of 2025).")
-    ] = None,
-    dollars_per_kilowatt_hour: Annotated[
-        float | None, typer.Option(help="US dollars a kilowatt hour (default: US industry, 2024).")
-    ] = None,
+    dollars_per_chip_hour: DollarsAnHour = None,
+    dollars_per_kilowatt_hour: DollarsAKilowattHour = None,
     json: Json = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw what each step in loss costs: .png or .svg")] = None,
     **asked: Any,
