@@ -6,23 +6,21 @@ Fitted is what the trailing comment in the catalog says is fitted; the meaning i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import cast
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from chips.catalog_file import Key
 from chips.datasheet import read_sources
 from chips.generation import GpuGeneration
-from chips.spec import CATALOG, load_gpu
+from chips.spec import CATALOG, Gpu, load_gpu
 from results.error_statistics import absolute_percentage_error
 from results.units import three_digits
-from scenarios.evidence.tables import read_tables
+from scenarios.evidence.kernel_tables import KernelTable, read_kernel_table
 from scenarios.framework import CATALOG as FRAMEWORKS
 
 MEASURED = {"hopper": "h100", "ampere": "a100", "blackwell": "b200", "ada": "l40s"}
@@ -35,20 +33,20 @@ FACTORS = (1.02, 1.05, 1.1, 1.2, 1.5, 2.0)
 
 @dataclass(frozen=True)
 class Sample:
-    """A folder of shortened tables of one chip."""
+    """Tables of one chip, kernels shortened."""
 
-    chip: str
-    folder: Path
+    chip: Gpu
+    tables: tuple[KernelTable, ...]
 
     def mean_error(self, family: str, generation: GpuGeneration) -> float:
         """Mean error of the family's tables, a fraction, with the coefficients of ``generation``; NaN without any."""
+        chip = self.chip.model_copy(update={"generation": generation})
         errors = [
-            absolute_percentage_error(table.predicted, table.measured)
-            for path, predict in read_tables(self.folder, {self.chip: generation})
-            if TABLES[family] in path.stem
-            for table in predict()
+            absolute_percentage_error(table.predict(chip, table.rows), table.measured)
+            for table in self.tables
+            if TABLES[family] in table.path.stem
         ]
-        return float(np.nanmean(np.concatenate(errors))) if errors else float("nan")
+        return float(np.mean(np.concatenate(errors))) if errors else float("nan")
 
 
 def fitted_constants(folder: Path) -> list[dict[str, str]]:
@@ -56,21 +54,20 @@ def fitted_constants(folder: Path) -> list[dict[str, str]]:
     records = []
     for name, chip in MEASURED.items():
         generation = load_gpu(chip).generation
-        with TemporaryDirectory() as temporary:
-            sample = _sample(chip, folder, Path(temporary))
-            for key, value, source in read_sources(CATALOG / "generations" / f"{name}.toml"):
-                if not source.startswith("fitted") or key[0] not in TABLES or not isinstance(value, int | float):
-                    continue
-                records.append(
-                    {
-                        "generation": name,
-                        "constant": ".".join(key),
-                        "value": _short(value),
-                        "interval": _interval(sample, generation, key, float(value)),
-                        "meaning": _meaning(key),
-                        "source": source,
-                    }
-                )
+        sample = _sample(chip, folder)
+        for key, value, source in read_sources(CATALOG / "generations" / f"{name}.toml"):
+            if not source.startswith("fitted") or key[0] not in TABLES or not isinstance(value, int | float):
+                continue
+            records.append(
+                {
+                    "generation": name,
+                    "constant": ".".join(key),
+                    "value": _short(value),
+                    "interval": _interval(sample, generation, key, float(value)),
+                    "meaning": _meaning(key),
+                    "source": source,
+                }
+            )
     return records
 
 
@@ -83,15 +80,14 @@ def framework_constants() -> list[dict[str, str]]:
     ]
 
 
-def _sample(chip: str, folder: Path, place: Path) -> Sample | None:
+def _sample(chip: str, folder: Path) -> Sample | None:
     """The chip's tables, kernels shortened; None where ``folder`` has none."""
-    found = False
-    for path in sorted([*folder.glob(f"{chip}_*.parquet"), *folder.glob(f"measured/{chip}_*.parquet")]):
-        if any(part in path.stem for part in TABLES.values()):
-            rows = pd.read_parquet(path)
-            (rows if "_collectives" in path.stem else rows.iloc[::SAMPLE]).to_parquet(place / path.name)
-            found = True
-    return Sample(chip, place) if found else None
+    paths = sorted([*folder.glob(f"{chip}_*.parquet"), *folder.glob(f"measured/{chip}_*.parquet")])
+    tables = [read_kernel_table(path) for path in paths if any(part in path.stem for part in TABLES.values())]
+    shortened = [
+        table if table.family == "collectives" else replace(table, rows=table.rows.iloc[::SAMPLE]) for table in tables
+    ]
+    return Sample(load_gpu(chip), tuple(shortened)) if shortened else None
 
 
 def _interval(sample: Sample | None, generation: GpuGeneration, key: Key, value: float) -> str:
