@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Gt
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from chips.energy import GpuEnergy
@@ -235,10 +235,10 @@ class ServingTile(Coefficients):
     """of its tile of the result."""
     columns: Count
     """of that tile."""
-    wait_cycles: Annotated[float, Ge(0), Le(1e6)] = 0.0
-    """by which each of its tiles lasts longer, however deep it is."""
-    store_share: Fraction = 1.0
-    """of ``serving_store_bytes_per_clock``, that it reaches."""
+    wait_cycles: Cycles | None = None
+    """by which each of its tiles lasts longer, however deep it is; None: by nothing."""
+    store_share: Fraction | None = None
+    """of ``serving_store_bytes_per_clock``, that it reaches; None: all."""
 
 
 class MatmulCoefficients(Coefficients):

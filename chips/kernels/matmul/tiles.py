@@ -175,7 +175,8 @@ def serving_kernels(
         slowed = slower and kernel.rows * kernel.columns == largest
         multiply = tiles.multiply * (coefficients.serving_odd_rows if slowed else 1.0)
         step = np.maximum(multiply + coefficients.serving_step_cycles, tiles.feed)
-        store, rate = tiles.store + kernel.wait_cycles, coefficients.serving_store_bytes_per_clock * kernel.store_share
+        store = tiles.store + (kernel.wait_cycles or 0.0)
+        rate = coefficients.serving_store_bytes_per_clock * (kernel.store_share or 1.0)
         yield (
             np.flatnonzero((chosen == number) & (odd == slower)),
             replace(tiles, multiply=multiply, step=step, store=store, result_rate=rate, startup_seconds=start),

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from chips.kernels.matmul import kernels
-from chips.kernels.matmul.price import Library, price_matmul
+from chips.kernels.matmul.price import ProductLibrary, price_matmul
 from chips.kernels.matmul.tiles import block_scaled_kernels
 from chips.spec import Precision, load_gpu
 from scenarios.evidence.held_out import unseen_rows
 from scenarios.evidence.kernel_tables import read_kernel_table
 from scenarios.evidence.validation import DATA
 
-KERNELS: list[tuple[str, Precision, Library]] = [
+KERNELS: list[tuple[str, Precision, ProductLibrary]] = [
     ("h100", "fp8", "cutlass"),
     ("b200", "fp8", "cutlass"),
     ("l40s", "fp8", "cutlass"),
@@ -39,7 +39,7 @@ def test_tiles_ruled_out_are_never_the_fastest(name: str, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(("name", "precision", "library"), KERNELS)
 def test_more_of_anything_is_never_slower_and_one_shape_is_priced_as_many_are(
-    name: str, precision: Precision, library: Library
+    name: str, precision: Precision, library: ProductLibrary
 ) -> None:
     chip = load_gpu(name)
     before = price_matmul(chip, *SHAPES, precision=precision, library=library)
