@@ -76,6 +76,8 @@ def spine() -> list[Called]:
         module = str(frame.f_globals.get("__name__"))
         if event != "call" or module not in SPINE or module in places or frame.f_code.co_name == "<module>":
             return
+        if not rows and module != SPINE[0]:  # what reads the options
+            return
         above = frame.f_back
         while above is not None and above.f_globals.get("__name__") not in places:
             above = above.f_back

@@ -94,7 +94,8 @@ def test_text_streams_and_a_summary_follows(capsys: pytest.CaptureFixture[str], 
     text, _, summary = out.partition("\n\n")
     assert text == values(generated(capsys, weights, "--strategy", "kernel_loop", "--tokens", "6"))[0]
     assert "sn40l x1 kernel_loop" in summary
-    assert "prefill of 5 tokens" in summary
+    assert "prefill of" in summary
+    assert "5 tokens" in summary
     assert "computed here (local)" in summary
     assert not err
 
