@@ -4,6 +4,7 @@ Ask
     compare            every chip, count and strategy of a model: a row each
     simulate           one point: one row
     boundaries         what a kernel boundary costs in each way to launch kernels, a record each
+    sensitivities      how far each uncertain constant moves a row, a record each
     with_cost          a frame with what a million tokens cost, in chips by the hour and electricity
     efficiency         energy an operation against programmability, from scalar CPU to systolic array
     sweep              all points of a scenario into a folder, which may be stopped at any moment and goes on
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from scenarios import llama
     from scenarios.anatomy.boundary import boundaries
     from scenarios.anatomy.efficiency import efficiency
+    from scenarios.anatomy.sensitivity import sensitivities
     from scenarios.cost import with_cost
     from scenarios.evidence.validation import validate
     from scenarios.planning.budget import scaling_law
@@ -116,6 +118,7 @@ __all__ = [
     "scaling",
     "scaling_law",
     "select",
+    "sensitivities",
     "serve",
     "serving_times",
     "show",
@@ -146,6 +149,7 @@ _FUNCTIONS = {
     "results.store": ("load", "save"),
     "scenarios.anatomy.boundary": ("boundaries",),
     "scenarios.anatomy.efficiency": ("efficiency",),
+    "scenarios.anatomy.sensitivity": ("sensitivities",),
     "scenarios.cost": ("with_cost",),
     "scenarios.evidence.validation": ("validate",),
     "scenarios.planning.budget": ("scaling_law",),

@@ -5,7 +5,7 @@ matplotlib is imported inside the functions, because it takes longer to import t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -84,3 +84,16 @@ def plot_breakdown(results: pd.DataFrame, path: Path) -> None:
     """Draw stacked bars of a frame into ``path``. Raises OutputError if it is no .png or .svg or cannot be written."""
     check_plot_path(path)
     plot(results, "breakdown").save(path)
+
+
+def plot_sensitivity(records: Sequence[Mapping[str, Any]], results: pd.DataFrame, path: Path) -> None:
+    """Draw how constants move the rows of a frame into ``path``: records of ``scenarios.anatomy.sensitivity``.
+
+    Raises OutputError if it is no .png or .svg or cannot be written.
+    """
+    from results.pictures.sensitivity import sensitivity
+
+    check_plot_path(path)
+    first = results.iloc[0]
+    setting = f"{first['phase']}, {first['precision']}, batch {first['batch']}, context {first['context']}"
+    sensitivity(records, f"{first['model']}, {setting}: what moves the answer").save(path)

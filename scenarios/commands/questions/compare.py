@@ -57,6 +57,10 @@ def compare(
     at_most: Annotated[
         list[str] | None, typer.Option("--at-most", help="Only rows with no more: --at-most count=8 seconds=0.02")
     ] = None,
+    sensitivity: Annotated[
+        bool,
+        typer.Option("--sensitivity", help="Also how uncertain constants move the rows; --plot, --json are of that."),
+    ] = False,
     output: Output = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw stacked bars into this .png or .svg file.")] = None,
     trace: Annotated[Path | None, typer.Option(help="Also write a Perfetto trace: .json or .pftrace")] = None,
@@ -79,15 +83,19 @@ def compare(
     loopline compare llama-3.1-8b --chips h100 --batch 1 16 --precision bf16 fp8
 
     loopline compare llama-3.1-8b --chips h100 h200 --batch 1 64 --best 5
+
+    loopline compare llama-3.1-8b --chips h100 --count 8 --sensitivity --plot tornado.svg
     """
     from rich.console import Console
 
     from results.energy_table import print_energy
-    from results.pictures.kinds import plot_breakdown
+    from results.pictures.kinds import plot_breakdown, plot_sensitivity
+    from results.sensitivity import print_sensitivities
     from results.store import save
     from results.table import print_comparison
     from scenarios import pricing
     from scenarios.anatomy.boundary import with_boundaries
+    from scenarios.anatomy.sensitivity import sensitivities
     from scenarios.anatomy.trace import write_points
     from scenarios.bands import too_close
     from scenarios.cost import with_cost
@@ -123,6 +131,7 @@ def compare(
         points = list(pricing.grid(**given))
         prices = pricing.price(points, executor=where).checked()
         frame = with_boundaries(prices.frame(), points)
+        moved = sensitivities(**given) if sensitivity else []
     if costs:
         frame = with_cost(
             frame, dollars_per_chip_hour=dollars_per_chip_hour, dollars_per_kilowatt_hour=dollars_per_kilowatt_hour
@@ -131,15 +140,19 @@ def compare(
         frame = within(frame, limits)
         frame = frame if goal is None else with_shares(ranked(frame, goal).head(best or len(frame)), prices.points)
     near = too_close(frame, {point.chip.name: point.chip for point in points})
-    if goal is not None and form == "table" and frame["fits"].any():
+    if sensitivity and form == "json":
+        show(moved, json=True)
+    elif goal is not None and form == "table" and frame["fits"].any():
         lists = [name for name, value in given.items() if isinstance(value, list) and len(value) > 1]
         show(ranking(frame, ["strategy", *lists]), json=False)
     else:
         print_comparison(frame, sys.stdout, form=form, too_close=near)
     if form == "table" and (energy or cost):
         print_energy(frame, sys.stdout)
+    if form == "table" and sensitivity:
+        print_sensitivities(moved, sys.stdout)
     write(output, partial(save, frame))
-    write(plot, partial(plot_breakdown, frame))
+    write(plot, partial(plot_sensitivity, moved, frame) if moved else partial(plot_breakdown, frame))
     write(trace, partial(write_points, prices))
     if not frame["fits"].any():
         print(f"loopline: nothing fits: {frame['reason'].iloc[0]}.", file=sys.stderr)
