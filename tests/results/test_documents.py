@@ -48,7 +48,7 @@ def test_the_notebook_goes_from_a_question_to_a_picture_in_ten_cells():
     notebook = nbformat.read(ROOT / "docs" / "tour.ipynb", as_version=4)
     assert len(notebook.cells) == 10
     assert "?" in notebook.cells[0].source
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ROOT)}}).execute()
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT)}}).execute()
     shown = [set(cell.outputs[-1]["data"]) for cell in notebook.cells if cell.cell_type == "code"]
     assert "image/svg+xml" in shown[-1]
     assert all({"text/html", "image/svg+xml"} & kinds for kinds in shown)
