@@ -10,7 +10,7 @@ from typing import Any
 
 from results.pictures.canvas.palette import readable, strategy_styles
 from results.pictures.canvas.picture import Picture, plain_axes
-from results.sensitivity import by_chips, effect, moving_most, strategies_of
+from results.views.sensitivity import by_chips, effect, moving_most, strategies_of
 
 BAR, ROOM, AROUND = 0.13, 0.12, 0.9  # inches a bar, between constants, around a panel
 

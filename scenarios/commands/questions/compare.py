@@ -84,15 +84,15 @@ def compare(
 
     loopline compare llama-3.1-8b --chips h100 h200 --batch 1 64 --best 5
 
-    loopline compare llama-3.1-8b --chips h100 --count 8 --sensitivity --plot tornado.svg
+    loopline compare llama-3.1-8b --chips h100 --count 8 --sensitivity
     """
     from rich.console import Console
 
     from results.energy_table import print_energy
     from results.pictures.kinds import plot_breakdown, plot_sensitivity
-    from results.sensitivity import print_sensitivities
     from results.store import save
     from results.table import print_comparison
+    from results.views.sensitivity import print_sensitivities
     from scenarios import pricing
     from scenarios.anatomy.boundary import with_boundaries
     from scenarios.anatomy.sensitivity import sensitivities

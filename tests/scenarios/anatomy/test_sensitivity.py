@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import loopline as ll
-from results.sensitivity import LEAST_MOVED, effect, moving_most
+from results.views.sensitivity import LEAST_MOVED, effect, moving_most
 from scenarios.commands.main import main
 from scenarios.errors import ScenarioError
 
