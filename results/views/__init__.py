@@ -1,1 +1,1 @@
-"""How results are shown where neither a table on a terminal nor a picture is: Markdown, notebooks, a running model."""
+"""How results are shown beside a comparison's table and pictures: what moves it, Markdown, notebooks, a running model."""
