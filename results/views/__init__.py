@@ -1,1 +1,1 @@
-"""How results are shown beside a comparison's table and picture: what moves it, Markdown, notebooks, a running model."""
+"""Results beside a comparison's table and picture: what moves an answer, Markdown, notebooks, a running model."""
