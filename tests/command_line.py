@@ -1,7 +1,8 @@
-"""``loopline`` as a function."""
+"""``loopline`` as a function, and how a process of it hears Ctrl-C."""
 
 from __future__ import annotations
 
+import signal
 from typing import NamedTuple
 
 import pytest
@@ -28,3 +29,10 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> Ended:
     """The command's exit code, and what it printed since the last time that anybody asked."""
     code = loopline(*arguments)
     return Ended(code, *capsys.readouterr())
+
+
+def listen_to_interrupts() -> None:
+    """For a process that is about to start: where the tests run in the background, their shell may have told them to
+    ignore Ctrl-C, and so their children.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

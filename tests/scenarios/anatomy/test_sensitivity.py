@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from command_line import run
 
 import loopline as ll
 from results.views.sensitivity import LEAST_MOVED, effect, moving_most
-from scenarios.commands.main import main
 from scenarios.errors import ScenarioError
 
 MODEL = "llama-3.2-1b"
@@ -63,17 +63,13 @@ def test_other_lists_are_refused_in_a_sentence() -> None:
 
 
 def test_the_command_prints_tables_records_and_a_picture(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    asked = ["--quiet", "compare", MODEL, "--chips", "h100", "--strategy", "kernel_loop", "--sensitivity"]
+    asked = ("--quiet", "compare", MODEL, "--chips", "h100", "--strategy", "kernel_loop", "--sensitivity")
     picture = tmp_path / "tornado.svg"
-    with pytest.raises(SystemExit) as ended:
-        main([*asked, "--plot", str(picture)])
-    assert not ended.value.code
-    out = capsys.readouterr().out
-    assert "What moves the answer" in out
-    assert "generation.launch.hand_dispatch" in out
+    ended = run(capsys, *asked, "--plot", str(picture))
+    assert not ended.code
+    assert "What moves the answer" in ended.out
+    assert "generation.launch.hand_dispatch" in ended.out
     assert "hand_dispatch" in picture.read_text()
-    with pytest.raises(SystemExit) as ended:
-        main([*asked, "--json"])
-    assert not ended.value.code
-    told = json.loads(capsys.readouterr().out)
-    assert {"constant", "source", "seconds_less", "seconds_more"} <= set(told[0])
+    ended = run(capsys, *asked, "--json")
+    assert not ended.code
+    assert {"constant", "source", "seconds_less", "seconds_more"} <= set(json.loads(ended.out)[0])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import listen_to_interrupts
 
 from cluster.mpiexec import mpiexec_command
 from collectives.all_reduce import schedule_row
@@ -119,11 +120,6 @@ def ranks_up(process: int, start: str, ranks: int) -> list[int]:
         time.sleep(0.05)
     assert len(found) == ranks
     return found
-
-
-def listen_to_interrupts() -> None:
-    """Where the tests run in the background, their shell may have told them to ignore Ctrl-C, and so their children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

@@ -176,7 +176,7 @@ def test_a_folder_keeps_what_was_priced_and_gives_the_same(tmp_path):
     [
         ({"goal": "beauty"}, "--goal 'beauty' is unknown; expected one of time, "),
         ({"keep": 0}, "--keep is 0; it must be at least 1."),
-        ({"tokens_per_s_user": 1e6}, "points is within; the most, "),
+        ({"tokens_per_s_user": 1e6}, "none of 123 points is within; the most, ... is of h100 x"),
         ({"tokens_per_s_user": -1.0}, "expected tokens a second, 0 or more"),
         ({"parallel": "tensor=8"}, "a plan takes no --parallel"),
         ({"global_batch": 8, "batch": 4}, "--batches are of serving"),
@@ -192,4 +192,4 @@ def test_a_folder_keeps_what_was_priced_and_gives_the_same(tmp_path):
 def test_what_no_plan_is_for_is_refused_in_a_sentence(asked, sentence):
     with pytest.raises(ScenarioError, match=r"^[^\n]*$") as refused:
         plan("llama-3.1-8b", "h100", **{"context": 2048, "count": None} | asked)
-    assert sentence in str(refused.value)
+    assert all(part in str(refused.value) for part in sentence.split("..."))

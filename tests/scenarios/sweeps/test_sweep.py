@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from command_line import listen_to_interrupts
 from ray.cluster_utils import Cluster as RayNodes
 
 import loopline as ll
@@ -68,11 +69,6 @@ def started(folder: Path, *more: str) -> subprocess.Popen[bytes]:
     )
     wait_for(lambda: len(list(folder.glob("part-*.parquet"))) >= 2 or process.poll() is not None)
     return process
-
-
-def listen_to_interrupts() -> None:
-    """Where the tests run in the background, their shell may have told them to ignore Ctrl-C, and so their children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(happened: object) -> None:
