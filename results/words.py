@@ -34,6 +34,9 @@ KV_PRECISIONS = ("bf16", "fp8")
 KERNEL_SOURCES = ("measured", "sibling", "unmeasured")
 """Whose kernels a prediction rests on: the chip's own, those of another chip of its generation, or of no such chip."""
 
+CONSTANT_FACTOR = 1.25
+"""By which each uncertain constant is moved, either way, to see how far it moves an answer."""
+
 BOUNDARY_PARTS = ("gap", "ramp", "drain", "dependency", "host")
 """What a kernel boundary is made of."""
 BOUNDARY_COLUMNS = ("boundary_s", "launches")

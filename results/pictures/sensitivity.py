@@ -11,6 +11,7 @@ from typing import Any
 from results.pictures.canvas.palette import readable, strategy_styles
 from results.pictures.canvas.picture import Picture, plain_axes
 from results.views.sensitivity import by_chips, effect, moving_most, strategies_of
+from results.words import CONSTANT_FACTOR
 
 BAR, ROOM, AROUND = 0.13, 0.12, 0.9  # inches a bar, between constants, around a panel
 
@@ -26,6 +27,7 @@ def sensitivity(records: Sequence[Mapping[str, Any]], title: str) -> Picture:
         of = {(row["constant"], row["strategy"], row["launch"]): effect(row) for row in rows}
         strategies = strategies_of(rows)
         colours = strategy_styles([strategy for strategy, _ in strategies])
+        launches = {name: [launch for other, launch in strategies if other == name] for name, _ in strategies}
         thick = 0.8 / len(strategies)
         for number, (strategy, launch) in enumerate(strategies):
             moved = [of[constant, strategy, launch] for constant in shown]
@@ -35,14 +37,14 @@ def sensitivity(records: Sequence[Mapping[str, Any]], title: str) -> Picture:
                 thick,
                 left=[100 * less for less, _ in moved],
                 color=colours[strategy][0],
-                alpha=1.0 if launch == next(other for name, other in strategies if name == strategy) else 0.5,
+                alpha=1.0 / (1 + launches[strategy].index(launch)),
                 label=readable(f"{strategy} {launch}"),
             )
         axes.axvline(0.0, color="black", linewidth=0.8)
         axes.set_yticks(range(len(shown)), shown)
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_title(chips, loc="left", weight="bold")
-        axes.set_xlabel("time of a row, %, with 1/1.25 and with 1.25 of the constant")
+        axes.set_xlabel(f"time of a row, %, with 1/{CONSTANT_FACTOR} and with {CONSTANT_FACTOR} of the constant")
         plain_axes(axes, "x")
         axes.tick_params(axis="y", length=0)
         axes.legend(loc="lower right", frameon=False)

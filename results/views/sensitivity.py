@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from results.printed_table import Column, print_line, print_table
+from results.words import CONSTANT_FACTOR
 
 Records = Sequence[Mapping[str, Any]]
 MOST = 12
@@ -42,7 +43,8 @@ def moving_most(records: Records) -> list[str]:
 
 def print_sensitivities(records: Records, stream: TextIO) -> None:
     """A table a chip and count: a row a constant, a column a strategy, whose time changes by so much either way."""
-    print_line("What moves the answer: % of a row's time with 1/1.25 and with 1.25 of an uncertain constant", stream)
+    factors = f"1/{CONSTANT_FACTOR} and with {CONSTANT_FACTOR}"
+    print_line(f"What moves the answer: % of a row's time with {factors} of an uncertain constant", stream)
     for chips, own in by_chips(records):
         shown = moving_most(own)
         if not shown:

@@ -13,15 +13,15 @@ import numpy as np
 from chips.catalog_file import CatalogError
 from chips.changes import ChangedName, read_name
 from chips.datasheet import Row, datasheet
-from chips.spec import load_chip
+from chips.spec import load_chip, values_of
+from results.words import CONSTANT_FACTOR
 from scenarios.errors import ScenarioError
-from scenarios.inputs import Option
+from scenarios.inputs import Option, listed
 from scenarios.point import Point
 from scenarios.pricing import grid, price
 from scenarios.strategies import STRATEGIES
 from scenarios.workload.model import Model
 
-FACTOR = 1.25
 UNCERTAIN = ("fitted", "[inferred", "[approx", "[recalled", "unpublished")
 MOST_POINTS = 60
 MOVED = ("chip", "count", "strategy", "launch")
@@ -42,13 +42,14 @@ def sensitivities(
     with 1.25 times it, of a share with no more than the whole. Arguments as ``compare``, of which chips, counts,
     strategies and launches may be lists. Raises as it does, and ScenarioError for other lists.
     """
-    names = [chips] if isinstance(chips, str) else list(chips)
     records: list[dict[str, object]] = []
-    for name in names:
+    for name in listed(chips):
         points = list(grid(model, name, count, strategy=strategy, **options))
-        _check(points)
+        check_points(points)
         rows = list(_uncertain(name))
-        variants = [(row, _changed(name, row, 1 / FACTOR), _changed(name, row, FACTOR)) for row in rows]
+        variants = [
+            (row, _changed(name, row, 1 / CONSTANT_FACTOR), _changed(name, row, CONSTANT_FACTOR)) for row in rows
+        ]
         asked = [name, *(variant for _, less, more in variants for variant in (less, more) if variant != name)]
         changed = [point for each in asked for point in grid(model, each, count, strategy=strategy, **options)]
         times = price(changed).frame()["seconds"].to_numpy(np.float64).reshape(len(asked), len(points))
@@ -74,25 +75,34 @@ def sensitivities(
     return records
 
 
-def _check(points: Sequence[Point]) -> None:
-    if len(points) > MOST_POINTS:
-        raise ScenarioError(
-            f"--sensitivity prices each row of a chip anew for every constant; it takes {MOST_POINTS} of them, not "
-            f"{len(points)}."
-        )
-    alike = {tuple(value for key, value in vars(point).items() if key not in MOVED) for point in points}
-    if len(alike) > 1:
-        raise ScenarioError(
-            "--sensitivity is told of one model, phase, batch, context and so on; only chips, counts, strategies and "
-            "launches may be lists beside it."
-        )
+def check_points(points: Sequence[Point]) -> None:
+    """Raise ScenarioError where points of one chip are too many, or differ in more than ``MOVED``."""
+    by_chip: dict[str, list[Point]] = {}
+    for point in points:
+        by_chip.setdefault(point.chip.name, []).append(point)
+    for own in by_chip.values():
+        if len(own) > MOST_POINTS:
+            raise ScenarioError(
+                f"--sensitivity prices each row of a chip anew for every constant; it takes {MOST_POINTS} of them, not "
+                f"{len(own)}."
+            )
+        if len({tuple(value for key, value in vars(point).items() if key not in MOVED) for point in own}) > 1:
+            raise ScenarioError(
+                "--sensitivity is told of one model, phase, batch, context and so on; only chips, counts, strategies "
+                "and launches may be lists beside it."
+            )
 
 
 def _uncertain(chip: str) -> Iterator[Row]:
-    """The values of a datasheet that may be off, but for those that were asked for; energy is another question."""
+    """The values of a datasheet that may be off, but for those that were asked for; energy is another question.
+
+    Whole numbers are choices, such as parts of k, where the chip has no other.
+    """
+    values = values_of(load_chip(chip))
     for row in datasheet(chip):
+        value = values.get(_key(row))
         told = any(word in row["source"] for word in UNCERTAIN)
-        if told and isinstance(row["value"], float) and row["value"] > 0.0 and "energy" not in row["section"]:
+        if told and isinstance(value, float) and value > 0.0 and "energy" not in row["section"]:
             yield row
 
 
@@ -103,8 +113,7 @@ def _key(row: Row) -> str:
 def _changed(chip: str, row: Row, factor: float) -> str:
     """The name of the chip with that constant moved, or its own where its datasheet cannot hold any such value."""
     base, changes = read_name(chip)
-    value = row["value"]
-    assert isinstance(value, float)
+    value = float(row["value"])  # type: ignore[arg-type]  # numbers alone are uncertain
     for moved in (value * factor, 1.0) if factor > 1.0 > value else (value * factor,):
         name = str(ChangedName(base, changes | {_key(row): float(f"{moved:.6g}")}))
         try:

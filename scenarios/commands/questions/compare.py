@@ -95,7 +95,7 @@ def compare(
     from results.views.sensitivity import print_sensitivities
     from scenarios import pricing
     from scenarios.anatomy.boundary import with_boundaries
-    from scenarios.anatomy.sensitivity import sensitivities
+    from scenarios.anatomy.sensitivity import MOVED, check_points, sensitivities
     from scenarios.anatomy.trace import write_points
     from scenarios.bands import too_close
     from scenarios.cost import with_cost
@@ -118,6 +118,8 @@ def compare(
         raise ScenarioError(
             "--dollars-per-chip-hour and --dollars-per-kilowatt-hour are prices for --cost; give it too."
         )
+    if sensitivity and form == "csv":
+        raise ScenarioError("--sensitivity is a table, or with --json records; --csv has the rows alone.")
     given = {name: value for name, value in asked.items() if value not in (None, [])}
     rows = prod(len(value) for value in given.values() if isinstance(value, list))
     rows *= 1 if "strategy" in given else len(STRATEGIES)
@@ -129,9 +131,11 @@ def compare(
     where = make_executor(executor, address, placement, timeout)
     with Console(stderr=True).status("pricing" if where.name == "local" else f"ranks at work ({where.name})"):
         points = list(pricing.grid(**given))
+        if sensitivity:
+            check_points(points)
         prices = pricing.price(points, executor=where).checked()
         frame = with_boundaries(prices.frame(), points)
-        moved = sensitivities(**given) if sensitivity else []
+        records = sensitivities(**given) if sensitivity else []
     if costs:
         frame = with_cost(
             frame, dollars_per_chip_hour=dollars_per_chip_hour, dollars_per_kilowatt_hour=dollars_per_kilowatt_hour
@@ -139,6 +143,8 @@ def compare(
     if frame["fits"].any() and (limits or goal):
         frame = within(frame, limits)
         frame = frame if goal is None else with_shares(ranked(frame, goal).head(best or len(frame)), prices.points)
+    kept = set(frame[list(MOVED)].itertuples(index=False, name=None))
+    moved = [record for record in records if tuple(record[name] for name in MOVED) in kept]
     near = too_close(frame, {point.chip.name: point.chip for point in points})
     if sensitivity and form == "json":
         show(moved, json=True)

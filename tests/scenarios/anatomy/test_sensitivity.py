@@ -73,3 +73,21 @@ def test_the_command_prints_tables_records_and_a_picture(capsys: pytest.CaptureF
     ended = run(capsys, *asked, "--json")
     assert not ended.code
     assert {"constant", "source", "seconds_less", "seconds_more"} <= set(json.loads(ended.out)[0])
+
+
+def test_constants_that_are_whole_in_their_file_move_too(records) -> None:
+    moved = {row["constant"] for row in records if row["chip"] == "h100"}
+    assert {"generation.matmul.l2_bytes_per_clock", "generation.matmul.step_cycles"} <= moved
+    assert "generation.matmul.most_splits" not in moved
+
+
+def test_rows_that_are_left_out_are_left_out_here_and_what_it_is_not_told_of_is_refused_before_pricing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = ("compare", MODEL, "--chips", "h100", "--strategy", "kernel_loop", "per_operator", "--sensitivity")
+    ended = run(capsys, *asked, "--best", "1", "--json")
+    assert {row["strategy"] for row in json.loads(ended.out)} == {"kernel_loop"}
+    ended = run(capsys, *asked, "--csv")
+    assert (ended.code, "--csv has the rows alone" in ended.err) == (2, True)
+    ended = run(capsys, *asked, "--batch", "1", "2")
+    assert (ended.code, "only chips, counts, strategies and launches" in ended.err) == (2, True)
